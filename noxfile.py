@@ -1,0 +1,114 @@
+"""The checks of f1mon. `nox` runs all that a change must pass; `nox -s bench` and `nox -s soak` are asked for."""
+
+import os
+import shutil
+import sys
+import zipfile
+from pathlib import Path
+
+import nox
+
+ROOT = Path(__file__).parent
+PYTHONS = nox.project.python_versions(nox.project.load_toml("pyproject.toml"))
+OLDEST = PYTHONS[0]
+QUICK = "not races and not faults and not servers and not soak"
+"""What also runs on the other Pythons; the several-process, fault and server laws run once, on the oldest."""
+PARALLEL = ("-n", "2", "--dist", "loadgroup")
+
+# Interpreters that pyenv keeps off the PATH.
+_PYENV = sorted(Path.home().glob(".pyenv/versions/3.1*/bin"))
+os.environ["PATH"] = os.pathsep.join([*map(str, _PYENV), os.environ["PATH"]])
+
+for _version in PYTHONS:
+    if shutil.which(f"python{_version}") is None:
+        print(f"NOTE: there is no python{_version} on this machine; what needs it is left out", file=sys.stderr)
+
+nox.needs_version = ">=2025.2.9"
+nox.options.default_venv_backend = "uv"
+nox.options.download_python = "never"
+# On a continuous-integration machine (`CI` is set) a missing interpreter is red; elsewhere it is named above and below.
+nox.options.error_on_missing_interpreters = "CI" in os.environ
+nox.options.sessions = ["lint", "typing", "wheel", "minimums", *(f"tests-{version}" for version in reversed(PYTHONS))]
+
+
+@nox.session(python=OLDEST)
+def lint(session: nox.Session) -> None:
+    """Ruff, every rule on."""
+    session.install("--group", "lint")
+    session.run("ruff", "check")
+    session.run("ruff", "format", "--check")
+
+
+@nox.session(python=OLDEST)
+def typing(session: nox.Session) -> None:
+    """Mypy, strict, over the three packages."""
+    session.install("-e", ".", "--group", "typing")
+    session.run("mypy")
+
+
+@nox.session(python=OLDEST)
+def wheel(session: nox.Session) -> None:
+    """The main job and its tests against the built wheel, in a fresh environment."""
+    built = Path(session.create_tmp()).resolve() / "dist"
+    shutil.rmtree(built, ignore_errors=True)
+    session.run("uv", "build", "--quiet", "--out-dir", str(built), external=True)
+    (wheel,) = built.glob("*.whl")
+    packed = {name.partition("/")[0] for name in zipfile.ZipFile(wheel).namelist()}
+    if packed != {"f1mon_core", "f1mon_jsonl", "f1mon_sql", f"{wheel.name.rpartition('-py3')[0]}.dist-info"}:
+        session.error(f"the wheel holds {sorted(packed)}")
+    outside = session.create_tmp()
+    # Core alone: a backend whose extra is missing says so, and the command line works.
+    session.install(f"f1mon @ {wheel.as_uri()}")
+    with session.chdir(outside):
+        session.run("f1mon", "backends")
+        session.run("f1mon", "--url", "sqlite:///none.db", "check", success_codes=[2])
+        session.install(f"f1mon[all] @ {wheel.as_uri()}")
+        shutil.rmtree("season", ignore_errors=True)
+        session.run("f1mon", "demo", "season")
+        session.run("f1mon", "--path", "season", "check")
+    session.install("--group", "test", f"f1mon[all,testing] @ {wheel.as_uri()}")
+    session.run("pytest", "-m", QUICK, "tests/packaging", "tests/cli", "tests/legacy", *session.posargs)
+
+
+@nox.session(python=OLDEST)
+def minimums(session: nox.Session) -> None:
+    """The quick tests with the oldest version of everything that `pyproject.toml` allows."""
+    # Named one by one: a bound counts as direct only where its extra is asked for.
+    extras = ",".join(sorted(nox.project.load_toml("pyproject.toml")["project"]["optional-dependencies"]))
+    session.install("--resolution", "lowest-direct", "-e", f".[{extras}]", "--group", "test")
+    _quick(session)
+
+
+@nox.session(python=PYTHONS)
+def tests(session: nox.Session) -> None:
+    """The whole suite on the oldest Python; on the others, without races, faults and servers."""
+    session.install("-e", ".", "--group", "test")
+    if session.posargs:
+        session.run("pytest", *session.posargs)
+    elif session.python == OLDEST:
+        # Whatever forks or kills wants no threads of a test runner around it, and all the cores there are.
+        session.run("pytest", "-m", "(races or faults) and not soak")
+        session.run("pytest", *PARALLEL, "-m", "not races and not faults and not soak")
+    else:
+        _quick(session)
+
+
+@nox.session(python=OLDEST)
+def soak(session: nox.Session) -> None:
+    """The long fault sessions and deep searches; hours."""
+    session.install("-e", ".", "--group", "test")
+    session.run("pytest", "-m", "soak", "--timeout", "0", *session.posargs)
+
+
+@nox.session(python=OLDEST)
+def bench(session: nox.Session) -> None:
+    """Every script in `benchmarks/`: ratios against a baseline measured in the same run."""
+    session.install("-e", ".", "--group", "test")
+    wanted = [ROOT / "benchmarks" / f"{name}.py" for name in session.posargs]
+    for script in wanted or sorted((ROOT / "benchmarks").glob("[a-z]*.py")):
+        session.run("python", str(script))
+
+
+def _quick(session: nox.Session) -> None:
+    session.log(f"Python {session.python}: without races, faults and servers, which run on Python {OLDEST}")
+    session.run("pytest", *PARALLEL, "-m", QUICK, *session.posargs)

@@ -1,0 +1,55 @@
+"""f1mon: predictions, the outcomes that arrive late, and the alerts about them."""
+
+import logging
+
+from f1mon_core._version import __version__
+from f1mon_core.backends import Backend, open_async_storage, open_storage
+from f1mon_core.errors import (
+    ClosedError,
+    ConfigurationError,
+    ConflictError,
+    CorruptStoreError,
+    DeliveryError,
+    DuplicateBackendError,
+    F1monError,
+    InvalidQueryError,
+    InvalidRecordError,
+    LockTimeoutError,
+    MissingExtraError,
+    NotANumberError,
+    NotFoundError,
+    NotWritten,
+    OutcomeUnknown,
+    PrunedError,
+    SchemaError,
+    StorageError,
+    UnknownBackendError,
+)
+
+__all__ = [
+    "Backend",
+    "ClosedError",
+    "ConfigurationError",
+    "ConflictError",
+    "CorruptStoreError",
+    "DeliveryError",
+    "DuplicateBackendError",
+    "F1monError",
+    "InvalidQueryError",
+    "InvalidRecordError",
+    "LockTimeoutError",
+    "MissingExtraError",
+    "NotANumberError",
+    "NotFoundError",
+    "NotWritten",
+    "OutcomeUnknown",
+    "PrunedError",
+    "SchemaError",
+    "StorageError",
+    "UnknownBackendError",
+    "__version__",
+    "open_async_storage",
+    "open_storage",
+]
+
+logging.getLogger("f1mon").addHandler(logging.NullHandler())

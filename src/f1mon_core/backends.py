@@ -1,0 +1,312 @@
+"""Finding and opening backends: by entry-point name, by address, or from the environment.
+
+Only the entry point that is asked for is loaded, so one broken plugin never breaks another; and a backend that cannot
+be opened is an error, never a silent fall-back to another.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import logging
+import os
+import re
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, cast
+from urllib.parse import quote
+
+import attrs
+
+from f1mon_core.errors import (
+    BrokenBackendError,
+    ConfigurationError,
+    DuplicateBackendError,
+    MissingExtraError,
+    UnknownBackendError,
+)
+from f1mon_core.storage import AsyncStorage, Storage
+
+BACKENDS_GROUP = "f1mon.backends"
+SCHEMES_GROUP = "f1mon.schemes"
+DEFAULT_BACKEND = "jsonl"
+DEFAULT_DIRECTORY = "data/monitoring"
+DEFAULT_SQLITE_PATH = "data/monitoring/monitoring.db"
+
+_log = logging.getLogger("f1mon.backends")
+
+
+@attrs.frozen
+class Backend:
+    """What a backend registers under its entry-point name.
+
+    Attributes:
+        name: The entry-point name.
+        open: Opens a `Storage`; takes `url=` (where it has addresses), `clock=` and its own options, by keyword.
+        open_async: Opens a native `AsyncStorage` with the same options, or None to be offloaded to threads. May be a
+            coroutine function, and may return None for options it would rather see offloaded.
+        upgrade: Brings the schema of an existing place up to date, creating it if there is none; takes the options of
+            `open`. None for a backend without a schema.
+        fresh: A context manager for those who try a backend out: takes the options of `open`, yields options that
+            open an empty place of its own beside the one they name, and takes that away again. None for a backend
+            that offers none.
+        durable: Claims that what was appended survives the handle and the process.
+        shared: Claims that several processes may work on one place at once.
+    """
+
+    name: str
+    open: Callable[..., Storage]
+    open_async: Callable[..., Any] | None = None
+    upgrade: Callable[..., Any] | None = None
+    fresh: Callable[..., AbstractContextManager[Mapping[str, Any]]] | None = None
+    durable: bool = True
+    shared: bool = True
+
+
+def backend_names() -> dict[str, list[str]]:
+    """Every registered backend name with the distributions that register it, sorted; loads none of them."""
+    found: dict[str, list[str]] = {}
+    for point in entry_points(group=BACKENDS_GROUP):
+        found.setdefault(point.name, []).append(_distribution(point))
+    return dict(sorted(found.items()))
+
+
+def load_backend(name: str) -> Backend:
+    """The backend registered under `name`.
+
+    Raises:
+        UnknownBackendError: If nothing is registered under it.
+        DuplicateBackendError: If two distributions register it.
+        MissingExtraError: If a library of its extra is not installed.
+        BrokenBackendError: If its own code does not load.
+    """
+    return _load(_only(name, list(entry_points(group=BACKENDS_GROUP))))
+
+
+def open_storage(backend: str | None = None, /, **options: Any) -> Storage:
+    """Open a store by backend name or address; with neither, as the environment or the default says.
+
+    Args:
+        backend: An entry-point name ("jsonl", "sql", "memory", …) or an address ("sqlite:///f1mon.db").
+        **options: The backend's own; `url` alone also says which backend. `clock` overrides all time.
+    """
+    chosen, options = resolve(backend, options)
+    _check_options(chosen.name, chosen.open, options)
+    return chosen.open(**options)
+
+
+async def open_async_storage(backend: str | None = None, /, **options: Any) -> AsyncStorage:
+    """Open a store for an event loop, as `open_storage`; offloaded to threads where the backend has no native one."""
+    chosen, options = resolve(backend, options)
+    if chosen.open_async is not None:
+        _check_options(chosen.name, chosen.open_async, options)
+        opened = chosen.open_async(**options)
+        if inspect.isawaitable(opened):
+            opened = await opened
+        if opened is not None:
+            return cast("AsyncStorage", opened)
+    from f1mon_core.offload import OffloadedStorage  # noqa: PLC0415 - asyncio only for those who ask for it
+
+    _check_options(chosen.name, chosen.open, options)
+    return await OffloadedStorage.opened(lambda: chosen.open(**options))
+
+
+def upgrade_storage(backend: str | None = None, /, **options: Any) -> None:
+    """Bring the schema of the store that `open_storage` would open up to date; a no-op where it has none."""
+    chosen, options = resolve(backend, options)
+    if chosen.upgrade is not None:
+        _check_options(chosen.name, chosen.open, options)
+        chosen.upgrade(**options)
+
+
+def resolve(backend: str | None, options: Mapping[str, Any]) -> tuple[Backend, dict[str, Any]]:
+    """The backend and the options that arguments and environment come to: argument, `F1MON_*`, `MONITORING_DB_*`,
+    default, in this order.
+    """
+    settled = dict(options)
+    if backend is None and "url" not in settled:
+        backend, found = from_environment(os.environ)
+        settled = {**found, **settled}
+    if backend is not None and "://" in backend:
+        if "url" in settled:
+            raise ConfigurationError("give the address once: as the first argument or as url=")
+        settled["url"], backend = backend, None
+    if backend is not None:
+        return load_backend(backend), settled
+    url = settled["url"]
+    if not isinstance(url, str) or "://" not in url:
+        raise ConfigurationError("url must be an address such as sqlite:///f1mon.db, or name the backend too")
+    return _backend_of_scheme(url.partition("://")[0]), settled
+
+
+def _backend_of_scheme(scheme: str) -> Backend:
+    points = list(entry_points(group=SCHEMES_GROUP))
+    name = scheme.partition("+")[0].lower()
+    return _load(_only(name, points, what="address scheme"))
+
+
+def _only(name: str, points: list[EntryPoint], what: str = "backend") -> EntryPoint:
+    named = {(point.value, _distribution(point)): point for point in points if point.name == name}
+    if len(named) > 1:
+        claims = " and ".join(sorted(f"{distribution} ({value})" for value, distribution in named))
+        raise DuplicateBackendError(f"{what} {name!r} is registered twice, by {claims}: uninstall one of them")
+    if not named:
+        known = sorted({point.name for point in points})
+        close = difflib.get_close_matches(name, known, n=1)
+        hint = f"; did you mean {close[0]!r}?" if close else "."
+        raise UnknownBackendError(f"no {what} {name!r} is installed{hint} Installed: {', '.join(known) or 'none'}")
+    return next(iter(named.values()))
+
+
+def _load(point: EntryPoint) -> Backend:
+    try:
+        loaded = point.load()
+    except ImportError as error:
+        name, owner = backend_name_of(point), _distribution(point)
+        if error.name is not None and _canonical(error.name.partition(".")[0]) in _extra_requirements(point, name):
+            raise MissingExtraError(
+                f"backend {name!r} needs {error.name!r}, which is not installed: pip install '{owner}[{name}]'",
+                name=error.name,
+            ) from error
+        raise BrokenBackendError(
+            f"backend {name!r} of {_distribution(point)} does not load: {error}", name=error.name
+        ) from error
+    except Exception as error:
+        raise BrokenBackendError(f"backend {point.name!r} of {_distribution(point)} does not load: {error}") from error
+    if not isinstance(loaded, Backend):
+        raise BrokenBackendError(
+            f"{point.value} of {_distribution(point)} is not a Backend but {type(loaded).__name__}"
+        )
+    return loaded
+
+
+def backend_name_of(point: EntryPoint) -> str:
+    """The backend name of an entry point, which for a scheme is that of the backend with the same value."""
+    for other in entry_points(group=BACKENDS_GROUP):
+        if other.value == point.value:
+            return other.name
+    return point.name
+
+
+def _distribution(point: EntryPoint) -> str:
+    return point.dist.name if point.dist is not None else "an unknown distribution"
+
+
+def _extra_requirements(point: EntryPoint, extra: str) -> set[str]:
+    """The canonical names of the distributions that an extra of the entry point's distribution asks for."""
+    found: set[str] = set()
+    for requirement in (point.dist.requires if point.dist is not None else None) or ():
+        named, _, marker = requirement.partition(";")
+        if re.search(rf"extra\s*==\s*['\"]{re.escape(extra)}['\"]", marker) and (
+            match := re.match(r"[A-Za-z0-9._-]+", named)
+        ):
+            found.add(_canonical(match[0]))
+    return found
+
+
+def _canonical(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def _check_options(name: str, opener: Callable[..., Any], options: Mapping[str, Any]) -> None:
+    """Refuse an option the backend does not take, naming those it does, before anything is opened."""
+    signature = inspect.signature(opener)
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in signature.parameters.values()):
+        return
+    if unknown := sorted(set(options) - set(signature.parameters)):
+        raise ConfigurationError(
+            f"backend {name!r} has no option {', '.join(unknown)}; it takes {', '.join(sorted(signature.parameters))}"
+        )
+
+
+# Environment --------------------------------------------------------------------------------------------------------
+
+
+def from_environment(
+    environ: Mapping[str, str], directory: str = DEFAULT_DIRECTORY
+) -> tuple[str | None, dict[str, Any]]:
+    """The backend name (None where the address says it) and options that environment variables name, or the default.
+
+    `F1MON_BACKEND` and `F1MON_URL` win over the `MONITORING_DB_*` family, with a warning where the two differ.
+
+    Args:
+        environ: The environment.
+        directory: Where the file backend lives if no variable says so.
+    """
+    own = _from_f1mon(environ, directory)
+    old = _from_monitoring_db(environ, directory)
+    if own is None:
+        return old or (DEFAULT_BACKEND, {"path": directory})
+    if old is not None and old != own:
+        _log.warning("F1MON_BACKEND/F1MON_URL and MONITORING_DB_* name different stores; F1MON_* wins")
+    return own
+
+
+def database_enabled(environ: Mapping[str, str]) -> bool:
+    """Whether `MONITORING_DB_ENABLED` asks for a database; unset means no, as it always did."""
+    return _boolean("MONITORING_DB_ENABLED", environ.get("MONITORING_DB_ENABLED") or "false")
+
+
+def _from_f1mon(environ: Mapping[str, str], directory: str) -> tuple[str | None, dict[str, Any]] | None:
+    name, url = environ.get("F1MON_BACKEND"), environ.get("F1MON_URL")
+    if not name and not url:
+        return None
+    if url:
+        return name or None, {"url": url}
+    return name, ({"path": directory} if name == DEFAULT_BACKEND else {})
+
+
+def _from_monitoring_db(environ: Mapping[str, str], directory: str) -> tuple[str | None, dict[str, Any]] | None:
+    family = {name: value for name, value in environ.items() if name.startswith("MONITORING_DB_") and value}
+    if not family:
+        return None
+    if not database_enabled(family):
+        return DEFAULT_BACKEND, {"path": directory}
+    options: dict[str, Any] = {"url": _database_url(family)}
+    for variable, option in (("POOL_SIZE", "pool_size"), ("MAX_OVERFLOW", "max_overflow")):
+        if (value := family.get(f"MONITORING_DB_{variable}")) is not None:
+            options[option] = _integer(f"MONITORING_DB_{variable}", value)
+    if (echo := family.get("MONITORING_DB_ECHO")) is not None:
+        options["echo"] = _boolean("MONITORING_DB_ECHO", echo)
+    return "sql", options
+
+
+def _database_url(family: Mapping[str, str]) -> str:
+    kind = family.get("MONITORING_DB_TYPE", "sqlite").lower()
+    if kind == "sqlite":
+        return f"sqlite:///{family.get('MONITORING_DB_PATH', DEFAULT_SQLITE_PATH)}"
+    if kind != "postgresql":
+        raise ConfigurationError(f"MONITORING_DB_TYPE must be sqlite or postgresql, got {kind!r}")
+    host = family.get("MONITORING_DB_HOST", "localhost")
+    port = _integer("MONITORING_DB_PORT", family.get("MONITORING_DB_PORT", "5432"))
+    account = quote(family.get("MONITORING_DB_USER", "postgres"), safe="")
+    if (password := family.get("MONITORING_DB_PASSWORD")) is not None:
+        account += ":" + quote(password, safe="")
+    location = f"[{host}]" if ":" in host else host
+    name = quote(family.get("MONITORING_DB_NAME", "f1_predict_monitoring"), safe="")
+    return f"postgresql://{account}@{location}:{port}/{name}"
+
+
+def _boolean(name: str, value: str) -> bool:
+    if (lowered := value.strip().lower()) in {"1", "true", "yes", "on"}:
+        return True
+    if lowered in {"0", "false", "no", "off"}:
+        return False
+    raise ConfigurationError(f"{name} must be true or false, got {value!r}")
+
+
+def _integer(name: str, value: str) -> int:
+    try:
+        return int(value)
+    except ValueError:
+        raise ConfigurationError(f"{name} must be a whole number, got {value!r}") from None
+
+
+_ACCOUNT = re.compile(r"(://[^/:@\s]*):.*@")
+_SECRET = re.compile(r"(?i)((?:password|passwd|pwd|secret|token)=)[^&;\s]*")
+
+
+def masked(url: str) -> str:
+    """An address without its secrets: `user:***@` and `?password=***`."""
+    return _SECRET.sub(r"\1***", _ACCOUNT.sub(r"\1:***@", url))

@@ -1,0 +1,129 @@
+"""Webhooks and Slack over HTTP, by the standard library: Apprise says neither the status nor Retry-After."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import time
+import urllib.error
+import urllib.request
+from email.utils import parsedate_to_datetime
+from urllib.parse import urlsplit
+
+import attrs
+
+from f1mon_core._version import __version__
+from f1mon_core.errors import ConfigurationError, DeliveryError
+from f1mon_core.messages import Message
+from f1mon_core.printing import one_line
+from f1mon_core.validation import Document
+
+TIMEOUT_SECONDS = 10.0
+RETRIED_STATUSES = frozenset({408, 425, 429})
+_LONGEST_WAIT = 24 * 3600.0
+_FIRST_SERVER_ERROR = 500
+_SLACK_HEADER = 150
+_SLACK_SECTION = 2_900
+
+
+def _web_address(url: str) -> str:
+    if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname:
+        raise ConfigurationError("a webhook's address starts with http:// or https:// and names a host")
+    return url
+
+
+@attrs.define
+class WebhookChannel:
+    """Posts each message as JSON, with its key as `Idempotency-Key`."""
+
+    url: str = attrs.field(repr=False, converter=_web_address)
+    timeout: float = TIMEOUT_SECONDS
+
+    def send(self, message: Message) -> None:
+        """Post it. Raises `DeliveryError` unless the answer is a 2xx."""
+        post(self.url, self.payload(message), message.key, self.timeout)
+
+    def payload(self, message: Message) -> Document:
+        """The JSON body."""
+        return message.data()
+
+
+@attrs.define
+class SlackChannel(WebhookChannel):
+    """Posts to a Slack incoming webhook; nothing in an alert can address a channel or a person."""
+
+    def payload(self, message: Message) -> Document:
+        """A header and a section; `&`, `<` and `>` are escaped as Slack asks, so `<!channel>` stays text."""
+        text = message.text.split("\n", 1)[1].strip()
+        return {
+            "text": slack_text(message.subject),
+            "blocks": [
+                {"type": "header", "text": {"type": "plain_text", "text": message.subject[:_SLACK_HEADER]}},
+                {"type": "section", "text": {"type": "plain_text", "text": text[:_SLACK_SECTION]}},
+            ],
+        }
+
+
+def slack_text(text: str) -> str:
+    """Text that Slack shows as it is."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    def redirect_request(self, *_: object) -> None:
+        """A redirected POST would arrive as a GET, somewhere nobody configured."""
+
+
+_opener = urllib.request.build_opener(_NoRedirect)
+
+
+def post(url: str, payload: Document, key: str, timeout: float) -> None:
+    """Post JSON.
+
+    Raises:
+        DeliveryError: To be retried after a network error, 408, 425, 429 or 5xx; for good after any other status.
+    """
+    request = urllib.request.Request(  # noqa: S310 - the scheme was checked when the channel was made
+        url,
+        json.dumps(payload).encode(),
+        {
+            "Content-Type": "application/json",
+            "Idempotency-Key": key.encode("ascii", "backslashreplace").decode(),
+            "User-Agent": f"f1mon/{__version__}",
+        },
+    )
+    try:
+        with _opener.open(request, timeout=timeout) as answer:
+            answer.read(1)
+    except urllib.error.HTTPError as error:
+        with error:
+            raise refused(error.code, error.headers.get("Retry-After")) from None
+    except urllib.error.URLError as error:
+        raise DeliveryError(f"network error: {_told(error.reason)}") from None
+    except (OSError, http.client.HTTPException) as error:
+        raise DeliveryError(f"network error: {_told(error)}") from None
+
+
+def refused(status: int, retry_after: str | None = None) -> DeliveryError:
+    """What an HTTP status that is no success means for a delivery."""
+    retry = status in RETRIED_STATUSES or status >= _FIRST_SERVER_ERROR
+    return DeliveryError(f"HTTP {status}", retry=retry, after=wait_of(retry_after) if retry else None)
+
+
+def wait_of(retry_after: str | None) -> float | None:
+    """The seconds a Retry-After header asks for, given as a number or a date; None if it says neither."""
+    if retry_after is None:
+        return None
+    text = retry_after.strip()
+    if text.isascii() and text.isdigit():
+        return min(float(text[:9]), _LONGEST_WAIT)
+    try:
+        until = parsedate_to_datetime(text).timestamp()
+    except (TypeError, ValueError):
+        return None
+    return min(max(until - time.time(), 0.0), _LONGEST_WAIT)
+
+
+def _told(reason: object) -> str:
+    # The reason of a network error names hosts and errno, never the path or the query where a token may stand.
+    return one_line(f"{type(reason).__name__}: {reason}" if isinstance(reason, Exception) else str(reason), 200)

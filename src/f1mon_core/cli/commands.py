@@ -1,0 +1,150 @@
+"""The `f1mon` command: its options, and its commands, each imported when it is asked for."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import logging
+import sys
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+import click
+
+from f1mon_core._version import __version__
+from f1mon_core.cli.errors import CannotError, said
+from f1mon_core.cli.place import Place
+from f1mon_core.errors import F1monError
+
+COMMANDS_GROUP = "f1mon.commands"
+"""The entry-point group of further commands: the command's name -> a `click.Command`."""
+
+OWN_COMMANDS = {
+    "ack": "f1mon_core.cli.alerts:ack",
+    "adopt": "f1mon_core.cli.adopt:adopt",
+    "alerts": "f1mon_core.cli.alerts:alerts",
+    "backends": "f1mon_core.cli.backends:backends",
+    "check": "f1mon_core.cli.check:check",
+    "deliver": "f1mon_core.cli.delivery:deliver",
+    "deliveries": "f1mon_core.cli.delivery:deliveries",
+    "demo": "f1mon_core.cli.demo:demo",
+    "evaluate": "f1mon_core.cli.evaluate:evaluate",
+    "rules": "f1mon_core.cli.rules:rules",
+    "silence": "f1mon_core.cli.delivery:silence",
+    "snapshot": "f1mon_core.cli.snapshot:snapshot",
+    "status": "f1mon_core.cli.status:status",
+}
+"""Core's own commands; a name here wins over a distribution that registers it too."""
+
+
+class _Commands(click.Group):
+    """Commands found by name. One that does not load spoils neither the others nor the list of them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted({*super().list_commands(ctx), *OWN_COMMANDS, *_registered()})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if (known := super().get_command(ctx, cmd_name)) is not None:
+            return known
+        if (where := OWN_COMMANDS.get(cmd_name)) is not None:
+            module, _, name = where.partition(":")
+            command: click.Command = getattr(importlib.import_module(module), name)
+            return command
+        points = _registered().get(cmd_name, [])
+        if not points:
+            return None
+        return _load(cmd_name, points)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and self.get_command(ctx, args[0]) is None and (close := self._closest(ctx, args[0])):
+            ctx.fail(f"No such command {args[0]!r}. Did you mean {close!r}?")
+        return super().resolve_command(ctx, args)
+
+    def _closest(self, ctx: click.Context, name: str) -> str | None:
+        return next(iter(difflib.get_close_matches(name, self.list_commands(ctx), n=1)), None)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        rows = []
+        for name in self.list_commands(ctx):
+            try:
+                command = self.get_command(ctx, name)
+            except click.ClickException as error:
+                rows.append((name, f"({error.message})"))
+                continue
+            if command is not None and not command.hidden:
+                rows.append((name, command.get_short_help_str(formatter.width)))
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except F1monError as error:
+            raise said(error) from error
+
+
+def _registered() -> dict[str, list[EntryPoint]]:
+    found: dict[str, list[EntryPoint]] = {}
+    for point in entry_points(group=COMMANDS_GROUP):
+        found.setdefault(point.name, []).append(point)
+    return found
+
+
+def _load(name: str, points: list[EntryPoint]) -> click.Command:
+    if len({point.value for point in points}) > 1:
+        claims = " and ".join(sorted(f"{point.dist.name if point.dist else '?'} ({point.value})" for point in points))
+        raise CannotError(f"command {name!r} is registered twice, by {claims}: uninstall one of them")
+    try:
+        command = points[0].load()
+    except Exception as error:
+        raise CannotError(f"command {name!r} does not load: {type(error).__name__}: {error}") from error
+    if not isinstance(command, click.Command):
+        raise CannotError(f"command {name!r} does not load: {points[0].value} is not a click command")
+    return command
+
+
+class _Talk(logging.Handler):
+    """Log records as lines on stderr."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        click.echo(f"f1mon: {record.levelname.lower()}: {record.getMessage()}", err=True)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="f1mon")
+@click.option("--backend", metavar="NAME", help="Backend by name: jsonl, sql, … (see `f1mon backends`).")
+@click.option("--url", metavar="ADDRESS", help="Store by address: sqlite:///f1mon.db, postgresql://…, jsonl:///dir.")
+@click.option("--path", metavar="DIRECTORY", help="Directory of the file backend.")
+@click.option("-v", "--verbose", is_flag=True, help="Say more on stderr.")
+@click.pass_context
+def f1mon(ctx: click.Context, *, backend: str | None, url: str | None, path: str | None, verbose: bool) -> None:
+    """Predictions, the outcomes that arrive late, and the alerts about them.
+
+    Which store: an option here, else F1MON_BACKEND / F1MON_URL, else MONITORING_DB_*, else files in data/monitoring.
+
+    Exit codes: 0 done; 1 the store or the request failed; 2 wrong usage or configuration; 3 an alert fired (evaluate);
+    4 something is lost or wrong (check).
+    """
+    talk = _Talk()
+    log = logging.getLogger("f1mon")
+    log.addHandler(talk)
+    level = log.level
+    log.setLevel(logging.INFO if verbose else logging.WARNING)
+
+    def silence() -> None:
+        log.removeHandler(talk)
+        log.setLevel(level)
+
+    ctx.call_on_close(silence)
+    ctx.obj = Place(backend=backend, url=url, path=path)
+
+
+def main() -> None:
+    """Run the command line."""
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal that cannot show a character must not end the command.
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    f1mon()

@@ -1,0 +1,154 @@
+"""`f1mon deliver`, `f1mon deliveries` and `f1mon silence`: from the outbox to the channels, or not yet."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from types import FrameType
+
+import click
+
+from f1mon_core.cli.output import document, stamp, table
+from f1mon_core.cli.parameters import Window, json_option
+from f1mon_core.cli.place import Place, pass_place
+from f1mon_core.delivery import Dispatcher, Pending
+from f1mon_core.enrichment import from_facts
+from f1mon_core.printing import printable
+from f1mon_core.records import SEVERITIES
+from f1mon_core.times import from_micros
+
+
+@click.command
+@click.option("--watch", is_flag=True, help="Go on until interrupted.")
+@click.option("--interval", type=click.FloatRange(0.05, 3600), default=1.0, show_default=True, help="Seconds.")
+@pass_place
+def deliver(place: Place, *, watch: bool, interval: float) -> None:
+    """Send what is due to its channels; any number of these may run at once."""
+    with place.open() as monitor:
+        if watch:
+            stop = threading.Event()
+
+            def end(_number: int, _frame: FrameType | None) -> None:
+                stop.set()
+
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, end)
+            click.echo("delivering until interrupted", err=True)
+            worker = Dispatcher(monitor.storage, monitor.channels, enrich=from_facts)
+            worker.watch(stop, interval)
+            worker.close()
+            return
+        report = monitor.deliver()
+    told = ", ".join(f"{number} {outcome}" for outcome, number in sorted(report.outcomes.items()))
+    click.echo(told or "nothing is due", err=True)
+
+
+@click.group
+def deliveries() -> None:
+    """What is on its way to a channel, and the dead letters."""
+
+
+@deliveries.command("list")
+@json_option
+@pass_place
+def list_deliveries(place: Place, *, as_json: bool) -> None:
+    """List what waits and what is dead, oldest first, each with its last error."""
+    with place.open() as monitor:
+        waiting, dead = monitor.deliveries(), monitor.dead_letters()
+    found = [("waiting", one) for one in waiting] + [("dead", one) for one in dead]
+    if as_json:
+        document([_told(state, one) for state, one in found])
+        return
+    rows = [
+        (state, one.alert_id, one.name, stamp(from_micros(one.created)), _due(one), one.failures, one.error)
+        for state, one in found
+    ]
+    table(("state", "alert", "channel", "since", "next try", "failures", "last error"), rows, right=(5,))
+
+
+@deliveries.command
+@click.option("--alert", "alert_id", metavar="ID", help="Only those of this alert.")
+@click.option("--channel", metavar="NAME", help="Only those of this channel.")
+@pass_place
+def retry(place: Place, *, alert_id: str | None, channel: str | None) -> None:
+    """Put dead letters back on their way; all of them if nothing is named."""
+    with place.open() as monitor:
+        revived = monitor.retry_dead_letters(alert_id, channel)
+    click.echo(f"{revived} on their way again", err=True)
+
+
+def _due(one: Pending) -> str:
+    return "-" if one.due is None else stamp(from_micros(one.due))
+
+
+def _told(state: str, one: Pending) -> dict[str, object]:
+    return {
+        "state": state,
+        "alert_id": one.alert_id,
+        "channel": one.channel,
+        "purpose": one.purpose,
+        "since": from_micros(one.created),
+        "next_try": None if one.due is None else from_micros(one.due),
+        "attempts": one.attempts,
+        "failures": one.failures,
+        "error": one.error,
+    }
+
+
+@click.group
+def silence() -> None:
+    """For a time, store alerts without telling anybody."""
+
+
+@silence.command
+@click.option("--for", "duration", type=Window(), required=True, help="How long: 90m, 24h, 7d.")
+@click.option("--start", type=click.DateTime(["%Y-%m-%dT%H:%M:%S%z"]), help="When, with a time zone; now if not given.")
+@click.option("--rule", "rule_id", metavar="ID", help="Only alerts of this rule.")
+@click.option("--component", metavar="NAME", help="Only alerts of this component.")
+@click.option("--model-version", metavar="V", help="Only alerts about this model.")
+@click.option("--metric", "metric_name", metavar="NAME", help="Only alerts on this metric.")
+@click.option("--severity", type=click.Choice(SEVERITIES), help="Only alerts of this severity.")
+@click.option("--by", metavar="WHO", help="Who asks for it.")
+@click.option("--comment", metavar="TEXT", help="Why.")
+@pass_place
+def add(place: Place, /, *, duration: timedelta | None, start: datetime | None, **named: str | None) -> None:
+    """Silence alerts that match all that is named; every alert if nothing is."""
+    if duration is None:
+        raise click.UsageError("a silence has an end: give a length of time")
+    with place.open() as monitor:
+        made = monitor.silence((start or monitor.storage.clock()) + duration, start=start, **named)
+    click.echo(made.silence_id)
+    click.echo(f"silent until {stamp(made.end)}", err=True)
+
+
+@silence.command("list")
+@json_option
+@pass_place
+def list_silences(place: Place, *, as_json: bool) -> None:
+    """List the silences, oldest first."""
+    with place.open() as monitor:
+        found = monitor.silences()
+    if as_json:
+        shown = ("silence_id", "start", "end", "match", "by", "comment")
+        document([{name: getattr(one, name) for name in shown} for one in found])
+        return
+    rows = [
+        (one.silence_id, stamp(one.start), stamp(one.end), _matched(one.match), one.by, one.comment) for one in found
+    ]
+    table(("id", "from", "until", "matches", "by", "comment"), rows)
+
+
+@silence.command
+@click.argument("silence_id")
+@pass_place
+def lift(place: Place, silence_id: str) -> None:
+    """Remove a silence."""
+    with place.open() as monitor:
+        monitor.lift_silence(silence_id)
+    click.echo(f"lifted {printable(silence_id)}", err=True)
+
+
+def _matched(match: Mapping[str, str]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in match.items()) or "every alert"

@@ -1,0 +1,29 @@
+"""Types of command-line parameters."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from typing import Any
+
+import click
+
+_UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+
+class Window(click.ParamType):  # type: ignore[type-arg]  # generic only in clicks newer than our oldest
+    """A length of time up to now: `90m`, `24h`, `7d`, `2w`; `all` is None, without a beginning."""
+
+    name = "window"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta | None:
+        """See `click.ParamType.convert`."""
+        if value is None or isinstance(value, timedelta) or value == "all":
+            return None if value == "all" else value
+        match = re.fullmatch(r"([0-9]{1,6})([mhdw])", value)
+        if match is None or not (length := timedelta(**{_UNITS[match[2]]: int(match[1])})):
+            self.fail(f"{value!r} is no length of time such as 90m, 24h, 7d, 2w, or all", param, ctx)
+        return length
+
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of a table.")

@@ -1,0 +1,38 @@
+"""Which store a command works on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+import click
+
+from f1mon_core.monitor import Monitor
+
+
+@attrs.frozen(kw_only=True)
+class Place:
+    """The store that the command line's own options name; what they leave open the environment decides."""
+
+    backend: str | None = None
+    url: str | None = None
+    path: str | None = None
+
+    @property
+    def named(self) -> bool:
+        """Whether the command line names a store at all."""
+        return (self.backend, self.url, self.path) != (None, None, None)
+
+    def open(self, **options: Any) -> Monitor:
+        """Open it, with further options of the backend. Errors are those of `open_storage`."""
+        backend = self.backend
+        if self.url is not None:
+            options["url"] = self.url
+        if self.path is not None:
+            options["path"] = self.path
+            backend = backend or ("jsonl" if self.url is None else None)
+        return Monitor.open(backend, **options)
+
+
+pass_place = click.make_pass_decorator(Place)
+"""Hands a command the `Place` it works on."""

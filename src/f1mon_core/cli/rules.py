@@ -1,0 +1,140 @@
+"""`f1mon rules`: the alert rules of a store, from TOML."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import attrs
+import click
+
+from f1mon_core import rules as alert_rules
+from f1mon_core.cli.errors import CannotError
+from f1mon_core.cli.output import document, table
+from f1mon_core.cli.parameters import json_option
+from f1mon_core.cli.place import Place, pass_place
+from f1mon_core.monitor import Monitor
+from f1mon_core.printing import printable
+from f1mon_core.rules import AlertRule
+
+
+@click.group
+def rules() -> None:
+    """Apply, list and change the alert rules."""
+
+
+@rules.command
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--dry-run", is_flag=True, help="Say what would change, and change nothing.")
+@click.option("--prune", is_flag=True, help="Remove stored rules that the file does not name.")
+@pass_place
+def apply(place: Place, file: Path, *, dry_run: bool, prune: bool) -> None:
+    """Store the rules of a TOML file; what has not changed stays as it is."""
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise CannotError(f"{file}: {error}") from error
+    wanted = {rule.rule_id: rule for rule in alert_rules.from_toml(text, file.name)}
+    with place.open() as monitor:
+        stored = {rule.rule_id: rule for rule in monitor.rules()}
+        changes = 0
+        for rule_id in sorted({*wanted, *(stored if prune else ())}):
+            old, new = stored.get(rule_id), wanted.get(rule_id)
+            changes += _apply(monitor, rule_id, old, new, dry_run=dry_run)
+    click.echo(f"{changes} rules {'would change' if dry_run else 'changed'}, {len(wanted)} in {file.name}", err=True)
+
+
+def _apply(monitor: Monitor, rule_id: str, old: AlertRule | None, new: AlertRule | None, *, dry_run: bool) -> bool:
+    if old == new:
+        return False
+    word = "add" if old is None else "remove" if new is None else "change"
+    details = ""
+    if word == "change":
+        pairs = alert_rules.difference(old, new).items()
+        details = ": " + ", ".join(f"{name} {before!r} -> {after!r}" for name, (before, after) in pairs)
+    click.echo(printable(f"{word} {rule_id}{details}"))
+    if not dry_run:
+        if new is None:
+            monitor.remove_rule(rule_id)
+        else:
+            monitor.add_rule(new)
+    return True
+
+
+@rules.command("list")
+@json_option
+@pass_place
+def list_rules(place: Place, *, as_json: bool) -> None:
+    """List the stored rules."""
+    with place.open() as monitor:
+        stored = monitor.rules()
+    if as_json:
+        document([alert_rules.to_document(rule) for rule in stored])
+        return
+    rows = [
+        (
+            rule.rule_id,
+            "yes" if rule.enabled else "no",
+            rule.severity,
+            f"{rule.metric_name} {rule.comparison} {rule.threshold:g}",
+            rule.component,
+            f"{rule.cooldown_minutes:g} min",
+            ", ".join(rule.channels),
+        )
+        for rule in stored
+    ]
+    table(("rule", "enabled", "severity", "breached if", "component", "cooldown", "channels"), rows)
+
+
+@rules.command
+@click.argument("rule_id")
+@pass_place
+def show(place: Place, rule_id: str) -> None:
+    """Print one rule and its revisions as JSON."""
+    with place.open() as monitor:
+        rule = _stored(monitor, rule_id)
+        revisions = monitor.rule_revisions(rule_id)
+    document(
+        {
+            "rule": alert_rules.to_document(rule),
+            "revisions": [{"revision": one.revision, "at": one.at, "definition": one.definition} for one in revisions],
+        }
+    )
+
+
+@rules.command
+@click.argument("rule_id")
+@pass_place
+def enable(place: Place, rule_id: str) -> None:
+    """Evaluate a rule again."""
+    _switch(place, rule_id, enabled=True)
+
+
+@rules.command
+@click.argument("rule_id")
+@pass_place
+def disable(place: Place, rule_id: str) -> None:
+    """Do not evaluate a rule any more; its open incidents are closed, its cooldown stays."""
+    _switch(place, rule_id, enabled=False)
+
+
+@rules.command
+@click.argument("rule_id")
+@pass_place
+def remove(place: Place, rule_id: str) -> None:
+    """Remove a rule; its alerts and revisions stay."""
+    with place.open() as monitor:
+        monitor.remove_rule(rule_id)
+    click.echo(f"removed {printable(rule_id)}", err=True)
+
+
+def _switch(place: Place, rule_id: str, *, enabled: bool) -> None:
+    with place.open() as monitor:
+        monitor.add_rule(attrs.evolve(_stored(monitor, rule_id), enabled=enabled))
+    click.echo(f"{'enabled' if enabled else 'disabled'} {printable(rule_id)}", err=True)
+
+
+def _stored(monitor: Monitor, rule_id: str) -> AlertRule:
+    for rule in monitor.rules():
+        if rule.rule_id == rule_id:
+            return rule
+    raise CannotError(f"no rule {rule_id!r} is stored; `f1mon rules list` names them")

@@ -1,0 +1,100 @@
+"""`f1mon snapshot`: compute and keep the health of each model, for a timer to call."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import cast
+
+import click
+
+from f1mon_core.cli.output import document, stamp, table
+from f1mon_core.cli.parameters import Window, json_option
+from f1mon_core.cli.place import Place, pass_place
+from f1mon_core.health import snapshot_metric
+from f1mon_core.metrics import Metric
+from f1mon_core.monitor import Monitor
+from f1mon_core.performance import PerformanceOptions
+from f1mon_core.printing import printable
+from f1mon_core.records import HealthSnapshot
+from f1mon_core.storage import Select
+
+
+@click.command
+@json_option
+@click.option("--window", type=Window(), default="24h", show_default=True, help="90m, 24h, 7d, 2w, … or all.")
+@click.option("--horizon", type=Window(), help="Only predictions at least so old, the window ending there: 14d.")
+@click.option("--model-version", metavar="V", help="Only this model, not each that has predictions then.")
+@click.option("--baseline", type=click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S%z"]), nargs=2, metavar="SINCE UNTIL",
+              help="Judge against this window (2026-05-01 is midnight UTC), not the one of the same length before.",
+              )  # fmt: skip
+@pass_place
+def snapshot(
+    place: Place,
+    *,
+    as_json: bool,
+    window: timedelta | None,
+    horizon: timedelta | None,
+    model_version: str | None,
+    baseline: tuple[datetime, datetime] | None,
+) -> None:
+    """Compute the health of each model in a window of prediction time, and keep it.
+
+    Degraded means that the whole interval of the accuracy lies below that of the baseline.
+    """
+    options: PerformanceOptions = {"last": window}
+    if horizon is not None:
+        options |= {"basis": "matured", "horizon": horizon}
+    against = None if baseline is None else (_utc(baseline[0]), _utc(baseline[1]))
+    with place.open() as monitor:
+        names = [model_version] if model_version else _models(monitor, window, horizon)
+        kept = [monitor.capture_health(name, baseline=against, **options) for name in names]
+    if as_json:
+        document([_as_document(one) for one in kept])
+        return
+    table(("model", "labelled", "coverage", "accuracy", "95 % interval", "trend", "degraded"),
+          [_row(one) for one in kept], right=range(1, 6))  # fmt: skip
+    for one in kept:
+        click.echo(f"{printable(one.model_version)}: kept {one.snapshot_id} at {stamp(one.at)}", err=True)
+    if not kept:
+        click.echo("no predictions in this window: nothing kept", err=True)
+
+
+def _utc(given: datetime) -> datetime:
+    return given.replace(tzinfo=UTC) if given.tzinfo is None else given
+
+
+def _models(monitor: Monitor, window: timedelta | None, horizon: timedelta | None) -> list[str]:
+    """The models with predictions in the window."""
+    until = None if horizon is None else monitor.storage.clock() - horizon
+    since = None if window is None else (until or monitor.storage.clock()) - window
+    groups = monitor.storage.count(Select("prediction", since, until), ("model_version",))
+    return sorted(cast("str", name) for (name,) in groups)
+
+
+def _row(one: HealthSnapshot) -> tuple[object, ...]:
+    accuracy = cast("Metric", snapshot_metric(one, "accuracy"))
+    bounds = None if accuracy.low is None or accuracy.high is None else f"{accuracy.low:.3f} - {accuracy.high:.3f}"
+    return (
+        one.model_version,
+        f"{accuracy.labelled} of {accuracy.total}",
+        None if accuracy.coverage is None else f"{accuracy.coverage:.1%}",
+        None if accuracy.value is None else f"{accuracy.value:.3f}",
+        bounds,
+        None if one.trend is None else f"{one.trend:+.1f} %",
+        "yes" if one.degradation_detected else "no",
+    )
+
+
+def _as_document(one: HealthSnapshot) -> dict[str, object]:
+    return {
+        "snapshot_id": one.snapshot_id,
+        "at": one.at,
+        "model_version": one.model_version,
+        "window_start": one.window_start,
+        "window_end": one.window_end,
+        "metrics": one.metrics,
+        "trend": one.trend,
+        "degradation_detected": one.degradation_detected,
+        "trusted": one.trusted,
+        "metadata": one.metadata,
+    }

@@ -1,0 +1,73 @@
+"""`f1mon status`: how each model does, with what the numbers rest on, and how many alerts are open."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from datetime import datetime, timedelta
+from typing import cast
+
+import click
+
+from f1mon_core.cli.output import document, stamp, table
+from f1mon_core.cli.parameters import Window, json_option
+from f1mon_core.cli.place import Place, pass_place
+from f1mon_core.metrics import METRIC_NAMES, Metric
+from f1mon_core.monitor import Monitor
+from f1mon_core.performance import Performance
+from f1mon_core.printing import printable
+from f1mon_core.storage import Select
+
+_SHOWN = ("accuracy", "precision", "recall", "expected_calibration_error", "avg_confidence")
+
+
+@click.command
+@json_option
+@click.option("--window", type=Window(), default="24h", show_default=True, help="90m, 24h, 7d, 2w, … or all.")
+@click.option("--model-version", metavar="V", help="Only this model.")
+@pass_place
+def status(place: Place, *, as_json: bool, window: timedelta | None, model_version: str | None) -> None:
+    """Show how each model does in a window of prediction time.
+
+    A number that is not known is `-`; coverage says how many predictions have their outcome yet.
+    """
+    with place.open() as monitor:
+        address = monitor.storage.address
+        since = None if window is None else monitor.storage.clock() - window
+        measured = _measured(monitor, since, model_version, METRIC_NAMES if as_json else _SHOWN)
+        statistics = monitor.alert_statistics()
+        newest = monitor.predictions(model_version, descending=True, limit=1)
+    opened, total = statistics.unacknowledged, statistics.total
+    if as_json:
+        alerts = {"total": total, "unacknowledged": opened, "by_severity": dict(statistics.by_severity)}
+        models = {name: one.to_dict() for name, one in measured.items()}
+        document({"store": address, "models": models, "alerts": alerts})
+        return
+    rows = [_row(name, one) for name, one in measured.items()]
+    table(("model", "predictions", "labelled", "coverage", "accuracy", "95 % interval", "precision", "recall", "ECE",
+           "confidence"), rows, right=range(1, 10))  # fmt: skip
+    click.echo(f"alerts: {total}, {opened} open")
+    click.echo(f"{printable(address)}, {'all time' if since is None else f'since {stamp(since)}'}", err=True)
+    if not measured:
+        made = f"the newest was made {stamp(newest[0].at)}: try --window all" if newest else "none is stored"
+        click.echo(f"no predictions in this window; {made}", err=True)
+
+
+def _measured(
+    monitor: Monitor, since: datetime | None, model_version: str | None, metrics: Collection[str]
+) -> dict[str, Performance]:
+    """The performance of each model that has predictions in the window, by its name."""
+    groups = monitor.storage.count(Select("prediction", since=since, model_version=model_version), ("model_version",))
+    names = sorted(cast("str", name) for (name,) in groups)
+    return {name: monitor.performance(name, since=since, metrics=metrics) for name in names}
+
+
+def _row(name: str, measured: Performance) -> tuple[object, ...]:
+    accuracy = measured.accuracy
+    interval = None if accuracy.low is None or accuracy.high is None else f"{accuracy.low:.3f} - {accuracy.high:.3f}"
+    coverage = None if measured.coverage is None else f"{measured.coverage:.1%}"
+    shown = [_number(measured[metric]) for metric in _SHOWN]
+    return (name, measured.total, measured.labelled, coverage, shown[0], interval, *shown[1:])
+
+
+def _number(metric: Metric) -> str | None:
+    return None if metric.value is None else f"{metric.value:.3f}"

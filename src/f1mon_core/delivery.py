@@ -1,0 +1,420 @@
+"""Delivery: from the outbox to the channels, at least once.
+
+A crash between sending and writing that down sends again; none loses. Each channel is served on a thread of its own,
+so one that hangs holds up neither the others nor whoever evaluates.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import random
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from datetime import timedelta
+from typing import Any, Literal, TypeAlias, cast
+
+import attrs
+
+from f1mon_core import incidents, outbox, plans, silences
+from f1mon_core.channels import Channels
+from f1mon_core.errors import DeliveryError, F1monError, NotFoundError
+from f1mon_core.ids import new_operation_id
+from f1mon_core.messages import Message, Section, rendered
+from f1mon_core.plans import Plan
+from f1mon_core.printing import one_line
+from f1mon_core.records import Alert
+from f1mon_core.storage import AsyncStorage, Select, Storage
+from f1mon_core.times import MICROSECOND, from_micros
+from f1mon_core.validation import Document
+
+Outcome: TypeAlias = Literal["delivered", "failed", "dead", "silenced", "dropped", "lost", "waiting"]
+Enrich: TypeAlias = Callable[[Alert], Plan[Sequence[Section]]]
+
+THOROUGH_EVERY = 60
+"""Every so many rounds a watching worker looks at everything that waits."""
+
+_log = logging.getLogger("f1mon.delivery")
+
+
+@attrs.frozen(kw_only=True)
+class Policy:
+    """How patient a worker is.
+
+    Attributes:
+        lease: How long a delivery belongs to the worker that took it; longer than any channel takes to send.
+        base, cap: The n-th repeat waits a random time of up to min(cap, base * 2**n) (full jitter).
+        give_up: A delivery that still fails at this age becomes a dead letter.
+        least_failures: But not before it failed so often.
+        unknown_grace: A name nothing is configured for may be another process's callback: this long it is left alone.
+    """
+
+    lease: timedelta = timedelta(seconds=120)
+    base: timedelta = timedelta(seconds=2)
+    cap: timedelta = timedelta(minutes=15)
+    give_up: timedelta = timedelta(hours=24)
+    least_failures: int = 8
+    unknown_grace: timedelta = timedelta(minutes=1)
+
+    def wait(self, failures: int, after: float | None = None) -> timedelta:
+        """How long to wait after the failure of this number, counted from 0; at least what the other side asked."""
+        longest = min(self.cap, self.base * 2 ** min(failures, 30))
+        jittered = random.uniform(0, longest.total_seconds())  # noqa: S311 - jitter
+        return max(timedelta(seconds=jittered), timedelta(seconds=after or 0.0))
+
+
+@attrs.frozen
+class DeliveryReport:
+    """What one round came to.
+
+    Attributes:
+        outcomes: How many deliveries came to what: "delivered", "failed" (to be repeated), "dead", "silenced",
+            "dropped" (nothing to tell any more), "lost" (another worker took it), "waiting" (nobody here knows it).
+        unfinished: Channels that were still busy when the time to wait was over.
+    """
+
+    outcomes: Mapping[str, int] = attrs.field(factory=dict)
+    unfinished: tuple[str, ...] = ()
+
+    def __getitem__(self, outcome: Outcome) -> int:
+        return self.outcomes.get(outcome, 0)
+
+    @property
+    def delivered(self) -> int:
+        """How many arrived."""
+        return self["delivered"]
+
+
+@attrs.frozen
+class Pending:
+    """A delivery on its way, or a dead letter.
+
+    Attributes:
+        due: When it is tried next; None for a dead letter.
+        attempts, failures: How often it was taken, and how often it was reported to have failed.
+        error: The last failure.
+    """
+
+    alert_id: str
+    channel: str
+    name: str
+    purpose: str
+    created: int
+    due: int | None
+    attempts: int
+    failures: int
+    error: str | None
+
+    @classmethod
+    def of(cls, document: Document) -> Pending:
+        """What a state document of the outbox says."""
+        return cls(**{field.name: cast("Any", document.get(field.name)) for field in attrs.fields(cls)})
+
+
+# Plans --------------------------------------------------------------------------------------------------------------
+
+
+def due(*, thorough: bool = True) -> Plan[dict[str, list[str]]]:
+    """The keys of the deliveries that may be taken now, oldest first, by channel.
+
+    Args:
+        thorough: Look at everything that waits where nothing is due: a clock that was set back leaves deliveries due
+            in what is now the future.
+    """
+    now = yield from plans.now()
+    found = yield from plans.state(outbox.WAITING, due_before=now + MICROSECOND)
+    if not found and thorough:
+        found = yield from plans.state(outbox.WAITING)
+    by_channel: dict[str, list[str]] = {}
+    for key, document in found.items():
+        if outbox.is_due(document, now):
+            by_channel.setdefault(cast("str", document["channel"]), []).append(key)
+    return by_channel
+
+
+def attempt(  # noqa: PLR0911 - one for each way a delivery ends
+    key: str, channels: Channels, policy: Policy, enrich: Enrich | None = None
+) -> Plan[Outcome]:
+    """Take one delivery, send it, and write down what came of it."""
+    token = new_operation_id()
+    taken: Any = yield from plans.settle(key, outbox.lease(token, policy.lease), operation_id=token)
+    if taken is None:
+        return "lost"
+    held = _Held(key, token, taken, policy)
+    found = cast("Sequence[Alert]", (yield from plans.find(Select("alert", where={"alert_id": taken["alert_id"]}))))
+    if not found:
+        return (yield from held.bury("the alert was pruned"))
+    alert = found[0]
+    settled = yield from _unless_silenced(held, alert)
+    if settled is not None:
+        return settled
+    try:
+        channel = channels.get(taken["channel"])
+    except NotFoundError as error:
+        now = yield from plans.now()
+        if abs(now - from_micros(taken["created"])) < policy.unknown_grace:
+            return (yield from held.put_off("waiting", policy.unknown_grace / 4))
+        return (yield from held.bury(str(error)))
+    except F1monError as error:
+        return (yield from held.bury(str(error)))
+    except Exception as error:  # noqa: BLE001 - a channel that cannot be made is a failed attempt too
+        return (yield from held.failed(error))
+    message = yield from _message(held, alert, enrich)
+    if message is None:
+        return "lost"
+    try:
+        yield from plans.outside(lambda: channel.send(message))
+    except Exception as error:  # noqa: BLE001 - whatever a channel raises is a failed attempt, logged and counted
+        return (yield from held.failed(error))
+    return (yield from held.delivered())
+
+
+def _unless_silenced(held: _Held, alert: Alert) -> Plan[Outcome | None]:
+    """What a silence makes of a delivery; None if it is to be sent."""
+    now = yield from plans.now()
+    purpose = held.document["purpose"]
+    silence = yield from silences.covering(alert, now)
+    if silence is not None:
+        if purpose == "reminder":
+            return (yield from held.drop())
+        return (yield from held.put_off("silenced", silence.end - now, silenced=True))
+    if held.document.get("silenced") and not (yield from _still_worth_telling(held, alert)):
+        return (yield from held.drop())
+    return None
+
+
+def _still_worth_telling(held: _Held, alert: Alert) -> Plan[bool]:
+    """Whether what a silence held back is still to be told: once, if it still fires and nobody was told of it.
+
+    An alert that no rule made has nothing that could have ended, and is told. That an incident resolved is told to
+    those who were told that it fired.
+    """
+    if alert.incident_id is None:
+        return True
+    told = yield from _told_of_incident(alert.incident_id, cast("str", held.document["channel"]))
+    if held.document["purpose"] == "resolved":
+        return told
+    watch = incidents.read((yield from plans.document(incidents.alert_key(alert))))
+    current = watch.incident
+    fires = watch.phase == "firing" and current is not None and current.incident_id == alert.incident_id
+    return fires and not told and current is not None and current.alerts[-1] == alert.alert_id
+
+
+def _told_of_incident(incident_id: str, channel: str) -> Plan[bool]:
+    alerts = cast("Sequence[Alert]", (yield from plans.find(Select("alert", where={"incident_id": incident_id}))))
+    ids = [one.alert_id for one in alerts]
+    select = Select("delivery", where={"alert_id": ids, "channel": channel}, limit=1)
+    return bool((yield from plans.find(select)))
+
+
+def _message(held: _Held, alert: Alert, enrich: Enrich | None) -> Plan[Message | None]:
+    """The message, rendered once and kept; None if the lease was lost meanwhile."""
+    if (kept := held.document.get("payload")) is not None and (message := Message.of_document(kept, alert)) is not None:
+        return message
+    sections: Sequence[Section] = ()
+    if enrich is not None:
+        try:
+            sections = yield from enrich(alert)
+        except Exception:  # noqa: BLE001 - the alert matters more than what would have been said beside it
+            _log.exception("the enrichment of alert %s failed", alert.alert_id, extra={"alert_id": alert.alert_id})
+    purpose = cast("outbox.Purpose", held.document["purpose"])
+    name, channel = cast("str", held.document["name"]), cast("str", held.document["channel"])
+    message = rendered(alert, purpose, alert.alert_id + name.removeprefix(channel), sections)
+    step = outbox.keep_payload(held.token, message.to_document())
+    kept_whole = yield from plans.settle(held.key, step, operation_id=new_operation_id())
+    return message if kept_whole else None
+
+
+@attrs.frozen
+class _Held:
+    """A delivery under lease, and the ways to end the lease."""
+
+    key: str
+    token: str
+    document: Document
+    policy: Policy
+
+    def _end(self, step: Any, outcome: Outcome) -> Plan[Outcome]:
+        held = yield from plans.settle(self.key, step, operation_id=new_operation_id())
+        return outcome if held else "lost"
+
+    def delivered(self) -> Plan[Outcome]:
+        return (yield from self._end(outbox.complete(self.token), "delivered"))
+
+    def drop(self) -> Plan[Outcome]:
+        return (yield from self._end(outbox.drop(self.token), "dropped"))
+
+    def put_off(self, outcome: Outcome, duration: timedelta, *, silenced: bool = False) -> Plan[Outcome]:
+        return (yield from self._end(outbox.put_off(self.token, duration, silenced=silenced), outcome))
+
+    def bury(self, reason: str) -> Plan[Outcome]:
+        _log.error("delivery %s is dead: %s", self.key, reason, extra={"delivery": self.key})
+        return (yield from self._end(outbox.bury(self.token, one_line(reason)), "dead"))
+
+    def failed(self, error: Exception) -> Plan[Outcome]:
+        reason = one_line(str(error) if isinstance(error, F1monError) else f"{type(error).__name__}: {error}")
+        if isinstance(error, DeliveryError) and not error.retry:
+            return (yield from self.bury(reason))
+        _log.warning("delivery %s failed: %s", self.key, reason, extra={"delivery": self.key})
+        failures = cast("int", self.document["failures"])
+        after = error.after if isinstance(error, DeliveryError) else None
+        duration = self.policy.wait(failures, after)
+        step = outbox.fail(self.token, duration, reason, self.policy.give_up, self.policy.least_failures)
+        dead = yield from plans.settle(self.key, step, operation_id=new_operation_id())
+        return "lost" if dead is None else "dead" if dead else "failed"
+
+
+def serve(
+    channel: str, keys: Sequence[str], channels: Channels, policy: Policy, enrich: Enrich | None
+) -> Plan[Counter[str]]:
+    """Attempt the deliveries of one channel in turn, until one fails: what is broken is given a rest."""
+    outcomes: Counter[str] = Counter()
+    for key in keys:
+        outcome = yield from attempt(key, channels, policy, enrich)
+        outcomes[outcome] += 1
+        if outcome == "failed":
+            _log.info("channel %s rests until the next round", channel, extra={"channel": channel})
+            break
+    return outcomes
+
+
+def pending() -> Plan[list[Pending]]:
+    """What is on its way, oldest first."""
+    return [Pending.of(document) for document in (yield from plans.state(outbox.WAITING)).values()]
+
+
+def dead() -> Plan[list[Pending]]:
+    """The dead letters, oldest first."""
+    return [Pending.of(document) for document in (yield from plans.state(outbox.DEAD)).values()]
+
+
+def retry_dead(alert_id: str | None = None, channel: str | None = None) -> Plan[int]:
+    """Put dead letters back on their way: all, those of an alert, or of a channel. Returns how many."""
+    revived = 0
+    for key, document in (yield from plans.state(outbox.DEAD)).items():
+        if alert_id in (None, document["alert_id"]) and channel in (None, document["channel"]):
+            revived += bool((yield from plans.settle(key, outbox.revive(), operation_id=new_operation_id())))
+    return revived
+
+
+# Drivers ------------------------------------------------------------------------------------------------------------
+
+
+class Dispatcher:
+    """Serves every channel of a store on a thread of its own."""
+
+    def __init__(
+        self, storage: Storage, channels: Channels, policy: Policy | None = None, enrich: Enrich | None = None
+    ) -> None:
+        self.channels = channels
+        self._storage, self._policy, self._enrich = storage, policy or Policy(), enrich
+        self._lock = threading.Lock()
+        self._threads: dict[str, ThreadPoolExecutor] = {}
+        self._running: dict[str, tuple[Future[Counter[str]], float]] = {}
+        self._again: set[str] = set()
+
+    def round(self, patience: float | None = None, *, thorough: bool = True) -> DeliveryReport:
+        """Attempt what is due, every channel beside the others.
+
+        Args:
+            patience: Seconds a channel is waited for; None waits for all. What is not done then goes on behind.
+            thorough: See `due`.
+        """
+        started = self._start(plans.run(due(thorough=thorough), self._storage), patience)
+        done, _ = wait(started.values(), timeout=patience)
+        outcomes: Counter[str] = Counter()
+        for future in done:
+            outcomes += future.result()
+        with self._lock:
+            unfinished = tuple(sorted(name for name, (future, _) in self._running.items() if not future.done()))
+        return DeliveryReport(dict(outcomes), unfinished)
+
+    def _start(
+        self, by_channel: Mapping[str, Sequence[str]], patience: float | None
+    ) -> dict[str, Future[Counter[str]]]:
+        """The channels worth waiting for: those begun now, and busy ones that have not used up their patience."""
+        worth: dict[str, Future[Counter[str]]] = {}
+        now = time.monotonic()
+        with self._lock:
+            for channel, keys in by_channel.items():
+                running, since = self._running.get(channel, (None, now))
+                if running is not None and not running.done():
+                    self._again.add(channel)
+                    if patience is None or now - since < patience:
+                        worth[channel] = running
+                    continue
+                if channel not in self._threads:
+                    self._threads[channel] = ThreadPoolExecutor(1, f"f1mon-{channel}")
+                worth[channel] = self._threads[channel].submit(self._serve, channel, keys)
+                self._running[channel] = (worth[channel], now)
+        return worth
+
+    def _serve(self, channel: str, keys: Sequence[str]) -> Counter[str]:
+        """Serve a channel, and again if more came for it meanwhile."""
+        outcomes: Counter[str] = Counter()
+        try:
+            while True:
+                served = plans.run(serve(channel, keys, self.channels, self._policy, self._enrich), self._storage)
+                outcomes += served
+                with self._lock:
+                    if channel not in self._again or served["failed"]:
+                        self._again.discard(channel)
+                        self._running.pop(channel, None)
+                        return outcomes
+                    self._again.discard(channel)
+                keys = plans.run(due(), self._storage).get(channel, [])
+        except Exception:
+            _log.exception("channel %s could not be served", channel, extra={"channel": channel})
+            raise
+
+    def watch(self, stop: threading.Event, interval: float = 1.0) -> None:
+        """Serve the channels until `stop` is set; a channel that hangs is not waited for."""
+        for number in itertools.count():
+            if stop.is_set():
+                return
+            try:
+                self.round(patience=0, thorough=number % THOROUGH_EVERY == 0)
+            except F1monError:
+                _log.exception("the outbox could not be served; it is tried again")
+            stop.wait(interval)
+
+    def close(self) -> None:
+        """Wait for what is being sent; what is only queued stays in the outbox."""
+        with self._lock:
+            threads, self._threads = self._threads, {}
+        for one in threads.values():
+            one.shutdown(wait=True, cancel_futures=True)
+
+
+_going_on: set[asyncio.Future[Counter[str]]] = set()
+
+
+async def round_async(
+    storage: AsyncStorage,
+    channels: Channels,
+    policy: Policy | None = None,
+    enrich: Enrich | None = None,
+    patience: float | None = None,
+) -> DeliveryReport:
+    """`Dispatcher.round` for event loops: every channel in a task of its own, sends on threads."""
+    by_channel = await plans.run_async(due(), storage)
+    tasks = {
+        channel: asyncio.ensure_future(
+            plans.run_async(serve(channel, keys, channels, policy or Policy(), enrich), storage)
+        )
+        for channel, keys in by_channel.items()
+    }
+    if not tasks:
+        return DeliveryReport()
+    for task in tasks.values():
+        _going_on.add(task)  # the loop itself keeps only weak references
+        task.add_done_callback(_going_on.discard)
+    done, _ = await asyncio.wait(tasks.values(), timeout=patience)
+    outcomes: Counter[str] = Counter()
+    for task in done:
+        outcomes += task.result()
+    return DeliveryReport(dict(outcomes), tuple(sorted(name for name, task in tasks.items() if task not in done)))

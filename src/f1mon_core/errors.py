@@ -1,0 +1,158 @@
+"""Every error f1mon raises. Each is an `F1monError` and also the built-in that people already catch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from f1mon_core.records import Fact
+
+_SHOWN = 80
+"""How many characters of a refused value a message repeats."""
+
+
+class F1monError(Exception):
+    """The base of every error this distribution raises on purpose."""
+
+
+class InvalidRecordError(F1monError, ValueError):
+    """A value was refused at the door; nothing of its batch was stored.
+
+    Attributes:
+        field: The name of the field that was refused.
+        value: The value as it was given.
+        reason: What a valid value would be.
+    """
+
+    def __init__(self, field: str, value: Any, reason: str) -> None:
+        super().__init__(field, value, reason)
+        self.field = field
+        self.value = value
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.field}: {self.reason}, got {_shown(self.value)}"
+
+    def __repr__(self) -> str:
+        # Event loops and loggers take the repr of what went by, and the refused value's own may raise.
+        return f"{type(self).__name__}({str(self)!r})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # The refused value may itself refuse to be pickled; the message must still cross a process boundary.
+        value = self.value if isinstance(self.value, str | int | float | bool | type(None)) else _shown(self.value)
+        return (type(self), (self.field, value, self.reason))
+
+
+class NotANumberError(InvalidRecordError, TypeError):
+    """A metric's value is no number at all: a bool, a str, an object."""
+
+
+class InvalidQueryError(F1monError, ValueError):
+    """A question that cannot be asked: an attribute the kind does not declare, a negative limit, zero bins."""
+
+
+class ConflictError(F1monError, ValueError):
+    """A different fact is already stored under the same key; nothing of the batch was written.
+
+    Attributes:
+        stored: The fact the store holds.
+        offered: The fact that was refused.
+    """
+
+    def __init__(self, stored: Fact, offered: Fact) -> None:
+        super().__init__(stored, offered)
+        self.stored = stored
+        self.offered = offered
+
+    def __str__(self) -> str:
+        return (
+            f"a different {self.stored.kind} is already stored under {self.stored.key!r}; "
+            "facts are never overwritten: append a correction under a new key"
+        )
+
+
+class PrunedError(F1monError, LookupError):
+    """The request reaches behind the prune horizon, where only final tallies are kept."""
+
+
+class NotFoundError(F1monError, LookupError):
+    """No alert, rule or delivery is stored under that id."""
+
+
+class ConfigurationError(F1monError, ValueError):
+    """An option, an environment variable or a configuration file says something f1mon cannot do."""
+
+
+class DeliveryError(F1monError):
+    """A channel could not deliver a message.
+
+    Attributes:
+        retry: Whether a later attempt may succeed.
+        after: Seconds the other side asked to wait before it.
+    """
+
+    def __init__(self, message: str, *, retry: bool = True, after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry = retry
+        self.after = after
+
+
+class UnknownBackendError(F1monError, LookupError):
+    """No installed distribution registers a backend under that name or for that address."""
+
+
+class MissingExtraError(F1monError, ImportError):
+    """The backend is registered, but the libraries of its extra are not installed."""
+
+
+class DuplicateBackendError(F1monError, LookupError):
+    """Two distributions register the same backend name, and f1mon does not guess."""
+
+
+class BrokenBackendError(F1monError, ImportError):
+    """The backend's own code failed to load; the reason travels as `__cause__`."""
+
+
+class StorageError(F1monError):
+    """The store could not do what it was asked to."""
+
+
+class NotWritten(StorageError):
+    """Nothing of the operation was stored; it is safe to repeat."""
+
+
+class LockTimeoutError(NotWritten, TimeoutError):
+    """Another writer held the lock for longer than the timeout; nothing was written."""
+
+
+class OutcomeUnknown(StorageError):
+    """The commit was sent and its answer was lost: it may or may not be stored.
+
+    Repeat the same call: facts are idempotent by their key and transitions by their operation id, so a repeat
+    never duplicates, and tells which of the two it was.
+    """
+
+
+class CorruptStoreError(StorageError):
+    """What lies in the store is not what f1mon wrote; `check()` says where."""
+
+
+class SchemaError(StorageError):
+    """The store's schema is older or newer than this f1mon; the message says what to run."""
+
+
+class ClosedError(StorageError, ValueError):
+    """The store was closed; open it again."""
+
+
+def _shown(value: Any) -> str:
+    """The start of a value's repr, for a value of any size or shape."""
+    if isinstance(value, str | bytes) and len(value) > _SHOWN:
+        return f"{value[:_SHOWN]!r}… ({len(value)} long)"
+    if isinstance(value, dict | list | tuple | set | frozenset):
+        return f"a {type(value).__name__} of {len(value)}"
+    try:
+        shown = repr(value)
+    except Exception as error:  # noqa: BLE001 - a hostile __repr__ must not hide the refusal it is part of
+        return f"a {type(value).__name__} whose repr raises {type(error).__name__}"
+    return shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}…"

@@ -1,0 +1,186 @@
+"""Evaluation of the stored rules over windows of what is stored: what `Monitor.evaluate` does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import cast
+
+import attrs
+
+from f1mon_core import alerting, incidents, plans
+from f1mon_core.errors import NotFoundError, PrunedError
+from f1mon_core.metrics import METRIC_NAMES
+from f1mon_core.performance import Measures, Performance
+from f1mon_core.plans import Plan
+from f1mon_core.records import Alert, MetricSnapshot
+from f1mon_core.rules import AlertRule, Reading
+from f1mon_core.storage import Select
+from f1mon_core.tally import Basis, TallyQuery
+from f1mon_core.validation import Document
+from f1mon_core.windows import Window, WindowBasis, WindowRequest
+
+NO_OUTCOMES = "no_outcomes"
+"""The `metric_type` of rules on how many outcomes arrived; missing labels make every other metric no data."""
+ALL_MODELS = "all"
+"""The `model_version` of alerts about all models together."""
+
+
+@attrs.frozen(kw_only=True)
+class EvaluationRequest:
+    """What to evaluate.
+
+    Attributes:
+        model_version: Only this model. If None, a rule of scope "instance" is evaluated for each model of the window,
+            and a rule of scope "rule" that names no model over all of them together, as model "all".
+        component, metric_name, rule_id: Only the rules of these.
+        until: The end of the windows; the present if None.
+        last: The window of rules that do not name theirs.
+        basis, horizon: As in `Monitor.performance`, for rules that do not name theirs.
+    """
+
+    model_version: str | None = None
+    component: str | None = None
+    metric_name: str | None = None
+    rule_id: str | None = None
+    until: datetime | None = None
+    last: timedelta = timedelta(hours=1)
+    basis: WindowBasis = "prediction"
+    horizon: timedelta | None = None
+
+    def window_of(self, rule: AlertRule, model: str | None) -> WindowRequest:
+        """The window a rule is evaluated over."""
+        last = self.last if rule.window_minutes is None else timedelta(minutes=rule.window_minutes)
+        basis, horizon = self.basis, self.horizon
+        if rule.basis is not None:
+            basis = cast("WindowBasis", rule.basis)
+            horizon = None if rule.horizon_minutes is None else timedelta(minutes=rule.horizon_minutes)
+        return WindowRequest(model_version=model, until=self.until, last=last, basis=basis, horizon=horizon)
+
+    def wants(self, rule: AlertRule) -> bool:
+        """Whether a rule is to be evaluated."""
+        return rule.matches(
+            self.metric_name or rule.metric_name, self.component, self.model_version
+        ) and self.rule_id in (None, rule.rule_id)
+
+
+def evaluate(request: EvaluationRequest) -> Plan[list[Alert]]:
+    """Evaluate every rule that is asked for; the alerts that fired, in the order of rules and models."""
+    rules = [rule for rule in (yield from alerting.stored_rules()) if request.wants(rule)]
+    readings = _Readings({rule.metric_name for rule in rules}, (yield from plans.now()))
+    fired: list[Alert] = []
+    for rule in rules:
+        for model in (yield from _models(rule, request)):
+            window = yield from request.window_of(rule, model).resolve()
+            reading, context = yield from readings.of(rule, window)
+            try:
+                alert = yield from alerting.evaluate_rule(rule.rule_id, reading, model or ALL_MODELS, context=context)
+            except NotFoundError:
+                break  # removed since the rules were listed
+            if alert is not None:
+                fired.append(alert)
+    return fired
+
+
+def _models(rule: AlertRule, request: EvaluationRequest) -> Plan[Sequence[str | None]]:
+    """The models a rule is evaluated for; None is all of them together."""
+    if (named := request.model_version or rule.model_version) is not None:
+        return [named]
+    if rule.scope == "rule":
+        return [None]
+    window = yield from request.window_of(rule, None).resolve()
+    counted = yield from plans.count(Select("prediction", window.since, window.until), ("model_version",))
+    # So are instances that breach, or whose missing data would be a breach: their model may just have fallen silent.
+    known = yield from plans.state(incidents.instances_prefix(rule.rule_id))
+    silent = {
+        incidents.instance_model(key)
+        for key, document in known.items()
+        if rule.on_no_data == "fire" or document.get("incident") is not None
+    }
+    return sorted({cast("str", model) for (model,) in counted} | silent)
+
+
+class _Readings:
+    """The readings of one evaluation; rules on the same window share its tally."""
+
+    def __init__(self, metric_names: set[str], now: datetime) -> None:
+        self._now = now
+        self._names = metric_names.intersection(METRIC_NAMES)
+        self._measured: dict[Window, Performance] = {}
+
+    def of(self, rule: AlertRule, window: Window) -> Plan[tuple[Reading, Document]]:
+        """The reading of a rule's metric over a window, and what an alert should say of it.
+
+        By the window and `as_recorded` the value can be derived again, whatever outcomes and corrections came since.
+        """
+        context: Document = {"window": _told(window), "as_recorded": self._now.isoformat()}
+        try:
+            if rule.metric_type == NO_OUTCOMES:
+                return (yield from _outcomes_arrived(window)), context
+            if rule.metric_name not in METRIC_NAMES:
+                return (yield from _stored_value(rule.metric_name, window)), context
+            if window not in self._measured:
+                measures = Measures(names=self._names)
+                tally, unavailable = yield from measures.tally(window)
+                self._measured[window] = measures.of(tally, window, unavailable)
+        except PrunedError as error:
+            return Reading(None, reason=f"pruned: {error}"), context
+        performance = self._measured[window]
+        context |= {"total": performance.total, "labelled": performance.labelled}
+        return Reading.of(performance.metrics[rule.metric_name]), context
+
+
+def _outcomes_arrived(window: Window) -> Plan[Reading]:
+    """How many predictions got their first outcome in the window; no data while none waits for one.
+
+    Waiting is a prediction without an outcome that was made in the window, or in the one of the same length before.
+    """
+    arrived = (yield from plans.tally(_query(window, window.since, "outcome"))).count
+    if arrived:
+        return Reading(float(arrived), n=arrived)
+    earlier = None
+    if window.since is not None and window.until is not None:
+        earlier = max(window.since - (window.until - window.since), datetime.min.replace(tzinfo=window.since.tzinfo))
+    cells = (yield from plans.tally(_query(window, earlier, "prediction"))).cells
+    waiting = sum(cell.n for key, cell in cells.items() if key.actual is None)
+    if not waiting:
+        return Reading(None, n=0, reason="no prediction waits for an outcome")
+    return Reading(0.0, n=waiting)
+
+
+def _query(window: Window, since: datetime | None, basis: Basis) -> TallyQuery:
+    return attrs.evolve(window.query(1), since=since, basis=basis)
+
+
+def _stored_value(metric_name: str, window: Window) -> Plan[Reading]:
+    """The newest stored metric snapshot of the window, for a metric that f1mon does not compute."""
+    select = Select(
+        "metric_snapshot",
+        window.since,
+        window.until,
+        window.model_version,
+        {"metric_name": metric_name},
+        descending=True,
+        limit=1,
+    )
+    found = cast("list[MetricSnapshot]", (yield from plans.find(select)))
+    if not found:
+        return Reading(None, reason=f"no {metric_name} is stored in the window")
+    return Reading.of(found[0].value)
+
+
+def _told(window: Window) -> Document:
+    """A window as an alert keeps it: enough to measure it again."""
+    told: Document = {"basis": window.basis}
+    for name in ("since", "until"):
+        if (edge := getattr(window, name)) is not None:
+            told[name] = edge.isoformat()
+    if window.horizon is not None:
+        told["horizon_minutes"] = window.horizon.total_seconds() / 60
+    return told
+
+
+def context_window(context: Mapping[str, object]) -> Document:
+    """The window an alert's context tells of; empty for one without."""
+    window = context.get("window")
+    return dict(window) if isinstance(window, dict) else {}

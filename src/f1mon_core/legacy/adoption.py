@@ -1,0 +1,423 @@
+"""Adopting the files of the old system: once, idempotent, and without touching them.
+
+Every fact gets its id from its line, so adopting twice, or from eight processes at once, gives the same facts. What a
+store refuses (a repeated id with different content) goes to a file beside the old ones, named by its content.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import hashlib
+import json
+import logging
+import os
+import secrets
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
+from itertools import islice
+from pathlib import Path
+from typing import BinaryIO, cast
+
+import attrs
+
+from f1mon_core import incidents, plans
+from f1mon_core.errors import ConflictError, F1monError, InvalidRecordError, PrunedError
+from f1mon_core.ids import new_operation_id
+from f1mon_core.legacy import old_files
+from f1mon_core.legacy.old_files import Fields, Line, OldAlert, Translate, Unreadable
+from f1mon_core.legacy.records import AlertRule, core_rule
+from f1mon_core.records import Alert, Fact, same
+from f1mon_core.storage import Change, Select, Step, Storage, state_key
+from f1mon_core.validation import MAX_ID_CHARACTERS, Document
+
+_BATCH = 250
+"""Facts of one commit: few enough that a store which keeps a batch together finds one of them quickly."""
+
+_SHOWN = 20
+"""How many repaired lines of a file an account names one by one."""
+
+_log = logging.getLogger("f1mon.legacy")
+
+
+# The account --------------------------------------------------------------------------------------------------------
+
+
+@attrs.frozen
+class SetAside:
+    """Something of an old file that could not become a fact, kept word for word.
+
+    Attributes:
+        line: The number of its line, from 1; None for a rule, which has none.
+    """
+
+    file: str
+    line: int | None
+    reason: str
+    raw: bytes
+
+    def to_json(self) -> str:
+        """One line of the set-aside file; bytes that are not UTF-8 as base64."""
+        kept: dict[str, object] = {"file": self.file, "line": self.line, "reason": self.reason}
+        try:
+            kept["text"] = self.raw.decode()
+        except UnicodeDecodeError:
+            kept["base64"] = base64.b64encode(self.raw).decode()
+        return json.dumps(kept)
+
+
+@attrs.define
+class FileAccount:
+    """What became of one old file.
+
+    Attributes:
+        name: Its name.
+        lines: Lines (or rules) read this time; those adopted earlier are not read again.
+        adopted: Facts that are new in the store.
+        repeated: Facts that were stored already.
+        pruned: Facts from before the store's prune horizon, which stay away.
+        repaired: Line numbers, and what was repaired.
+        renamed: Old alert ids that another alert has, and the ids their alerts got.
+        set_aside: What could not be stored.
+    """
+
+    name: str
+    lines: int = 0
+    adopted: int = 0
+    repeated: int = 0
+    pruned: int = 0
+    repaired: list[tuple[int, str]] = attrs.field(factory=list)
+    renamed: list[tuple[str, str]] = attrs.field(factory=list)
+    set_aside: list[SetAside] = attrs.field(factory=list)
+
+    @property
+    def clean(self) -> bool:
+        """Whether every line became a fact just as it was."""
+        return not (self.repaired or self.renamed or self.set_aside)
+
+    def report(self) -> Iterator[str]:
+        """The account in lines of text."""
+        pruned = f", {self.pruned} before the prune horizon" if self.pruned else ""
+        yield (
+            f"{self.name}: {self.lines} read, {self.adopted} facts adopted, {self.repeated} already stored{pruned}, "
+            f"{len(self.repaired)} repairs, {len(self.renamed)} under a derived id, {len(self.set_aside)} set aside"
+        )
+        told = [
+            *(f"  line {number}: {what}" for number, what in self.repaired),
+            *(f"  alert id {old} was taken: stored as {new}" for old, new in self.renamed),
+            *(
+                f"  {'rule' if one.line is None else f'line {one.line}'} set aside: {one.reason}"
+                for one in self.set_aside
+            ),
+        ]
+        yield from told[:_SHOWN]
+        if len(told) > _SHOWN:
+            yield f"  … and {len(told) - _SHOWN} more"
+
+
+@attrs.frozen
+class Account:
+    """What became of the old files in one directory.
+
+    Attributes:
+        files: One account for each file that was read; those unchanged since their adoption are not read again.
+        set_aside_file: Where what could not be stored was written; None if there was nothing.
+    """
+
+    directory: Path
+    files: tuple[FileAccount, ...] = ()
+    set_aside_file: Path | None = None
+
+    def __str__(self) -> str:
+        told = [line for one in self.files for line in one.report()]
+        if self.set_aside_file is not None:
+            told.append(f"set aside in {self.set_aside_file}")
+        return "\n".join(told) or f"nothing to adopt in {self.directory}"
+
+
+# Adopting -----------------------------------------------------------------------------------------------------------
+
+
+def adopt(storage: Storage, directory: Path) -> Account:
+    """Adopt the old system's files in a directory; those that are unchanged since they were adopted cost one look.
+
+    The files stay as they are, byte for byte.
+
+    Raises:
+        StorageError: If the store fails; repeating goes on where it stopped.
+        OSError: If a file cannot be read, or the set-aside file not be written.
+    """
+    present = [name for name in _READERS if (directory / name).is_file()]
+    if not present:
+        return Account(directory)
+    place = hashlib.sha256(os.fsencode(directory.resolve())).hexdigest()[:16]
+    markers = storage.state(state_key("adopted", place) + "/")
+    accounts: list[FileAccount] = []
+    settled: list[tuple[str, Document]] = []
+    for name in present:
+        key = state_key("adopted", place, name)
+        with (directory / name).open("rb") as file:
+            marker = _Marker.of(markers.get(key))
+            status = os.fstat(file.fileno())
+            if (marker.size, marker.mtime_ns) == (status.st_size, status.st_mtime_ns):
+                continue
+            account = FileAccount(name)
+            read = _READERS[name](storage, file, account, marker)
+        accounts.append(account)
+        made = attrs.evolve(read, size=status.st_size, mtime_ns=status.st_mtime_ns, directory=_shown(directory))
+        settled.append((key, attrs.asdict(made)))
+    kept = _keep(directory, [one for account in accounts for one in account.set_aside])
+    for key, document in settled:
+        storage.transition(key, _storing(document), operation_id=new_operation_id())
+    account_of_all = Account(directory, tuple(accounts), kept)
+    for account in accounts:
+        level = logging.INFO if account.clean else logging.WARNING
+        for line in account.report():
+            _log.log(level, line)
+    if kept is not None:
+        _log.warning("set aside in %s", kept)
+    return account_of_all
+
+
+@attrs.frozen
+class _Marker:
+    """How far a file was adopted: its first `bytes` bytes and `lines` lines, whose SHA-256 was this."""
+
+    bytes: int = 0
+    lines: int = 0
+    sha256: str = ""
+    size: int = -1
+    mtime_ns: int = -1
+    directory: str = ""
+
+    @classmethod
+    def of(cls, document: Document | None) -> _Marker:
+        return cls() if document is None else cls(**cast("dict[str, int]", document))  # type: ignore[arg-type]
+
+
+def _storing(document: Document) -> Step:
+    def step(_: Document | None, __: datetime) -> Change:
+        return Change(document)
+
+    return step
+
+
+def _shown(directory: Path) -> str:
+    return str(directory.resolve()).encode(errors="backslashreplace").decode()
+
+
+# Lines --------------------------------------------------------------------------------------------------------------
+
+
+@attrs.frozen
+class _Item:
+    """A fact and the line it comes from."""
+
+    line: Line
+    fact: Fact
+
+
+def _adopt_lines(
+    translate: Translate, storage: Storage, file: BinaryIO, account: FileAccount, marker: _Marker
+) -> _Marker:
+    """Adopt a file in which every line is a record of its own, from where it was adopted before."""
+    hashed, begin = _resumed(file, marker)
+    offset, number = begin.bytes, begin.lines
+    pending = old_files.lines(file, number + 1)
+    while batch := list(islice(pending, _BATCH)):
+        items: list[_Item] = []
+        for line in batch:
+            whole = _translated(line, account, translate)
+            if whole is None and not line.terminated:
+                break  # a torn last line: whoever writes on completes it, and it is read again
+            items += whole or ()
+            hashed.update(line.whole)
+            offset, number = offset + len(line.whole), number + 1
+        _append(storage, items, account)
+    return _Marker(offset, number, hashed.hexdigest())
+
+
+def _resumed(file: BinaryIO, marker: _Marker) -> tuple[hashlib._Hash, _Marker]:
+    """Stand behind what was adopted before, if the file still begins with it; else at its start."""
+    hashed, left = hashlib.sha256(), marker.bytes
+    while left and (chunk := file.read(min(left, 1 << 20))):
+        hashed.update(chunk)
+        left -= len(chunk)
+    if not left and hashed.hexdigest() == marker.sha256:
+        return hashed, marker
+    file.seek(0)
+    return hashlib.sha256(), _Marker()
+
+
+def _translated(line: Line, account: FileAccount, translate: Translate) -> list[_Item] | None:
+    """The facts of a line; none of a blank one. None, and the line set aside, where there is no record in it."""
+    if not line.raw.strip():
+        return []
+    account.lines += 1
+    try:
+        fields = Fields(old_files.read(line))
+        facts = translate(fields, line)
+    except (Unreadable, InvalidRecordError) as error:
+        account.set_aside.append(SetAside(account.name, line.number, str(error), line.raw))
+        return None
+    account.repaired += [(line.number, what) for what in fields.repairs]
+    return [_Item(line, fact) for fact in facts]
+
+
+def _append(storage: Storage, items: Sequence[_Item], account: FileAccount) -> None:
+    """Append what can be; what is refused is set aside alone, found by halving."""
+    if not items:
+        return
+    try:
+        appended = storage.append([item.fact for item in items])
+    except (ConflictError, PrunedError) as error:
+        if len(items) > 1:
+            half = len(items) // 2
+            _append(storage, items[:half], account)
+            _append(storage, items[half:], account)
+        elif isinstance(error, PrunedError):
+            account.pruned += 1
+        else:
+            line = items[0].line
+            account.set_aside.append(SetAside(account.name, line.number, str(error), line.raw))
+        return
+    account.adopted += appended.new
+    account.repeated += appended.repeated
+
+
+# Alerts -------------------------------------------------------------------------------------------------------------
+
+
+def _adopt_alerts(storage: Storage, file: BinaryIO, account: FileAccount, _: _Marker) -> _Marker:
+    """Adopt alerts.jsonl, always whole: the old system wrote acknowledgements over its lines."""
+    hashed = hashlib.sha256()
+    found: list[OldAlert] = []
+    for line in old_files.lines(file, 1):
+        hashed.update(line.whole)
+        if not line.raw.strip():
+            continue
+        account.lines += 1
+        try:
+            found.append(OldAlert.of(old_files.read(line)))
+        except (Unreadable, InvalidRecordError) as error:
+            account.set_aside.append(SetAside(account.name, line.number, str(error), line.raw))
+    ids = old_files.derived_ids(found, _holders(storage, found))
+    items: list[_Item] = []
+    for one in found:
+        fields = Fields(one.read)
+        new_id = ids[one.alert_id, one.content]
+        try:
+            facts = old_files.alert(fields, new_id, one.alert_id)
+        except InvalidRecordError as error:
+            account.set_aside.append(SetAside(account.name, one.read.line.number, str(error), one.read.line.raw))
+            continue
+        account.repaired += [(one.read.line.number, what) for what in fields.repairs]
+        if new_id != one.alert_id:
+            account.renamed.append((one.alert_id, new_id))
+        items += [_Item(one.read.line, fact) for fact in facts]
+    for begin in range(0, len(items), _BATCH):
+        _append(storage, items[begin : begin + _BATCH], account)
+    return _Marker(sha256=hashed.hexdigest())
+
+
+def _holders(storage: Storage, found: Sequence[OldAlert]) -> dict[str, str]:
+    """Of the old ids that are stored already: the content that has each ("" for one that is not in the file)."""
+    ids = sorted({one.alert_id for one in found})
+    stored: dict[str, Alert] = {}
+    for begin in range(0, len(ids), _BATCH):
+        wanted = [one for one in ids[begin : begin + _BATCH] if len(one) <= MAX_ID_CHARACTERS]
+        for fact in storage.find(Select("alert", where={"alert_id": wanted})):
+            stored[fact.key[0]] = cast("Alert", fact)
+    holders = dict.fromkeys(stored, "")
+    for one in found:
+        if one.alert_id in stored and not holders[one.alert_id]:
+            with contextlib.suppress(InvalidRecordError):
+                if same(stored[one.alert_id], old_files.alert(Fields(one.read), one.alert_id, one.alert_id)[0]):
+                    holders[one.alert_id] = one.content
+    return holders
+
+
+# Rules --------------------------------------------------------------------------------------------------------------
+
+
+def _adopt_rules(storage: Storage, file: BinaryIO, account: FileAccount, _: _Marker) -> _Marker:
+    """Adopt alert_rules.json: of a repeated rule the last, which was the edit; a rule that was ever stored stays."""
+    raw = file.read()
+    try:
+        documents = old_files.rule_documents(raw)
+    except Unreadable as error:
+        account.set_aside.append(SetAside(account.name, None, str(error), raw))
+        documents = []
+    rules = {}
+    for document in documents:
+        account.lines += 1
+        try:
+            rule = core_rule(AlertRule(**document))
+        except (TypeError, F1monError) as error:
+            account.set_aside.append(SetAside(account.name, None, str(error), json.dumps(document).encode()))
+        else:
+            rules[rule.rule_id] = rule
+    for rule in rules.values():
+        operation_id = new_operation_id()
+        define = incidents.definition(rule.rule_id, rule, operation_id)
+        plan = plans.settle(incidents.rule_key(rule.rule_id), _unless_defined(define), operation_id=operation_id)
+        if plans.run(plan, storage) is None:
+            account.repeated += 1
+        else:
+            account.adopted += 1
+    return _Marker(sha256=hashlib.sha256(raw).hexdigest())
+
+
+def _unless_defined(define: Step) -> Step:
+    """The step that defines a rule, unless it was defined (and perhaps edited or removed) before."""
+
+    def step(document: Document | None, now: datetime) -> Change:
+        return Change(document) if incidents.read(document).revision else define(document, now)
+
+    return step
+
+
+# What is set aside --------------------------------------------------------------------------------------------------
+
+
+def _keep(directory: Path, kept: Sequence[SetAside]) -> Path | None:
+    """Write what was set aside beside the old files, whole or not at all, under a name that its content makes."""
+    if not kept:
+        return None
+    text = "".join(one.to_json() + "\n" for one in kept).encode()
+    path = directory / f"f1mon-set-aside-{old_files.digest(text)[:8]}.jsonl"
+    if path.exists():
+        return path
+    draft = directory / f".{path.name}.{secrets.token_hex(8)}"
+    try:
+        with draft.open("xb") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+    return path
+
+
+_Reader = Callable[[Storage, BinaryIO, FileAccount, _Marker], _Marker]
+
+
+def _by_line(translate: Translate) -> _Reader:
+    def reader(storage: Storage, file: BinaryIO, account: FileAccount, marker: _Marker) -> _Marker:
+        return _adopt_lines(translate, storage, file, account, marker)
+
+    return reader
+
+
+_READERS: dict[str, _Reader] = {
+    "predictions.jsonl": _by_line(old_files.prediction),
+    "health_snapshots.jsonl": _by_line(old_files.health_snapshot),
+    "metrics.jsonl": _by_line(old_files.metric),
+    "alerts.jsonl": _adopt_alerts,
+    "alert_rules.json": _adopt_rules,
+}
+"""The old files, and how each is read."""
+
+OLD_FILES: Sequence[str] = tuple(_READERS)
+"""The names of the files the old system wrote."""

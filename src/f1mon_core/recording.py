@@ -1,0 +1,121 @@
+"""Plans that record facts and list them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import datetime
+from itertools import islice
+from typing import Any, TypeVar, cast
+
+from f1mon_core import plans
+from f1mon_core.errors import InvalidQueryError
+from f1mon_core.plans import Plan
+from f1mon_core.records import Cursor, Fact, Outcome, Prediction
+from f1mon_core.storage import Appended, Scalar, Select
+from f1mon_core.validation import Document
+
+F = TypeVar("F", bound=Fact)
+
+BATCH_SIZE = 5_000
+
+
+def record(facts: Iterable[Fact], batch_size: int = BATCH_SIZE) -> Plan[Appended]:
+    """Append facts batch by batch, each atomic; an error carries a note that names the first batch not written."""
+    if batch_size < 1:
+        raise InvalidQueryError(f"batch_size must be at least 1, got {batch_size}")
+    remaining = iter(facts)
+    new = repeated = number = 0
+    while True:
+        begin = number * batch_size
+        try:
+            if not (batch := list(islice(remaining, batch_size))):
+                return Appended(new, repeated)
+            appended = yield from plans.append(batch)
+        except Exception as error:
+            error.add_note(
+                f"batch {number} (records {begin} to {begin + batch_size - 1}) is the first that was not written; "
+                f"the {begin} records before it are stored"
+            )
+            raise
+        new, repeated, number = new + appended.new, repeated + appended.repeated, number + 1
+
+
+def prediction(
+    prediction_id: str,
+    model_version: str,
+    predicted_outcome: int,
+    confidence: float,
+    features: Mapping[str, Any] | None,
+    metadata: Mapping[str, Any] | None,
+    at: datetime | None,
+) -> Plan[Appended]:
+    """Append one prediction."""
+    made = Prediction(
+        prediction_id=prediction_id,
+        model_version=model_version,
+        predicted_outcome=predicted_outcome,
+        confidence=confidence,
+        features={} if features is None else cast("Document", features),
+        metadata={} if metadata is None else cast("Document", metadata),
+        at=at,
+    )
+    return (yield from plans.append([made]))
+
+
+def outcome(prediction_id: str, actual_outcome: int, known_at: datetime | None) -> Plan[Appended]:
+    """Append one outcome."""
+    return (yield from plans.append([outcome_of((prediction_id, actual_outcome, known_at))]))
+
+
+def prediction_of(given: Prediction | Mapping[str, Any]) -> Prediction:
+    """A prediction from itself or from a mapping with its field names."""
+    return given if isinstance(given, Prediction) else Prediction(**given)
+
+
+def outcome_of(given: Outcome | Mapping[str, Any] | tuple[str, int] | tuple[str, int, datetime | None]) -> Outcome:
+    """An outcome from itself, a mapping with its field names, or `(prediction_id, actual_outcome[, known_at])`."""
+    if isinstance(given, Outcome):
+        return given
+    if isinstance(given, Mapping):
+        fields = dict(given)
+        return Outcome(at=fields.pop("known_at", None), **fields)
+    prediction_id, actual_outcome, *known_at = given
+    return Outcome(prediction_id=prediction_id, actual_outcome=actual_outcome, at=known_at[0] if known_at else None)
+
+
+def predictions(
+    model_version: str | None,
+    since: datetime | None,
+    until: datetime | None,
+    *,
+    descending: bool,
+    limit: int | None,
+    after: Cursor | None,
+) -> Plan[Sequence[Prediction]]:
+    """Stored predictions in order of time."""
+    select = Select("prediction", since, until, model_version, descending=descending, limit=limit, after=after)
+    return cast("Sequence[Prediction]", (yield from plans.find(select)))
+
+
+def kept(fact: F) -> Plan[F]:
+    """Append one fact and answer it as the store keeps it, with its times."""
+    yield from plans.append([fact])
+    key = {name: getattr(fact, name) for name in fact.key_fields}
+    return cast("F", (yield from plans.find(Select(fact.kind, where=key)))[0])
+
+
+def listing(
+    kind: type[F],
+    *,
+    model_version: str | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    where: Mapping[str, Scalar | Collection[Scalar] | None] | None = None,
+    descending: bool = True,
+    limit: int | None = None,
+    after: Cursor | None = None,
+) -> Plan[Sequence[F]]:
+    """Facts of one kind, newest first unless asked otherwise; a `where` entry of None selects everything."""
+    wanted = {name: value for name, value in (where or {}).items() if value is not None}
+    select = Select(kind.kind, since, until, model_version, wanted, descending=descending, limit=limit, after=after)
+    return cast("Sequence[F]", (yield from plans.find(select)))

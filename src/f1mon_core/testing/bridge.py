@@ -1,0 +1,118 @@
+"""An async store under the sync laws: each verb is run to its end on the bridge's own event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from typing import Any, TypeVar
+
+from f1mon_core.records import Fact
+from f1mon_core.storage import Appended, AsyncStorage, CheckReport, Pruned, Scalar, Select, Step, Storage
+from f1mon_core.tally import Tally, TallyQuery
+from f1mon_core.times import Clock
+from f1mon_core.validation import Document, Json
+
+R = TypeVar("R")
+
+Call = Callable[[Any], Any]
+"""A function of a store, sync or async: `lambda store: store.append(facts)`."""
+
+
+class BridgedStorage:
+    """An `AsyncStorage` as a `Storage`, over one `asyncio.Runner`; the kit's, not for applications."""
+
+    def __init__(self, opening: Callable[[], Awaitable[AsyncStorage]]) -> None:
+        self._runner = asyncio.Runner()
+        self._turn = threading.Lock()
+        self._owner = os.getpid()
+        try:
+            self.inner = self._runner.run(_awaited(opening()))
+        except BaseException:
+            self._runner.close()
+            raise
+
+    @property
+    def clock(self) -> Clock:
+        """The inner store's clock."""
+        return self.inner.clock
+
+    @property
+    def address(self) -> str:
+        """The inner store's address."""
+        return self.inner.address
+
+    def run(self, awaitable: Awaitable[R]) -> R:
+        """Run an awaitable to its end on the bridge's loop."""
+        with self._turn:
+            if self._owner != os.getpid():
+                # The loop of a forked parent shares its selector with the parent; this process wants its own.
+                self._runner = asyncio.Runner()
+                self._owner = os.getpid()
+            return self._runner.run(_awaited(awaitable))
+
+    def append(self, facts: Iterable[Fact]) -> Appended:
+        """See `Storage.append`."""
+        return self.run(self.inner.append(facts))
+
+    def find(self, select: Select) -> Sequence[Fact]:
+        """See `Storage.find`."""
+        return self.run(self.inner.find(select))
+
+    def count(self, select: Select, by: Sequence[str] = ()) -> Mapping[tuple[Scalar, ...], int]:
+        """See `Storage.count`."""
+        return self.run(self.inner.count(select, by))
+
+    def tally(self, query: TallyQuery) -> Tally:
+        """See `Storage.tally`."""
+        return self.run(self.inner.tally(query))
+
+    def transition(self, key: str, step: Step, *, operation_id: str) -> Json:
+        """See `Storage.transition`."""
+        return self.run(self.inner.transition(key, step, operation_id=operation_id))
+
+    def state(
+        self, prefix: str, *, due_before: datetime | None = None, limit: int | None = None, after: str | None = None
+    ) -> Mapping[str, Document]:
+        """See `Storage.state`."""
+        return self.run(self.inner.state(prefix, due_before=due_before, limit=limit, after=after))
+
+    def prune(self, before: datetime, keep: Collection[str] = ()) -> Pruned:
+        """See `Storage.prune`."""
+        return self.run(self.inner.prune(before, keep))
+
+    def check(self) -> CheckReport:
+        """See `Storage.check`."""
+        return self.run(self.inner.check())
+
+    def close(self) -> None:
+        """See `Storage.close`."""
+        self.run(self.inner.close())
+
+    def release(self) -> None:
+        """Close the store and the loop; the bridge is of no use afterwards."""
+        try:
+            self.close()
+        finally:
+            self._runner.close()
+
+
+def together(store: Storage, calls: Sequence[Call]) -> list[Any]:
+    """Make several calls of one handle at once, on threads or as tasks; each one's answer or its exception."""
+    if isinstance(store, BridgedStorage):
+        inner = store.inner
+
+        async def gathered() -> list[Any]:
+            return await asyncio.gather(*(_awaited(call(inner)) for call in calls), return_exceptions=True)
+
+        return store.run(gathered())
+    with ThreadPoolExecutor(len(calls)) as threads:
+        answers = [threads.submit(call, store) for call in calls]
+        return [answer.exception() or answer.result() for answer in answers]
+
+
+async def _awaited(awaitable: Awaitable[R]) -> R:
+    return await awaitable

@@ -1,0 +1,1 @@
+"""The laws, one room for each verb."""

@@ -1,0 +1,84 @@
+"""What every law stands on: a fresh place, its clock, and the claims of its backend."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from functools import wraps
+from pathlib import Path
+from typing import Any, ClassVar, Literal, TypeAlias, TypeVar
+
+import pytest
+
+from f1mon_core.storage import Storage
+from f1mon_core.testing.clocks import SharedClock
+from f1mon_core.testing.facts import NOON
+from f1mon_core.testing.location import Colour, Location, Place
+
+Claim: TypeAlias = Literal["durable", "shared"]
+
+CLAIMS: dict[str, str] = {
+    "durable": "durable: what was appended survives the handle and the process",
+    "shared": "shared: several handles and processes work on one place at once",
+}
+
+LawsT = TypeVar("LawsT", bound="Laws")
+
+
+class Laws:
+    """Laws are methods named `test_…` that take nothing but `self`.
+
+    Attributes:
+        colour: How the store is held: "sync", "async" (its native async store) or "offloaded".
+        examples: How many examples a law that searches tries.
+    """
+
+    colour: ClassVar[Colour] = "sync"
+    examples: ClassVar[int] = 15
+
+    _demanded: tuple[Claim, ...] = ()
+    _law: str = ""
+
+    def location(self) -> AbstractContextManager[Location]:
+        """A context manager that yields a fresh, empty place and takes it away afterwards. Override this."""
+        raise NotImplementedError
+
+    @contextmanager
+    def place(self) -> Iterator[Place]:
+        """A fresh place with a clock of its own, which shows `facts.NOON`; its handles are closed in the end."""
+        with self.location() as location, tempfile.TemporaryDirectory(prefix="f1mon-clock-") as directory:
+            for claim in self._demanded:
+                if not getattr(location.record, claim):
+                    pytest.skip(f"not claimed ({CLAIMS[claim]}): {self._law}")
+            place = Place(location, self.colour, SharedClock.made(Path(directory) / "clock", NOON))
+            try:
+                yield place
+            finally:
+                place.close()
+
+    @contextmanager
+    def store(self) -> Iterator[Storage]:
+        """One handle on a fresh place."""
+        with self.place() as place:
+            yield place.open()
+
+
+def demands(*claims: Claim) -> Callable[[Callable[[LawsT], None]], Callable[[LawsT], None]]:
+    """Mark a law as one about claims; where a backend does not make them it is reported as not claimed."""
+
+    def mark(law: Callable[[LawsT], None]) -> Callable[[LawsT], None]:
+        @wraps(law)
+        def judged(self: LawsT) -> None:
+            self._demanded, self._law = claims, law.__name__.removeprefix("test_").replace("_", " ")
+            law(self)
+
+        judged.claims = claims  # type: ignore[attr-defined]
+        return judged
+
+    return mark
+
+
+def claims_of(law: Any) -> tuple[Claim, ...]:
+    """The claims a law is about."""
+    return getattr(law, "claims", ())

@@ -1,0 +1,152 @@
+"""What survives a SIGKILL at any moment."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from itertools import pairwise
+from typing import Any, ClassVar
+
+from f1mon_core import incidents
+from f1mon_core.records import IncidentEvent, Prediction
+from f1mon_core.storage import Select
+from f1mon_core.testing.facts import MINUTE, prediction
+from f1mon_core.testing.laws.base import Laws, demands
+from f1mon_core.testing.laws.races import COOLDOWN, alerts_of, fires, low_accuracy
+from f1mon_core.testing.location import Place
+from f1mon_core.testing.races import Prey, Slots
+from f1mon_core.times import to_micros
+
+LONGEST_WAIT = 0.006
+"""Seconds before a kill, at most: a few times what a claim takes."""
+
+
+class DyingInItsStep:
+    """A store whose holder is killed inside the step of some transition: after the lock, before the commit."""
+
+    def __init__(self, store: Any, survived: int) -> None:
+        self._store, self._left = store, survived
+
+    def transition(self, key: str, step: Any, *, operation_id: str) -> Any:
+        """`Storage.transition`, deadly in the end."""
+
+        def deadly(document: Any, now: Any) -> Any:
+            change = step(document, now)
+            self._left -= 1
+            if self._left < 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return change
+
+        return self._store.transition(key, deadly, operation_id=operation_id)
+
+
+class KillLaws(Laws):
+    """What `Storage` promises when processes are killed.
+
+    Attributes:
+        kills: How many evaluators are killed while they claim.
+        writer_kills: How many writers are killed while they append.
+        evaluators: How many are alive at once.
+    """
+
+    kills: ClassVar[int] = 50
+    writer_kills: ClassVar[int] = 50
+    evaluators: ClassVar[int] = 3
+
+    @demands("durable", "shared")
+    def test_killed_evaluators_never_fire_twice_in_a_cooldown_nor_leave_half_a_claim(self) -> None:
+        rng = random.Random(7)  # noqa: S311 - moments, not secrets
+        rule = low_accuracy()
+
+        def evaluate(place: Place, born: int) -> None:
+            store: Any = place.open()
+            if born % self.evaluators == 0:
+                store = DyingInItsStep(store, born // self.evaluators % 3)
+                while True:
+                    fires(store, rule)
+            evaluated = None
+            while True:
+                if (now := place.clock()) != evaluated:
+                    fires(store, rule)
+                    evaluated = now
+                time.sleep(0.0002)
+
+        with self.place() as place:
+            place.open().check()
+            place.close()
+            with Prey.hunted(place, self.evaluators, evaluate) as prey:
+                for kill in range(self.kills):
+                    place.clock.advance(COOLDOWN // 3)
+                    time.sleep(rng.random() * LONGEST_WAIT)
+                    slot = kill % self.evaluators
+                    if slot == 0:
+                        prey.await_death(slot)
+                    prey.kill(slot)
+                    prey.replace(slot)
+            store = place.open()
+            found = alerts_of(store, rule.rule_id)
+            times = [fact.instant for fact in found]
+            gaps = [later - earlier for earlier, later in pairwise(times)]
+            assert min(gaps, default=COOLDOWN) >= COOLDOWN
+            assert len(times) >= self.kills // 6, "the evaluators hardly came to evaluate"
+            self._assert_whole_claims(place, rule.rule_id)
+            place.clock.advance(COOLDOWN)
+            assert fires(store, rule)
+            assert not fires(store, rule)
+            assert store.check().ok
+
+    @staticmethod
+    def _assert_whole_claims(place: Place, rule_id: str) -> None:
+        """State, alerts, events and outbox documents of every claim are there together."""
+        store = place.open()
+        found = alerts_of(store, rule_id)
+        watch = incidents.read(store.state(incidents.rule_key(rule_id))[incidents.rule_key(rule_id)])
+        assert watch.last_fired == to_micros(found[-1].instant)
+        events = [
+            event.details["alert_id"]
+            for event in store.find(Select("incident_event", where={"event": ["firing", "repeated", "escalated"]}))
+            if isinstance(event, IncidentEvent)
+        ]
+        assert sorted(map(str, events)) == sorted(fact.alert_id for fact in found)
+        waiting = {str(document["alert_id"]) for document in store.state("delivery/").values()}
+        assert waiting == {fact.alert_id for fact in found}
+
+    @demands("durable", "shared")
+    def test_what_was_acknowledged_survives_the_kill_of_its_writer_and_nothing_is_half_there(self) -> None:
+        rng = random.Random(8)  # noqa: S311 - moments, not secrets
+        size, writers = 5, 2
+        acknowledged = Slots(self.writer_kills + writers)
+
+        def write(place: Place, own: int) -> None:
+            store, number = place.open(), 0
+            while True:
+                store.append(
+                    prediction(f"{own}-{number}-{part}", predicted_outcome=own, at=None, metadata={"batch": number})
+                    for part in range(size)
+                )
+                number += 1
+                acknowledged[own] = number
+
+        with self.place() as place:
+            place.open().check()
+            place.close()
+            with Prey.hunted(place, writers, write) as prey:
+                for kill in range(self.writer_kills):
+                    place.clock.advance(MINUTE)
+                    time.sleep(rng.random() * 2 * LONGEST_WAIT)
+                    prey.kill(kill % writers)
+                    prey.replace(kill % writers)
+            store = place.open()
+            batches: dict[tuple[int, int], int] = {}
+            for fact in store.find(Select("prediction")):
+                assert isinstance(fact, Prediction)
+                batch = (fact.predicted_outcome, int(str(fact.metadata["batch"])))
+                batches[batch] = batches.get(batch, 0) + 1
+            assert batches, "the writers hardly came to write"
+            assert set(batches.values()) == {size}
+            for own in range(self.writer_kills):
+                missing = [number for number in range(acknowledged[own]) if (own, number) not in batches]
+                assert missing == [], f"writer {own} was told that {acknowledged[own]} batches were stored"
+            assert store.check().ok

@@ -1,0 +1,352 @@
+"""What several processes may rely on: each law runs real ones, forked from one warm process, against one place."""
+
+from __future__ import annotations
+
+import random
+from datetime import datetime
+from typing import Any, ClassVar, cast
+
+import pytest
+
+from f1mon_core import alerting, plans
+from f1mon_core.errors import ConflictError, PrunedError
+from f1mon_core.records import Acknowledgement, Alert, Outcome
+from f1mon_core.rules import AlertRule
+from f1mon_core.storage import Appended, Change, Select, Storage
+from f1mon_core.tally import TallyQuery
+from f1mon_core.testing.facts import HOUR, MINUTE, NOON, SECOND, acknowledgement, alert, outcome, prediction
+from f1mon_core.testing.laws.base import Laws, demands
+from f1mon_core.testing.laws.prune import HORIZON, OLD
+from f1mon_core.testing.laws.transition import counted
+from f1mon_core.testing.location import Place
+from f1mon_core.testing.races import Member, crew, fork_and_wait, spawned
+from f1mon_core.times import MICROSECOND
+
+COOLDOWN = HOUR
+
+
+def low_accuracy(rule_id: str = "low-accuracy") -> AlertRule:
+    """A rule that an accuracy of 0.5 breaches, with a cooldown of one hour."""
+    return AlertRule(rule_id, "accuracy", "threshold", 0.7, "<", "critical", "model", cooldown_minutes=60)
+
+
+def fires(store: Storage, rule: AlertRule) -> bool:
+    """Evaluate a breach with the engine; whether it made an alert."""
+    return plans.run(alerting.evaluate_rule(rule, 0.5, "podium-1"), store) is not None
+
+
+def alerts_of(store: Storage, rule_id: str) -> list[Alert]:
+    """The stored alerts of a rule, oldest first."""
+    return [fact for fact in store.find(Select("alert", where={"rule_id": rule_id})) if isinstance(fact, Alert)]
+
+
+def append_and_count(place: Place) -> tuple[Appended, dict[Any, int]]:
+    """What a spawned process does: repeat a fact, add one, count."""
+    with place.handle() as store:
+        return store.append([prediction("a"), prediction("b")]), dict(store.count(Select("prediction")))
+
+
+class RaceLaws(Laws):
+    """What `Storage` promises to processes that work at once.
+
+    Attributes:
+        processes: How many work at once.
+        windows: How many cooldowns they evaluate one rule over.
+        fresh_rules: How many rules that never fired they evaluate.
+        meetings: How often a prediction and its outcome are appended at the same moment.
+    """
+
+    processes: ClassVar[int] = 8
+    windows: ClassVar[int] = 100
+    fresh_rules: ClassVar[int] = 40
+    meetings: ClassVar[int] = 1000
+
+    @demands("shared")
+    def test_processes_that_evaluate_one_rule_fire_once_in_each_cooldown(self) -> None:
+        with self.place() as place:
+            place.open().check()  # the place is made before the processes race for it
+
+            def evaluate(member: Member) -> int:
+                store, fired = member.place.open(), 0
+                for _ in range(self.windows):
+                    fired += fires(store, low_accuracy())
+                    # A window is one cooldown: it is over when all have evaluated, and then the clock is turned.
+                    member.barrier.wait()
+                return fired
+
+            fired = crew(place, self.processes, evaluate, at_barrier=lambda: place.clock.advance(COOLDOWN))
+            found = alerts_of(place.open(), "low-accuracy")
+            assert [fact.at for fact in found] == [NOON + number * COOLDOWN for number in range(self.windows)]
+            assert sum(fired) == self.windows
+
+    @demands("shared")
+    def test_processes_that_evaluate_rules_that_never_fired_fire_each_once(self) -> None:
+        with self.place() as place:
+            place.open().check()
+
+            def evaluate(member: Member) -> list[bool]:
+                store, fired = member.place.open(), []
+                for number in range(self.fresh_rules):
+                    member.barrier.wait()
+                    fired.append(fires(store, low_accuracy(f"rule-{number}")))
+                return fired
+
+            fired = crew(place, self.processes, evaluate)
+            store = place.open()
+            for number in range(self.fresh_rules):
+                assert len(alerts_of(store, f"rule-{number}")) == 1, number
+                assert sum(own[number] for own in fired) == 1, number
+
+    @demands("shared")
+    def test_transitions_of_several_processes_lose_nothing(self) -> None:
+        each = 25
+        with self.place() as place:
+            place.open().check()
+
+            def count(member: Member) -> list[Any]:
+                store = member.place.open()
+                member.barrier.wait()
+                return [
+                    store.transition("k", counted, operation_id=f"{member.number}-{number}") for number in range(each)
+                ]
+
+            results = sorted(one for own in crew(place, self.processes, count) for one in own)
+            assert results == list(range(1, each * self.processes + 1))
+            assert place.open().state("k") == {"k": {"n": each * self.processes}}
+
+    @demands("shared")
+    def test_an_operation_repeated_by_several_processes_is_done_once(self) -> None:
+        with self.place() as place:
+            place.open().check()
+
+            def repeat(member: Member) -> list[Any]:
+                store, answers = member.place.open(), []
+                for number in range(20):
+                    member.barrier.wait()
+                    answers.append(store.transition("k", counted, operation_id=f"op-{number}"))
+                return answers
+
+            answers = crew(place, self.processes, repeat)
+            assert answers == [list(range(1, 21))] * self.processes
+
+    @demands("shared")
+    def test_overlapping_batches_in_different_orders_are_stored_once_and_never_deadlock(self) -> None:
+        names = [f"p-{number:03d}" for number in range(120)]
+        with self.place() as place:
+            place.open().check()
+
+            def append(member: Member) -> int:
+                store, rng, new = member.place.open(), random.Random(member.number), 0  # noqa: S311 - an order
+                for _ in range(4):
+                    batch = [fact for name in names for fact in (prediction(name), outcome(name, 1, NOON), alert(name))]
+                    rng.shuffle(batch)
+                    member.barrier.wait()
+                    for begin in range(0, len(batch), 60):
+                        new += store.append(batch[begin : begin + 60]).new
+                return new
+
+            new = crew(place, self.processes, append)
+            store = place.open()
+            assert sum(new) == 3 * len(names)
+            assert [fact.key[0] for fact in store.find(Select("prediction"))] == names
+            assert [fact.key[0] for fact in store.find(Select("outcome"))] == names
+            assert store.tally(TallyQuery()).count == len(names)
+
+    @demands("shared")
+    def test_of_several_conflicting_batches_one_is_stored_whole(self) -> None:
+        with self.place() as place:
+            place.open().check()
+
+            def append(member: Member) -> list[bool]:
+                store, won = member.place.open(), []
+                for number in range(20):
+                    names = [f"{number}-{part}" for part in range(5)]
+                    if member.number % 2:
+                        names.reverse()
+                    member.barrier.wait()
+                    try:
+                        store.append(prediction(name, predicted_outcome=member.number) for name in names)
+                    except ConflictError:
+                        won.append(False)
+                    else:
+                        won.append(True)
+                return won
+
+            won = crew(place, self.processes, append)
+            groups = place.open().count(Select("prediction"), ["predicted_outcome"])
+            assert [sum(own[number] for own in won) for number in range(20)] == [1] * 20
+            assert groups == {(own,): 5 * sum(wins) for own, wins in enumerate(won) if sum(wins)}
+
+    @demands("shared")
+    def test_of_concurrent_acknowledgements_one_wins_for_ever(self) -> None:
+        names = [f"a-{number}" for number in range(30)]
+        with self.place() as place:
+            place.open().append(alert(name) for name in names)
+
+            def acknowledge(member: Member) -> list[str | None]:
+                store, me, winners = member.place.open(), f"person-{member.number}", []
+                for name in names:
+                    member.barrier.wait()
+                    try:
+                        store.append([acknowledgement(name, by=me)])
+                    except ConflictError as lost:
+                        winners.append(cast("Acknowledgement", lost.stored).by)
+                    else:
+                        winners.append(me)
+                return winners
+
+            told = crew(place, self.processes, acknowledge)
+            stored = {fact.alert_id: fact.by for fact in _all(place.open(), Acknowledgement)}
+            assert told == [[stored[name] for name in names]] * self.processes
+
+    @demands("shared")
+    def test_a_prediction_and_its_outcome_meet_whoever_comes_first(self) -> None:
+        with self.place() as place:
+            place.open().check()
+
+            def append(member: Member) -> None:
+                store = member.place.open()
+                for number in range(self.meetings):
+                    fact = outcome(f"p-{number}", 1) if member.number else prediction(f"p-{number}")
+                    member.barrier.wait()
+                    store.append([fact])
+
+            crew(place, 2, append)
+            store = place.open()
+            assert store.count(Select("prediction", lacking="outcome")) == {}
+            assert {key.actual: cell.n for key, cell in store.tally(TallyQuery()).cells.items()} == {1: self.meetings}
+
+    @demands("shared")
+    def test_of_concurrent_corrections_the_newest_known_at_is_current(self) -> None:
+        each = 12
+        with self.place() as place:
+            place.open().append([prediction("p")])
+
+            def correct(member: Member) -> None:
+                store, rng = member.place.open(), random.Random(member.number)  # noqa: S311 - an order
+                own = [number * self.processes + member.number for number in range(each)]
+                rng.shuffle(own)
+                member.barrier.wait()
+                for number in own:
+                    store.append([outcome("p", number, NOON + number * SECOND)])
+
+            crew(place, self.processes, correct)
+            store = place.open()
+            last = each * self.processes - 1
+            assert [key.actual for key in store.tally(TallyQuery()).cells] == [last]
+            assert store.append([outcome("p", last)]) == Appended(0, 1)
+            found = [fact.actual_outcome for fact in _all(store, Outcome)]
+            assert found == list(range(last + 1))
+
+    @demands("shared")
+    def test_concurrent_corrections_without_known_at_all_have_their_own_instant(self) -> None:
+        with self.place() as place:
+            place.open().append([prediction("p")])
+
+            def correct(member: Member) -> int:
+                store = member.place.open()
+                member.barrier.wait()
+                return sum(store.append([outcome("p", 100 * member.number + number)]).new for number in range(10))
+
+            new = crew(place, self.processes, correct)
+            found = _all(place.open(), Outcome)
+            assert sum(new) == 10 * self.processes
+            assert [fact.at for fact in found] == [NOON + number * MICROSECOND for number in range(10 * self.processes)]
+            assert [key.actual for key in place.open().tally(TallyQuery()).cells] == [found[-1].actual_outcome]
+
+    @demands("shared")
+    def test_a_repeat_of_what_another_process_prunes_never_counts_twice(self) -> None:
+        names = [f"p-{number:02d}" for number in range(40)]
+        with self.place() as place:
+            facts = [prediction(name, at=OLD + number * MINUTE) for number, name in enumerate(names)]
+            place.open().append(facts)
+
+            def repeat(member: Member) -> None:
+                store = member.place.open()
+                member.barrier.wait()
+                if not member.number:
+                    store.prune(HORIZON)
+                    return
+                for fact in facts:
+                    try:
+                        assert store.append([fact, outcome(fact.prediction_id, 1)]).new in {0, 1}
+                    except PrunedError:
+                        continue
+
+            crew(place, self.processes, repeat)
+            store = place.open()
+            assert store.find(Select("prediction")) == []
+            assert store.find(Select("outcome")) == []
+            assert store.tally(TallyQuery()).count == len(names)
+            for fact in facts:
+                with pytest.raises(PrunedError):
+                    store.append([fact])
+
+    @demands("shared")
+    def test_readers_in_other_processes_see_all_of_a_batch_or_nothing(self) -> None:
+        with self.place() as place:
+            place.open().check()
+
+            def work(member: Member) -> list[int]:
+                store, seen = member.place.open(), []
+                member.barrier.wait()
+                for number in range(12):
+                    if member.number == 0:
+                        store.append(prediction(f"{number}-{part}") for part in range(100))
+                    seen.append(store.count(Select("prediction")).get((), 0))
+                return seen
+
+            for seen in crew(place, 3, work):
+                assert all(number % 100 == 0 for number in seen)
+                assert seen == sorted(seen)
+
+    @demands("shared")
+    def test_the_clock_is_read_after_the_lock_among_processes(self) -> None:
+        with self.place() as place:
+            place.open().check()
+
+            def step(document: Any, now: datetime) -> Change:
+                # Whoever holds the lock turns the clock; the next must see it turned.
+                place.clock.advance(SECOND)
+                change = counted(document, now)
+                return Change(change.state, result=[change.result, (now - NOON) // SECOND])
+
+            def stamp(member: Member) -> list[Any]:
+                store = member.place.open()
+                member.barrier.wait()
+                return [store.transition("k", step, operation_id=f"{member.number}-{number}") for number in range(25)]
+
+            stamps = sorted(one for own in crew(place, self.processes, stamp) for one in own)
+            assert [turned for _, turned in stamps] == sorted(turned for _, turned in stamps)
+            assert all(turned >= number - 1 for number, turned in stamps)
+
+    @demands("shared")
+    def test_a_handle_works_in_a_forked_child_and_still_in_its_parent(self) -> None:
+        with self.place() as place:
+            store = place.open()
+            store.append([prediction("before")])
+
+            def child(name: str) -> Any:
+                # A native async handle belongs to the event loop it was opened in; a child opens its own.
+                own = place.open() if self.colour == "async" else store
+                appended = own.append([prediction(name), prediction("before")])
+                return appended, own.transition("k", counted, operation_id=name), own.count(Select("prediction"))
+
+            assert fork_and_wait(lambda: child("one")) == (Appended(1, 1), 1, {(): 2})
+            store.append([prediction("parent")])
+            assert store.transition("k", counted, operation_id="parent") == 2
+            assert fork_and_wait(lambda: child("two")) == (Appended(1, 1), 3, {(): 4})
+            assert store.count(Select("prediction")) == {(): 4}
+            assert store.state("k") == {"k": {"n": 3}}
+
+    @demands("shared")
+    def test_a_spawned_process_opens_the_same_place(self) -> None:
+        with self.place() as place:
+            store = place.open()
+            store.append([prediction("a")])
+            assert spawned(append_and_count, place) == (Appended(1, 1), {(): 2})
+            assert store.count(Select("prediction")) == {(): 2}
+
+
+def _all(store: Storage, record: type[Any]) -> list[Any]:
+    return list(store.find(Select(record.kind)))

@@ -1,0 +1,237 @@
+"""Real processes: forked together from this warm one, made to meet, and killed."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import pickle
+import selectors
+import signal
+import struct
+import subprocess
+import sys
+import time
+import traceback
+import warnings
+from collections.abc import Callable, Iterator
+from mmap import mmap
+from threading import BrokenBarrierError
+from typing import Any, Protocol
+
+import attrs
+
+from f1mon_core.testing.location import Place
+
+PATIENCE = 120.0
+"""Seconds after which processes that have not come home count as deadlocked."""
+
+
+class Barrier(Protocol):
+    """What processes wait at until all have come."""
+
+    def wait(self) -> int:
+        """Wait for the others."""
+        ...
+
+
+@attrs.frozen
+class Member:
+    """One process of a crew, as its work sees it.
+
+    Attributes:
+        number: 0 for the first.
+        place: The place under test, without anybody's handles.
+        barrier: Where the whole crew meets.
+    """
+
+    number: int
+    place: Place
+    barrier: Barrier
+
+
+class CrewFailed(AssertionError):
+    """A process of a crew raised, died or did not come home."""
+
+
+def fork(work: Callable[[], Any]) -> tuple[int, int]:
+    """Fork this process for `work`; the child's id and a pipe that ends in its pickled answer."""
+    reading, writing = os.pipe()
+    with warnings.catch_warnings():
+        # The child goes straight to its own work and never touches a thread of its parent.
+        warnings.filterwarnings("ignore", message=".*multi-threaded", category=DeprecationWarning)
+        child = os.fork()
+    if child:
+        os.close(writing)
+        return child, reading
+    status = 1
+    try:
+        os.close(reading)
+        try:
+            answer = pickle.dumps((True, work()))
+        except BaseException:  # noqa: BLE001 - whatever it was, the parent tells
+            answer = pickle.dumps((False, traceback.format_exc()))
+        with open(writing, "wb") as pipe:  # noqa: PTH123 - a descriptor, not a path
+            pipe.write(answer)
+        status = 0
+    finally:
+        os._exit(status)
+
+
+def crew(
+    place: Place, number: int, work: Callable[[Member], Any], *, at_barrier: Callable[[], Any] | None = None
+) -> list[Any]:
+    """Run `work` in so many processes at once and answer what each returned, in order.
+
+    Args:
+        place: Where they work; each opens its own handles.
+        number: How many.
+        work: Gets its `Member`; what it returns is pickled.
+        at_barrier: Called by one of them each time all have come to the barrier, before any goes on.
+
+    Raises:
+        CrewFailed: If one raised, died, or did not come home within `PATIENCE`; the others are killed.
+    """
+    barrier = multiprocessing.get_context("fork").Barrier(number, at_barrier, PATIENCE)
+
+    def serve(own: int) -> Any:
+        place.abandon()
+        try:
+            answer = work(Member(own, place, barrier))
+        except BrokenBarrierError:
+            return None  # the one that broke it says why
+        except BaseException:
+            barrier.abort()
+            raise
+        place.close()
+        return answer
+
+    children = [fork(lambda own=own: serve(own)) for own in range(number)]  # type: ignore[misc]
+    answers = _gathered(children)
+    failed = [answer for fine, answer in answers if not fine]
+    if failed:
+        raise CrewFailed(f"{len(failed)} of {number} processes failed; the first:\n{failed[0]}")
+    return [answer for _, answer in answers]
+
+
+def _gathered(children: list[tuple[int, int]]) -> list[tuple[bool, Any]]:
+    """What every child wrote into its pipe; all are waited for, and killed where time is up."""
+    received: dict[int, bytes] = {pipe: b"" for _, pipe in children}
+    deadline = time.monotonic() + PATIENCE
+    with selectors.DefaultSelector() as selector:
+        for pipe in received:
+            selector.register(pipe, selectors.EVENT_READ)
+        while selector.get_map() and (left := deadline - time.monotonic()) > 0:
+            for ready, _ in selector.select(left):
+                if chunk := os.read(ready.fd, 1 << 16):
+                    received[ready.fd] += chunk
+                else:
+                    selector.unregister(ready.fd)
+        late = bool(selector.get_map())
+    for child, pipe in children:
+        if late:
+            os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        os.close(pipe)
+    silent = (False, "it did not come home" if late else "it died without a word")
+    return [pickle.loads(received[pipe]) if received[pipe] else silent for _, pipe in children]  # noqa: S301 - our own
+
+
+def fork_and_wait(work: Callable[[], Any]) -> Any:
+    """What `work` returns in one forked child. Raises `CrewFailed` if it raised."""
+    ((fine, answer),) = _gathered([fork(work)])
+    if not fine:
+        raise CrewFailed(f"the forked process failed:\n{answer}")
+    return answer
+
+
+def spawned(work: Callable[[Place], Any], place: Place) -> Any:
+    """Run an importable function in a fresh interpreter that gets the place by pickle."""
+    # The path first: what is unpickled after it may be importable from there only.
+    program = "import pickle, sys; sys.path[:] = pickle.load(sys.stdin.buffer); "
+    program += "work, place = pickle.load(sys.stdin.buffer); "
+    program += "answer = work(place); place.close(); sys.stdout.buffer.write(pickle.dumps(answer))"
+    done = subprocess.run(  # noqa: S603 - this interpreter
+        [sys.executable, "-c", program],
+        input=pickle.dumps(sys.path) + pickle.dumps((work, place)),
+        capture_output=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    if done.returncode:
+        raise CrewFailed(f"a spawned process failed:\n{done.stderr.decode()}")
+    return pickle.loads(done.stdout)  # noqa: S301 - our own
+
+
+@attrs.define
+class Slots:
+    """Integers that forked processes share."""
+
+    number: int
+    _memory: mmap = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._memory = mmap(-1, 8 * self.number)
+
+    def __getitem__(self, slot: int) -> int:
+        return int(struct.unpack_from("=q", self._memory, 8 * slot)[0])
+
+    def __setitem__(self, slot: int, value: int) -> None:
+        struct.pack_into("=q", self._memory, 8 * slot, value)
+
+
+@attrs.define
+class Prey:
+    """Processes that work until they are killed, each replaced by a new one forked from this process.
+
+    Attributes:
+        work: Called in each process with the place and how many were born before it; it should never return.
+        number: How many are alive at once; the n-th to be born lives in slot n modulo this, if they die in turn.
+    """
+
+    place: Place
+    work: Callable[[Place, int], Any]
+    number: int
+    alive: dict[int, tuple[int, int]] = attrs.field(factory=dict, init=False)
+    born: int = attrs.field(default=0, init=False)
+
+    def replace(self, slot: int) -> None:
+        """Fork a process into a slot."""
+        born, self.born = self.born, self.born + 1
+
+        def serve() -> None:
+            self.place.abandon()
+            self.work(self.place, born)
+
+        self.alive[slot] = fork(serve)
+
+    def await_death(self, slot: int) -> None:
+        """Wait until the process in a slot has killed itself, or ended."""
+        with selectors.DefaultSelector() as selector:
+            selector.register(self.alive[slot][1], selectors.EVENT_READ)
+            if not selector.select(PATIENCE):
+                raise CrewFailed("a process that was to kill itself did not come to it")
+
+    def kill(self, slot: int) -> None:
+        """Kill the process in a slot, if it has not killed itself."""
+        child, pipe = self.alive.pop(slot)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        with open(pipe, "rb") as answer:  # noqa: PTH123 - a descriptor, not a path
+            if said := answer.read():
+                fine, what = pickle.loads(said)  # noqa: S301 - our own
+                raise CrewFailed(f"an evaluator ended by itself: {what}" if fine else str(what))
+
+    @classmethod
+    @contextlib.contextmanager
+    def hunted(cls, place: Place, number: int, work: Callable[[Place, int], Any]) -> Iterator[Prey]:
+        """So many processes; all dead when the block ends."""
+        prey = cls(place, work, number)
+        try:
+            for slot in range(number):
+                prey.replace(slot)
+            yield prey
+        finally:
+            for slot in list(prey.alive):
+                prey.kill(slot)

@@ -1,0 +1,9 @@
+"""The file backend of f1mon: one directory, no server, nothing acknowledged is ever lost."""
+
+from f1mon_core.backends import Backend
+from f1mon_jsonl.fresh import fresh_jsonl
+from f1mon_jsonl.storage import JSONLStorage, open_jsonl
+
+__all__ = ["JSONLStorage", "backend", "open_jsonl"]
+
+backend = Backend(name="jsonl", open=open_jsonl, fresh=fresh_jsonl, durable=True, shared=True)

@@ -1,0 +1,99 @@
+"""Reading a store whole, from the first byte, and saying what is wrong with it."""
+
+from __future__ import annotations
+
+import os
+
+from f1mon_core.errors import CorruptStoreError, InvalidRecordError, SchemaError
+from f1mon_core.storage import CheckReport, Problem
+from f1mon_jsonl._directory import JOURNAL, REWRITTEN, Directory, read_all
+from f1mon_jsonl._files import Files
+from f1mon_jsonl._index import Index, Place
+from f1mon_jsonl._lines import intact
+from f1mon_jsonl._loading import Loader
+from f1mon_jsonl._reader import Reader
+
+
+def report(directory: Directory, files: Files, *, durable: bool) -> CheckReport:
+    """What a store found when it read itself whole."""
+    problems: list[Problem] = []
+    reader = Reader(files)
+    try:
+        descriptor = directory.open(JOURNAL, os.O_RDONLY)
+    except FileNotFoundError:
+        return CheckReport({}, [Problem("error", JOURNAL, "the journal is gone")])
+    try:
+        reader.read_on(descriptor, locked=False)
+        problems += _of_lines(reader)
+        problems += _of_tail(reader, files, descriptor)
+        problems += _of_facts(reader, Loader(files, descriptor, reader.index, CorruptStoreError))
+    finally:
+        files.close(descriptor)
+    problems += _of_directory(directory, files)
+    if not durable:
+        problems.append(Problem("warning", "durability", "'os': a power loss may take what was acknowledged last"))
+    return CheckReport(reader.index.counts(), problems)
+
+
+def _of_lines(reader: Reader) -> list[Problem]:
+    return [
+        Problem("error", f"{JOURNAL}, line {damage.line}, byte {damage.offset}", damage.reason)
+        for damage in reader.damages
+    ]
+
+
+def _of_tail(reader: Reader, files: Files, descriptor: int) -> list[Problem]:
+    if (size := files.fstat(descriptor).st_size) <= reader.end:
+        return []
+    where = f"{JOURNAL}, byte {reader.end}"
+    return [
+        Problem("warning", where, f"{size - reader.end} bytes that nobody finished; the next writer sets them aside")
+    ]
+
+
+def _of_facts(reader: Reader, loader: Loader) -> list[Problem]:
+    problems = []
+    for place in _places(reader.index):
+        try:
+            loader.fact(place)
+        except (InvalidRecordError, SchemaError, CorruptStoreError) as error:
+            where = f"{JOURNAL}, byte {reader.index.lines.offsets[place[0]]}, fact {place[1]}"
+            problems.append(Problem("error", where, str(error)))
+    return problems
+
+
+def _places(index: Index) -> list[Place]:
+    table, links = index.predictions, index.outcomes
+    places = [(line, item) for line, item in zip(table.line, table.item, strict=True) if line >= 0]
+    places += zip(links.line, links.item, strict=True)
+    places += [entry.place for kind in index.kinds.values() for entry in kind.ordered]
+    return sorted(places)
+
+
+def _of_directory(directory: Directory, files: Files) -> list[Problem]:
+    problems = []
+    for name in directory.set_aside_files():
+        descriptor = directory.open(name, os.O_RDONLY)
+        try:
+            data = read_all(files, descriptor, 0, files.fstat(descriptor).st_size)
+        finally:
+            files.close(descriptor)
+        problems.append(_of_bytes(name, data))
+    if REWRITTEN in files.listdir(directory.path):
+        problems.append(Problem("warning", REWRITTEN, "a compaction was cut off; the next one replaces the file"))
+    if kind := directory.network_file_system():
+        problems.append(
+            Problem(
+                "warning", directory.path, f"lies on {kind}, where locks and syncs promise less than on a local disk"
+            )
+        )
+    return problems
+
+
+def _of_bytes(name: str, data: bytes) -> Problem:
+    if name.startswith("damaged-"):
+        return Problem("error", name, "a damaged line that a compaction set aside; delete the file to end this report")
+    whole = sum(1 for line in data.split(b"\n") if intact(line))
+    if whole:
+        return Problem("warning", name, f"{whole} whole transactions that were set aside before they were acknowledged")
+    return Problem("warning", name, "the torn end of a journal, set aside; it was never acknowledged")

@@ -1,0 +1,96 @@
+"""Facts as they lie in the file, read when somebody asks for the whole of them."""
+
+from __future__ import annotations
+
+import zlib
+from array import array
+from collections import Counter
+from collections.abc import Sequence
+from itertools import accumulate
+
+import msgspec
+
+from f1mon_core import codec
+from f1mon_core.errors import CorruptStoreError, StorageError
+from f1mon_core.records import Fact
+from f1mon_jsonl._directory import read_all
+from f1mon_jsonl._files import Files
+from f1mon_jsonl._index import Index, Place, Spans, decode_document
+from f1mon_jsonl._lines import decode_raw_line, intact
+
+_LINES_KEPT = 64
+_LONG = 16_384
+"""Bytes from which on a line is not read whole for one of its facts."""
+_MANY = 16
+"""Facts wanted of one line from which on it is."""
+
+
+class Loader:
+    """Reads facts through one descriptor; keeps the lines it met last, for batches lie in one line."""
+
+    def __init__(self, files: Files, descriptor: int, index: Index, error: type[StorageError]) -> None:
+        self._files = files
+        self._descriptor = descriptor
+        self._lines = index.lines
+        self._error = error
+        self._met: dict[int, tuple[msgspec.Raw, ...]] = {}
+        self._wanted: Counter[int] = Counter()
+
+    def fact(self, place: Place) -> Fact:
+        """The fact at a place."""
+        line, item = place
+        if line not in self._met and line in self._lines.spans and self._wanted[line] < _MANY:
+            self._wanted[line] += 1
+            return codec.from_document(decode_document(self._single(line, item)))
+        return codec.from_document(decode_document(self._facts_of(line)[item]))
+
+    def facts(self, places: Sequence[Place]) -> list[Fact]:
+        """The facts at some places, in their order."""
+        self._wanted.update(line for line, _ in places)
+        return [self.fact(place) for place in places]
+
+    def _facts_of(self, line: int) -> tuple[msgspec.Raw, ...]:
+        if (facts := self._met.get(line)) is not None:
+            return facts
+        offset, size = self._lines.offsets[line], self._lines.sizes[line]
+        text = self._read(offset, size)
+        if not intact(text):
+            raise _damaged(offset)
+        if len(self._met) >= _LINES_KEPT:
+            del self._met[next(iter(self._met))]
+        facts = self._met[line] = decode_raw_line(text).facts
+        if size >= _LONG and line not in self._lines.spans and (spans := _spans(text, facts)) is not None:
+            self._lines.spans[line] = spans
+        return facts
+
+    def _single(self, line: int, item: int) -> bytes:
+        """One fact of a long line, without the rest of it."""
+        bounds, checksums = self._lines.spans[line]
+        offset = self._lines.offsets[line] + bounds[item]
+        text = self._read(offset, bounds[item + 1] - bounds[item] - 1)
+        if zlib.crc32(text) != checksums[item]:
+            raise _damaged(offset)
+        return text
+
+    def _read(self, offset: int, size: int) -> bytes:
+        try:
+            return read_all(self._files, self._descriptor, offset, offset + size)
+        except OSError as error:
+            raise self._error(f"could not read the journal at byte {offset}: {error}") from error
+
+
+def _damaged(offset: int) -> CorruptStoreError:
+    return CorruptStoreError(f"the journal at byte {offset} was damaged after it was read; run check")
+
+
+def _spans(text: bytes, facts: Sequence[msgspec.Raw]) -> Spans | None:
+    """Where the facts lie in a line; None if anything but a comma lies between them."""
+    texts = [bytes(fact) for fact in facts]
+    start = text.find(_FACTS) + len(_FACTS)
+    if text[start:].startswith(b",".join(texts) + b"]"):
+        bounds = accumulate((len(fact) + 1 for fact in texts), initial=start)
+        return Spans(array("I", bounds), array("I", map(zlib.crc32, texts)))
+    return None
+
+
+_FACTS = b',"facts":['

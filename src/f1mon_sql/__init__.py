@@ -1,0 +1,48 @@
+"""The SQL backend of f1mon: SQLite, PostgreSQL, MariaDB and MySQL, through SQLAlchemy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy.engine import URL, Engine
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from f1mon_core.backends import Backend
+from f1mon_core.times import Clock
+from f1mon_sql._engine import names_async_driver, place_of
+from f1mon_sql.aio import AsyncSQLStorage
+from f1mon_sql.fresh import fresh_sql
+from f1mon_sql.storage import SQLStorage
+
+__all__ = ["AsyncSQLStorage", "SQLStorage", "backend"]
+
+
+def open_sql(*, url: str | URL | Engine, clock: Clock | None = None, **settings: Any) -> SQLStorage:
+    """Open a database; see `SQLStorage`."""
+    return SQLStorage(url, clock=clock, **settings)
+
+
+async def open_async_sql(
+    *, url: str | URL | Engine | AsyncEngine, clock: Clock | None = None, **settings: Any
+) -> AsyncSQLStorage | None:
+    """Open a database for an event loop; see `AsyncSQLStorage`.
+
+    None, which asks to be offloaded to threads, for an SQLite address without `+aiosqlite` (a durable write takes half
+    the time so) and for a sync `Engine`.
+    """
+    if isinstance(url, Engine):
+        return None
+    if not isinstance(url, AsyncEngine) and not names_async_driver(url) and place_of(url).family == "sqlite":
+        return None
+    return await AsyncSQLStorage.open(url, clock=clock, **settings)
+
+
+def upgrade_sql(*, url: str | URL, clock: Clock | None = None, **settings: Any) -> None:  # noqa: ARG001 - as `open_sql`
+    """Bring a database's schema up to date, creating it where there is none; what `f1mon db upgrade` does."""
+    from f1mon_sql import _upgrading  # noqa: PLC0415 - only for who upgrades
+
+    _upgrading.upgrade(url)
+
+
+backend = Backend(name="sql", open=open_sql, open_async=open_async_sql, fresh=fresh_sql, upgrade=upgrade_sql)
+"""What `f1mon.backends` names "sql"."""

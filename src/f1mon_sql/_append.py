@@ -1,0 +1,313 @@
+"""Storing facts: claimed by their natural key, compared where the key is taken, refused where pruning was final."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Literal, TypeAlias, cast
+
+from sqlalchemy import Connection
+
+from f1mon_core.appending import refuse_pruned, timed
+from f1mon_core.errors import ConflictError, StorageError
+from f1mon_core.records import Alert, Fact, Outcome, Prediction, same
+from f1mon_core.storage import Appended
+from f1mon_core.times import from_micros, to_micros
+from f1mon_sql import _rows
+from f1mon_sql._dialects import Row, Sqlite
+
+Stored: TypeAlias = Fact | Literal["stub", "pruned"]
+Key: TypeAlias = tuple[Any, ...]
+Read: TypeAlias = Callable[[Sequence[Key]], dict[Key, Stored]]
+
+_ROUNDS = 100
+_CURRENT = ("actual_outcome", "known_at", "first_known_at")
+_FILLED = _rows.PREDICTION_COLUMNS[1:]
+
+
+class Appending:
+    """One batch on one connection, inside a transaction."""
+
+    def __init__(
+        self, connection: Connection, dialect: Sqlite, horizons: Mapping[str, Row], clock: Callable[[], datetime]
+    ) -> None:
+        """Begin a batch.
+
+        Args:
+            connection: Inside a writing transaction.
+            dialect: What its database says differently.
+            horizons: What was pruned, as `Sqlite.horizons` answers it.
+            clock: The store's clock; asked once the rows are locked.
+        """
+        self.connection = connection
+        self.dialect = dialect
+        self.horizons = {kind: from_micros(row[0]) for kind, row in horizons.items() if row[0] is not None}
+        self.clock = clock
+        self._stubs_are_made = False
+
+    def append(self, batch: Iterable[Fact]) -> Appended:
+        """Store a batch. Raises as `Storage.append`."""
+        predictions: list[Prediction] = []
+        outcomes: list[Outcome] = []
+        alerts: list[Fact] = []
+        others: list[Fact] = []
+        for fact in batch:
+            if isinstance(fact, Prediction):
+                predictions.append(fact)
+            elif isinstance(fact, Outcome):
+                outcomes.append(fact)
+            else:
+                (alerts if isinstance(fact, Alert) else others).append(fact)
+        if predictions and outcomes:
+            # Both lock rows of the one table: all of them now and in one order, or two such batches deadlock.
+            self._locked({one.prediction_id for one in predictions} | {one.prediction_id for one in outcomes})
+            self._stubs_are_made = True
+        new = repeated = 0
+        for facts, store in (
+            (predictions, self._predictions),
+            (outcomes, self._outcomes),
+            (alerts, self._alerts),
+            (others, self._others),
+        ):
+            if facts:
+                done = store(cast("Any", facts))
+                new, repeated = new + done.new, repeated + done.repeated
+        return Appended(new, repeated)
+
+    # Predictions ----------------------------------------------------------------------------------------------------
+
+    def _predictions(self, offered: Sequence[Prediction]) -> Appended:
+        now = self.clock()
+        staged = self._staged(offered, now)
+        self._refuse_old(staged, self._stored_predictions)
+        recorded = to_micros(now)
+        rows = [_rows.prediction_row(cast("Prediction", staged[key]), recorded) for key in sorted(staged)]
+        taken = self._taken_predictions(rows)
+        stubs = []
+        for key, stored in taken.items():
+            refuse_pruned(staged[key], None, pruned=stored == "pruned")
+            if stored == "stub":
+                stubs.append(_rows.prediction_row(cast("Prediction", staged[key]), recorded))
+            else:
+                self._repeats(cast("Fact", stored), staged[key])
+        self.dialect.update(self.connection, "f1mon_predictions", ("prediction_id",), _FILLED, sorted(stubs))
+        fresh = staged if not taken else [key for key in staged if taken.get(key, "stub") == "stub"]
+        features = [
+            _rows.feature_row(made)
+            for key in sorted(fresh)
+            if (made := cast("Prediction", staged[key])).features or made.metadata
+        ]
+        self.dialect.insert_absent(self.connection, "f1mon_features", _rows.FEATURE_COLUMNS, features)
+        return Appended(len(fresh), len(offered) - len(fresh))
+
+    def _taken_predictions(self, rows: Sequence[Row]) -> dict[Key, Stored]:
+        """Insert the rows if all their ids are free; else lock all of them and answer what is stored under them."""
+        if not self._stubs_are_made:
+            if self._all_inserted("f1mon_predictions", _rows.PREDICTION_COLUMNS, rows):
+                return {}
+            self.dialect.make_stubs(self.connection, [row[0] for row in rows])
+        return self._stored_predictions([row[:1] for row in rows])
+
+    def _stored_predictions(self, keys: Sequence[Key]) -> dict[Key, Stored]:
+        text = (
+            "SELECT p.prediction_id, p.predicted_at, p.at_given, p.recorded_at, p.model_version, p.predicted_outcome,"
+            " p.confidence, p.pruned FROM f1mon_predictions p WHERE p.prediction_id"
+        )
+        out = self.dialect.text_out
+        rows = list(self.dialect.select_in(self.connection, text, {key[0] for key in keys}, lock=True))
+        made = [row[0] for row in rows if row[1] is not None]
+        documents = {
+            row[0]: row[1:]
+            for row in self.dialect.select_in(
+                self.connection,
+                "SELECT prediction_id, features, metadata FROM f1mon_features WHERE prediction_id",
+                [out(one) for one in made],
+            )
+        }
+        found: dict[Key, Stored] = {}
+        for row in rows:
+            key = (out(row[0]),)
+            if row[1] is None:
+                found[key] = "pruned" if row[7] else "stub"
+            else:
+                whole = (*key, *row[1:4], out(row[4]), *row[5:7], *documents.get(row[0], (None, None)))
+                found[key] = _rows.decoded(_rows.prediction_fact, whole)
+        return found
+
+    # Outcomes -------------------------------------------------------------------------------------------------------
+
+    def _outcomes(self, offered: Sequence[Outcome]) -> Appended:
+        held = self._locked({one.prediction_id for one in offered})
+        now = self.clock()
+        current: dict[str, tuple[int, int] | None] = {
+            one: None if row[2] is None else (row[2], row[1]) for one, row in held.items()
+        }
+        staged: dict[Key, Fact] = {}
+        for fact in offered:
+            key_id = fact.prediction_id
+            if fact.at is None:
+                known = current[key_id]
+                newest = None if known is None else _revision(key_id, known)
+                given = timed(fact, now, newest)
+                if given is None:
+                    continue
+            else:
+                given = fact
+            refuse_pruned(given, None, pruned=bool(held[key_id][0]))
+            key = (key_id, to_micros(given.instant))
+            if (first := staged.setdefault(key, given)) is not given:
+                self._repeats(first, given)
+            known = current[key_id]
+            if known is None or key[1] >= known[0]:
+                current[key_id] = (key[1], fact.actual_outcome)
+        recorded = to_micros(now)
+        rows = [_rows.outcome_row(cast("Outcome", staged[key]), recorded) for key in sorted(staged)]
+        taken = self._insert("f1mon_outcomes", _rows.OUTCOME_COLUMNS, 2, rows, self._stored_outcomes)
+        for key, stored in taken.items():
+            self._repeats(cast("Fact", stored), staged[key])
+        fresh = [key for key in staged if key not in taken]
+        self._move_current(held, fresh, staged)
+        return Appended(len(fresh), len(offered) - len(fresh))
+
+    def _locked(self, ids: set[str]) -> dict[str, Row]:
+        """The rows of predictions, locked, made if absent: pruned, actual_outcome, known_at, first_known_at."""
+        text = (
+            "SELECT prediction_id, pruned, actual_outcome, known_at, first_known_at FROM f1mon_predictions"
+            " WHERE prediction_id"
+        )
+        if len(ids) > 1:
+            # Made first and locked then, each in the order of ids: whoever waits for a row holds none that comes after.
+            self.dialect.make_stubs(self.connection, sorted(ids))
+        found: dict[str, Row] = {}
+        missing = ids
+        for _ in range(_ROUNDS):
+            for one, *row in self.dialect.select_in(self.connection, text, missing, lock=True):
+                found[self.dialect.text_out(one)] = tuple(row)
+            missing = ids - found.keys()
+            if not missing:
+                return found
+            self.dialect.make_stubs(self.connection, sorted(missing))
+        raise StorageError("rows of predictions vanish as fast as they are made")
+
+    def _move_current(self, held: Mapping[str, Row], fresh: Iterable[Key], staged: Mapping[Key, Fact]) -> None:
+        moved: dict[str, Row] = {}
+        for key in fresh:
+            one, known_at = key
+            _, actual, newest, first = held[one] if one not in moved else (0, *moved[one])
+            if newest is None or known_at > newest:
+                actual, newest = cast("Outcome", staged[key]).actual_outcome, known_at
+            moved[one] = (actual, newest, known_at if first is None else min(first, known_at))
+        rows = [(one, *moved[one]) for one in sorted(moved)]
+        self.dialect.update(self.connection, "f1mon_predictions", ("prediction_id",), _CURRENT, rows)
+
+    def _stored_outcomes(self, keys: Sequence[Key]) -> dict[Key, Stored]:
+        wanted = set(keys)
+        text = f"SELECT {','.join(_rows.OUTCOME_COLUMNS)} FROM f1mon_outcomes WHERE prediction_id"
+        found: dict[Key, Stored] = {}
+        for one, *row in self.dialect.select_in(self.connection, text, {key[0] for key in keys}):
+            key = (self.dialect.text_out(one), row[0])
+            if key in wanted:
+                found[key] = _rows.decoded(_rows.outcome_fact, (key[0], *row))
+        return found
+
+    # Alerts and all other kinds -------------------------------------------------------------------------------------
+
+    def _alerts(self, offered: Sequence[Fact]) -> Appended:
+        now = self.clock()
+        staged = self._staged(offered, now)
+        self._refuse_old(staged, self._stored_alerts)
+        rows = [_rows.alert_row(cast("Alert", staged[key]), to_micros(now)) for key in sorted(staged)]
+        taken = self._insert("f1mon_alerts", _rows.ALERT_COLUMNS, 1, rows, self._stored_alerts)
+        for key, stored in taken.items():
+            self._repeats(cast("Fact", stored), staged[key])
+        return Appended(len(staged) - len(taken), len(offered) - len(staged) + len(taken))
+
+    def _stored_alerts(self, keys: Sequence[Key]) -> dict[Key, Stored]:
+        text = "SELECT alert_id, at, at_given, recorded_at, v, content FROM f1mon_alerts WHERE alert_id"
+        return {
+            (self.dialect.text_out(one),): _rows.decoded(_rows.content_fact, ("alert", *row))
+            for one, *row in self.dialect.select_in(self.connection, text, {key[0] for key in keys})
+        }
+
+    def _others(self, offered: Sequence[Fact]) -> Appended:
+        now = self.clock()
+        staged = self._staged(offered, now, by_kind=True)
+        self._refuse_old(staged, self._stored_others)
+        ordered = sorted(staged)
+        rows = [_rows.fact_row(staged[key], to_micros(now)) for key in ordered]
+        taken = self._insert("f1mon_facts", _rows.FACT_COLUMNS, 3, rows, self._stored_others)
+        for key, stored in taken.items():
+            self._repeats(cast("Fact", stored), staged[key])
+        attributes = [row for key in ordered if key not in taken for row in _rows.attribute_rows(staged[key])]
+        self.dialect.insert_absent(self.connection, "f1mon_attributes", _rows.ATTRIBUTE_COLUMNS, attributes)
+        return Appended(len(staged) - len(taken), len(offered) - len(staged) + len(taken))
+
+    def _stored_others(self, keys: Sequence[Key]) -> dict[Key, Stored]:
+        wanted = set(keys)
+        text = "SELECT key_1, kind, key_2, at, at_given, recorded_at, v, content FROM f1mon_facts WHERE key_1"
+        found: dict[Key, Stored] = {}
+        out = self.dialect.text_out
+        for first, kind, second, *row in self.dialect.select_in(self.connection, text, {key[1] for key in keys}):
+            key = (out(kind), out(first), out(second))
+            if key in wanted:
+                found[key] = _rows.decoded(_rows.content_fact, (key[0], *row))
+        return found
+
+    # Shared ---------------------------------------------------------------------------------------------------------
+
+    def _staged(self, offered: Sequence[Fact], now: datetime, *, by_kind: bool = False) -> dict[Key, Fact]:
+        """The facts of a batch with their times, by key, each once."""
+        staged: dict[Key, Fact] = {}
+        for fact in offered:
+            given = fact if fact.at is not None else cast("Fact", timed(fact, now))
+            key: Key = (given.kind, *_rows.key_columns(given)) if by_kind else given.key
+            first = staged.setdefault(key, given)
+            if first is not given:
+                self._repeats(first, given)
+        return staged
+
+    @staticmethod
+    def _repeats(stored: Fact, offered: Fact) -> None:
+        if not same(stored, offered):
+            raise ConflictError(stored, offered)
+
+    def _refuse_old(self, staged: Mapping[Key, Fact], read: Read) -> None:
+        """Refuse what lies behind the horizon of its kind, unless it is stored."""
+        if not self.horizons:
+            return
+        old = [
+            key
+            for key, fact in staged.items()
+            if (horizon := self.horizons.get(fact.kind)) is not None and fact.instant < horizon
+        ]
+        stored = read(old) if old else {}
+        for key in old:
+            fact = staged[key]
+            if not isinstance(found := stored.get(key), Fact):
+                refuse_pruned(fact, self.horizons[fact.kind], pruned=found == "pruned")
+
+    def _all_inserted(self, table: str, columns: Sequence[str], rows: Sequence[Row]) -> bool:
+        """Insert the rows if all their keys are free; else none, so that no lock is kept out of the order of keys."""
+        savepoint = self.connection.begin_nested() if len(rows) > 1 else None
+        done = self.dialect.insert_absent(self.connection, table, columns, rows) == len(rows)
+        if savepoint is not None:
+            (savepoint.commit if done else savepoint.rollback)()
+        return done
+
+    def _insert(
+        self, table: str, columns: Sequence[str], parts: int, rows: Sequence[Row], read: Read
+    ) -> dict[Key, Stored]:
+        """Insert the rows whose key, their first `parts` columns, is free; answer what is stored under the others."""
+        taken: dict[Key, Stored] = {}
+        for _ in range(_ROUNDS):
+            if not rows:
+                return taken
+            if self._all_inserted(table, columns, rows):
+                return taken
+            taken |= read([row[:parts] for row in rows])
+            rows = [row for row in rows if row[:parts] not in taken]
+        raise StorageError(f"keys in {table} are taken and freed again too fast to be written")
+
+
+def _revision(prediction_id: str, known: tuple[int, int]) -> Outcome:
+    return Outcome(prediction_id=prediction_id, actual_outcome=known[1], at=from_micros(known[0]))

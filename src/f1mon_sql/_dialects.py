@@ -1,0 +1,380 @@
+"""What SQLite, PostgreSQL and MariaDB/MySQL say differently: transactions, locks, clocks and batches of rows.
+
+Hot statements are driver SQL with `?` for a parameter, sent as they are: building and compiling them for each call
+would cost more than a small insert does.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any, TypeAlias
+
+import sqlalchemy as sa
+from sqlalchemy import Connection
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.engine import AdaptedConnection
+from sqlalchemy.exc import IntegrityError
+
+from f1mon_core.errors import ConfigurationError
+from f1mon_sql._tables import MYSQL_NAMES
+
+Row: TypeAlias = tuple[Any, ...]
+
+IN_CHUNK = 1_000
+COPY_FROM = 500
+"""Batches of at least so many rows go to PostgreSQL by COPY."""
+PRUNE_LOCK = 0x66316D6F
+"""What pruning and writing lock on PostgreSQL, with the schema: the bytes of "f1mo"."""
+DUPLICATE_ENTRY = 1062
+_POSTGRESQL_TYPES = {
+    "predicted_at": "bigint",
+    "known_at": "bigint",
+    "first_known_at": "bigint",
+    "at": "bigint",
+    "recorded_at": "bigint",
+    "predicted_outcome": "bigint",
+    "actual_outcome": "bigint",
+    "confidence": "float8",
+    "at_given": "smallint",
+    "pruned": "smallint",
+    "v": "int",
+}
+
+
+class Sqlite:
+    """One writer at a time, so the transaction itself is the lock; the host has the clock."""
+
+    name = "sqlite"
+    marker = "?"
+    lock_rows = ""
+    server_clock: str | None = None
+
+    def __init__(self) -> None:
+        self._texts: dict[str, str] = {}
+
+    # Text ---------------------------------------------------------------------------------------------------------
+
+    def sql(self, text: str) -> str:
+        """A statement with this driver's parameter markers."""
+        try:
+            return self._texts[text]
+        except KeyError:
+            return self._texts.setdefault(text, text.replace("?", self.marker))
+
+    def text_in(self, value: str) -> Any:
+        """An identifier as this driver is given it."""
+        return value
+
+    def text_out(self, value: Any) -> str:
+        """An identifier as this driver answered it."""
+        text: str = value
+        return text
+
+    def insert_sql(self, table: str, columns: Sequence[str]) -> str:
+        """Insert what is absent."""
+        marks = ",".join("?" * len(columns))
+        return f"INSERT INTO {table} ({','.join(columns)}) VALUES ({marks}) ON CONFLICT DO NOTHING"
+
+    # Transactions -------------------------------------------------------------------------------------------------
+
+    def begin(self, connection: Connection, *, write: bool, snapshot: bool) -> None:
+        """Begin a transaction: at once the only writer, or a reader of one snapshot."""
+        del snapshot  # every SQLite reader has one
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+
+    def horizons(self, connection: Connection, *, exclusive: bool = False) -> tuple[int | None, dict[str, Row]]:
+        """The server's clock if it has one, and what was pruned: kind to (before, outcomes_until).
+
+        What is answered stays true until the transaction ends; `exclusive` for whoever changes it.
+        """
+        del exclusive
+        rows = connection.exec_driver_sql("SELECT kind, pruned_before, outcomes_until FROM f1mon_horizons").all()
+        return None, {kind: (before, until) for kind, before, until in rows if kind}
+
+    def now(self, connection: Connection) -> int | None:
+        """The server's clock in microseconds; None where the host's counts."""
+        if self.server_clock is None:
+            return None
+        return int(connection.exec_driver_sql(self.server_clock).scalar_one())
+
+    # Rows -----------------------------------------------------------------------------------------------------------
+
+    def insert_absent(self, connection: Connection, table: str, columns: Sequence[str], rows: Sequence[Row]) -> int:
+        """Insert the rows whose key is absent; answers how many, or fewer than there were if any was present."""
+        return self._many(connection, self.insert_sql(table, columns), rows)
+
+    def make_stubs(self, connection: Connection, ids: Sequence[str]) -> None:
+        """Make a row for each prediction id that has none, in the order given."""
+        rows = [(one, 0, 0) for one in ids]
+        self.insert_absent(connection, "f1mon_predictions", ("prediction_id", "at_given", "pruned"), rows)
+
+    def update(
+        self, connection: Connection, table: str, key: Sequence[str], columns: Sequence[str], rows: Sequence[Row]
+    ) -> None:
+        """Set columns of rows that exist; each row is its key, then the new values."""
+        setting = ",".join(f"{name} = ?" for name in columns)
+        having = " AND ".join(f"{name} = ?" for name in key)
+        turned = [(*row[len(key) :], *row[: len(key)]) for row in rows]
+        self._many(connection, f"UPDATE {table} SET {setting} WHERE {having}", turned)
+
+    def _many(self, connection: Connection, text: str, rows: Sequence[Row]) -> int:
+        if not rows:
+            return 0
+        return connection.exec_driver_sql(self.sql(text), rows[0] if len(rows) == 1 else list(rows)).rowcount
+
+    def select_in(
+        self, connection: Connection, text: str, ids: Collection[str], *, lock: bool = False
+    ) -> Iterator[Any]:
+        """Rows of a statement that ends in a column, for any number of ids; locked in order of the first."""
+        wanted = sorted(ids)
+        for start in range(0, len(wanted), IN_CHUNK):
+            chunk = wanted[start : start + IN_CHUNK]
+            marks = ",".join("?" * len(chunk))
+            tail = f" ORDER BY 1{self.lock_rows}" if lock and self.lock_rows else ""
+            values = tuple(self.text_in(one) for one in chunk)
+            yield from connection.exec_driver_sql(self.sql(f"{text} IN ({marks}){tail}"), values)
+
+    def claim(self, connection: Connection, key: str) -> str | None:
+        """Lock the document of a state key, which may be absent, and answer it."""
+        text = self.sql("SELECT document FROM f1mon_state WHERE state_key = ?")
+        return connection.exec_driver_sql(text, (self.text_in(key),)).scalar()
+
+    def is_in(self, column: sa.ColumnElement[Any], values: Sequence[Any]) -> sa.ColumnElement[Any]:
+        """Whether a column has one of any number of values."""
+        if len(values) <= IN_CHUNK:
+            return column.in_(values)
+        listed = sa.func.json_each(json.dumps(list(values))).table_valued("value")
+        return column.in_(sa.select(listed.c.value))
+
+    def real(self, value: int) -> sa.ColumnElement[Any]:
+        """An integer as a literal double."""
+        return sa.literal_column(f"{value}e0", sa.Double)
+
+    def real_of(self, value: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+        """An integer expression as a double."""
+        return sa.cast(value, sa.Double)
+
+    def whole(self, value: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+        """A double that is not negative, cut to an integer."""
+        return sa.cast(value, sa.BigInteger)
+
+    def lesser(self, one: sa.ColumnElement[Any], other: Any) -> sa.ColumnElement[Any]:
+        """The lesser of two values."""
+        return sa.func.min(one, other)
+
+    def padded(self, micros: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+        """Microseconds as the text of a key part."""
+        return sa.func.printf("%020d", micros)
+
+
+class Postgresql(Sqlite):
+    """Row locks under READ COMMITTED; advisory locks keep pruning and writing apart."""
+
+    name = "postgresql"
+    marker = "%s"
+    lock_rows = " FOR UPDATE"
+    server_clock = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
+
+    def begin(self, connection: Connection, *, write: bool, snapshot: bool) -> None:
+        """SQLAlchemy begins; a reader of several statements gets one snapshot."""
+        del write
+        if snapshot:
+            connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+
+    def horizons(self, connection: Connection, *, exclusive: bool = False) -> tuple[int | None, dict[str, Row]]:
+        """See `Sqlite.horizons`."""
+        # The lock in a statement of its own: the snapshot of the next one is then taken after any wait for it.
+        function = "pg_advisory_xact_lock" if exclusive else "pg_advisory_xact_lock_shared"
+        connection.exec_driver_sql(f"SELECT {function}({PRUNE_LOCK}, hashtext(current_schema()))")
+        rows = connection.exec_driver_sql(
+            "SELECT kind, pruned_before, outcomes_until,"
+            " (extract(epoch FROM clock_timestamp()) * 1000000)::bigint FROM f1mon_horizons"
+        ).all()
+        return max(row[3] for row in rows), {kind: (before, until) for kind, before, until, _ in rows if kind}
+
+    def insert_absent(self, connection: Connection, table: str, columns: Sequence[str], rows: Sequence[Row]) -> int:
+        """See `Sqlite.insert_absent`."""
+        if len(rows) <= 1:
+            return self._many(connection, self.insert_sql(table, columns), rows)
+        if len(rows) >= COPY_FROM:
+            return self._copied(connection, table, columns, rows)
+        names = ",".join(columns)
+        arrays = ",".join(f"?::{_POSTGRESQL_TYPES.get(name, 'text')}[]" for name in columns)
+        text = f"INSERT INTO {table} ({names}) SELECT * FROM unnest({arrays}) ON CONFLICT DO NOTHING"
+        values = tuple(list(column) for column in zip(*rows, strict=True))
+        return connection.exec_driver_sql(self.sql(text), values).rowcount
+
+    def _copied(self, connection: Connection, table: str, columns: Sequence[str], rows: Sequence[Row]) -> int:
+        names = ",".join(columns)
+        connection.exec_driver_sql(
+            f"CREATE TEMPORARY TABLE IF NOT EXISTS {table}_in (LIKE {table} INCLUDING DEFAULTS) ON COMMIT DROP"
+        )
+        _copy_rows(connection, f"COPY {table}_in ({names}) FROM STDIN", rows)
+        text = f"INSERT INTO {table} ({names}) SELECT {names} FROM {table}_in ON CONFLICT DO NOTHING"
+        inserted = connection.exec_driver_sql(text).rowcount
+        connection.exec_driver_sql(f"TRUNCATE {table}_in")
+        return inserted
+
+    def update(
+        self, connection: Connection, table: str, key: Sequence[str], columns: Sequence[str], rows: Sequence[Row]
+    ) -> None:
+        """See `Sqlite.update`."""
+        if len(rows) <= 1:
+            super().update(connection, table, key, columns, rows)
+            return
+        names = (*key, *columns)
+        arrays = ",".join(f"?::{_POSTGRESQL_TYPES.get(name, 'text')}[]" for name in names)
+        setting = ",".join(f"{name} = given.{name}" for name in columns)
+        having = " AND ".join(f"{table}.{name} = given.{name}" for name in key)
+        text = f"UPDATE {table} SET {setting} FROM unnest({arrays}) AS given ({','.join(names)}) WHERE {having}"
+        connection.exec_driver_sql(self.sql(text), tuple(list(column) for column in zip(*rows, strict=True)))
+
+    def claim(self, connection: Connection, key: str) -> str | None:
+        """See `Sqlite.claim`."""
+        select = self.sql("SELECT document FROM f1mon_state WHERE state_key = ? FOR UPDATE")
+        insert = self.insert_sql("f1mon_state", ("state_key",))
+        while True:  # a row that was there for the insert may be deleted before it is locked
+            row = connection.exec_driver_sql(select, (self.text_in(key),)).first()
+            if row is not None:
+                document: str | None = row[0]
+                return document
+            connection.exec_driver_sql(self.sql(insert), (self.text_in(key),))
+
+    def is_in(self, column: sa.ColumnElement[Any], values: Sequence[Any]) -> sa.ColumnElement[Any]:
+        """See `Sqlite.is_in`."""
+        if len(values) <= IN_CHUNK:
+            return column.in_(values)
+        kind = sa.BigInteger() if isinstance(values[0], int) else sa.Text()
+        return column == sa.func.any(sa.literal(list(values), postgresql.ARRAY(kind)))
+
+    def whole(self, value: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+        """See `Sqlite.whole`."""
+        return sa.cast(sa.func.floor(value), sa.BigInteger)
+
+    def lesser(self, one: sa.ColumnElement[Any], other: Any) -> sa.ColumnElement[Any]:
+        """See `Sqlite.lesser`."""
+        return sa.func.least(one, other)
+
+    def padded(self, micros: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+        """See `Sqlite.padded`."""
+        return sa.func.lpad(sa.cast(micros, sa.Text), 20, "0")
+
+
+class Mysql(Postgresql):
+    """MariaDB and MySQL: row locks under READ COMMITTED; identifiers are bytes; inserts that meet a row say so."""
+
+    name = "mysql"
+    server_clock = "SELECT TIMESTAMPDIFF(MICROSECOND, '1970-01-01 00:00:00', UTC_TIMESTAMP(6))"
+
+    def text_in(self, value: str) -> Any:
+        """See `Sqlite.text_in`."""
+        return value.encode()
+
+    def text_out(self, value: Any) -> str:
+        """See `Sqlite.text_out`."""
+        return bytes(value).decode()
+
+    def begin(self, connection: Connection, *, write: bool, snapshot: bool) -> None:
+        """See `Postgresql.begin`."""
+        del write
+        if snapshot:
+            connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+            connection.exec_driver_sql("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")
+
+    def horizons(self, connection: Connection, *, exclusive: bool = False) -> tuple[int | None, dict[str, Row]]:
+        """See `Sqlite.horizons`."""
+        lock = "FOR UPDATE" if exclusive else "LOCK IN SHARE MODE"
+        rows = connection.exec_driver_sql(
+            f"SELECT kind, pruned_before, outcomes_until FROM f1mon_horizons {lock}"
+        ).all()
+        return self.now(connection), {self.text_out(kind): (before, until) for kind, before, until in rows if kind}
+
+    def is_in(self, column: sa.ColumnElement[Any], values: Sequence[Any]) -> sa.ColumnElement[Any]:
+        """See `Sqlite.is_in`; the drivers put values into the text, so there may be any number."""
+        return column.in_(values)
+
+    def insert_sql(self, table: str, columns: Sequence[str]) -> str:
+        """Insert, or fail with a duplicate entry: IGNORE would swallow far more than that."""
+        marks = ",".join("?" * len(columns))
+        return f"INSERT INTO {table} ({','.join(columns)}) VALUES ({marks})"
+
+    def insert_absent(self, connection: Connection, table: str, columns: Sequence[str], rows: Sequence[Row]) -> int:
+        """See `Sqlite.insert_absent`."""
+        try:
+            self._many(connection, self.insert_sql(table, columns), [self._encoded(columns, row) for row in rows])
+        except IntegrityError as error:
+            if error.orig is None or error.orig.args[:1] != (DUPLICATE_ENTRY,):
+                raise
+            return 0
+        return len(rows)
+
+    def make_stubs(self, connection: Connection, ids: Sequence[str]) -> None:
+        """See `Sqlite.make_stubs`; a row that is there is locked in its turn."""
+        insert = self.insert_sql("f1mon_predictions", ("prediction_id", "at_given", "pruned"))
+        text = f"{insert} ON DUPLICATE KEY UPDATE prediction_id=prediction_id"
+        self._many(connection, text, [(self.text_in(one), 0, 0) for one in ids])
+
+    def update(
+        self, connection: Connection, table: str, key: Sequence[str], columns: Sequence[str], rows: Sequence[Row]
+    ) -> None:
+        """See `Sqlite.update`; one statement, which the driver would otherwise send row by row."""
+        names = (*key, *columns)
+        setting = ",".join(f"{name}=VALUES({name})" for name in columns)
+        text = f"{self.insert_sql(table, names)} ON DUPLICATE KEY UPDATE {setting}"
+        self._many(connection, text, [self._encoded(names, row) for row in rows])
+
+    def _encoded(self, columns: Sequence[str], row: Row) -> Row:
+        return tuple(
+            value.encode() if isinstance(value, str) and name not in _DOCUMENTS else value
+            for name, value in zip(columns, row, strict=True)
+        )
+
+    def claim(self, connection: Connection, key: str) -> str | None:
+        """See `Sqlite.claim`."""
+        select = self.sql("SELECT document FROM f1mon_state WHERE state_key = ? FOR UPDATE")
+        insert = self.sql("INSERT INTO f1mon_state (state_key) VALUES (?) ON DUPLICATE KEY UPDATE state_key=state_key")
+        while True:
+            row = connection.exec_driver_sql(select, (self.text_in(key),)).first()
+            if row is not None:
+                document: str | None = row[0]
+                return document
+            connection.exec_driver_sql(insert, (self.text_in(key),))
+
+    def whole(self, value: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+        """See `Sqlite.whole`."""
+        return sa.cast(sa.func.floor(value), sa.BigInteger)
+
+    def real_of(self, value: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+        """See `Sqlite.real_of`."""
+        return sa.type_coerce(value + self.real(0), sa.Double)
+
+
+_DOCUMENTS = frozenset({"content", "features", "metadata", "document", "result"})
+
+
+def _copy_rows(connection: Connection, text: str, rows: Sequence[Row]) -> None:
+    raw: Any = connection.connection.dbapi_connection
+    if isinstance(raw, AdaptedConnection):
+        raw.run_async(lambda driver: _copy_rows_async(driver, text, rows))
+        return
+    with raw.cursor() as cursor, cursor.copy(text) as copy:
+        for row in rows:
+            copy.write_row(row)
+
+
+async def _copy_rows_async(driver: Any, text: str, rows: Sequence[Row]) -> None:
+    async with driver.cursor() as cursor, cursor.copy(text) as copy:
+        for row in rows:
+            await copy.write_row(row)
+
+
+def dialect_of(name: str) -> Sqlite:
+    """What the dialect of that name says differently."""
+    if name == "sqlite":
+        return Sqlite()
+    if name == "postgresql":
+        return Postgresql()
+    if name in MYSQL_NAMES:
+        return Mysql()
+    raise ConfigurationError(f"f1mon keeps its facts in SQLite, PostgreSQL, MariaDB or MySQL, not in {name}")

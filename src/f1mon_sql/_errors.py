@@ -1,0 +1,93 @@
+"""What a driver's error means: nothing written, fate unknown, locked by someone else, or damaged."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections.abc import Iterable
+from typing import Any
+
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+from f1mon_core.errors import CorruptStoreError, LockTimeoutError, NotWritten, OutcomeUnknown, StorageError
+
+_BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+_DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+_LOCK_STATES = {"55P03"}
+_AGAIN_STATES = {"40001", "40P01"}
+_LOCK_NUMBERS = {1205, 3572}
+_AGAIN_NUMBERS = {1213, 1020}
+_MYSQL_SAID_NO = range(1000, 2000)
+"""Error numbers of the server itself; those of a lost connection are above 2000."""
+_MYSQL_ENDING = {1053, 1152, 1153, 1158, 1159, 1160, 1161, 1184, 1927}
+"""Server errors that come with the end of the connection."""
+
+
+class Secrets:
+    """What must not be seen in any message."""
+
+    def __init__(self, secrets: Iterable[str | None] = ()) -> None:
+        found = sorted({one for one in secrets if one}, key=len, reverse=True)
+        self._pattern = re.compile("|".join(map(re.escape, found))) if found else None
+
+    def hide(self, text: str) -> str:
+        """The text without them."""
+        return text if self._pattern is None else self._pattern.sub("***", text)
+
+
+def is_transient(error: BaseException) -> bool:
+    """Whether the server gave up this transaction to end a deadlock, so that the same again will do."""
+    state, number = _codes(error)
+    return state in _AGAIN_STATES or number in _AGAIN_NUMBERS
+
+
+def translated(error: SQLAlchemyError, secrets: Secrets, *, committing: bool) -> StorageError:
+    """The error of f1mon that a driver's error comes to.
+
+    Args:
+        error: What SQLAlchemy raised.
+        secrets: What to leave out of the message.
+        committing: Whether COMMIT had been sent.
+    """
+    said = secrets.hide(_said(error))
+    state, number = _codes(error)
+    code = getattr(getattr(error, "orig", None), "sqlite_errorcode", None)
+    primary = None if code is None else code & 0xFF
+    if primary in _DAMAGED:
+        return CorruptStoreError(f"the database is damaged ({said}); run `f1mon check`")
+    if isinstance(error, PoolTimeoutError):
+        return LockTimeoutError(f"no connection became free in time ({said}); nothing was written")
+    if primary in _BUSY or state in _LOCK_STATES or number in _LOCK_NUMBERS:
+        return LockTimeoutError(f"another writer held a lock for longer than the timeout ({said}); nothing was written")
+    if committing and not _refused(error, state, number):
+        return OutcomeUnknown(f"COMMIT was sent and its answer was lost ({said}); repeat the call, which is safe")
+    return NotWritten(f"the database refused or was lost ({said}); nothing was written, and to repeat is safe")
+
+
+def _refused(error: SQLAlchemyError, state: str | None, number: int | None) -> bool:
+    """Whether the server itself said that it did not commit."""
+    if number is not None:
+        return number in _MYSQL_SAID_NO and number not in _MYSQL_ENDING
+    if state is not None:
+        return state[:2] in {"40", "23", "25"}
+    return not isinstance(error, DBAPIError)
+
+
+def _codes(error: BaseException) -> tuple[str | None, int | None]:
+    original: Any = getattr(error, "orig", None)
+    state = getattr(original, "sqlstate", None)
+    first = original.args[0] if original is not None and original.args else None
+    return state, first if type(first) is int else None
+
+
+def cause_of(error: SQLAlchemyError) -> BaseException:
+    """The driver's own error, to be named as the cause: SQLAlchemy's text would repeat the statement."""
+    original: BaseException | None = getattr(error, "orig", None)
+    return error if original is None else original
+
+
+def _said(error: SQLAlchemyError) -> str:
+    original = getattr(error, "orig", None)
+    text = str(original if original is not None else error)
+    return " ".join(text.split())

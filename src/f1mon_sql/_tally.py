@@ -1,0 +1,182 @@
+"""Tallies as one grouped query; what was pruned is added from its kept cells."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from f1mon_core.folding import check_kept, kept_tally
+from f1mon_core.records import KeptTally
+from f1mon_core.storage import Select
+from f1mon_core.tally import BUCKET_ORIGIN, CellKey, Moments, Tally, TallyQuery
+from f1mon_core.times import duration_micros, from_micros, to_micros
+from f1mon_sql._dialects import Row, Sqlite
+from f1mon_sql._queries import find
+from f1mon_sql._tables import outcomes, predictions
+
+_Column = sa.ColumnElement[Any]
+
+
+def tally(connection: Connection, dialect: Sqlite, query: TallyQuery) -> Tally:
+    """See `Storage.tally`; inside a transaction that reads one snapshot."""
+    kept = _kept(connection, dialect, query)
+    counted = rows_tally(connection, dialect, query)
+    return counted if kept is None else counted + kept
+
+
+def _kept(connection: Connection, dialect: Sqlite, query: TallyQuery) -> Tally | None:
+    text = dialect.sql("SELECT pruned_before, outcomes_until FROM f1mon_horizons WHERE kind = ?")
+    row: Row | None = connection.exec_driver_sql(text, (dialect.text_in("prediction"),)).first()
+    if row is None:
+        return None
+    if not check_kept(query, from_micros(row[0]), None if row[1] is None else from_micros(row[1])):
+        return None
+    select = Select("kept_tally", query.since, query.until, query.model_version)
+    return kept_tally(cast("list[KeptTally]", find(connection, dialect, select)), query)
+
+
+def rows_tally(connection: Connection, dialect: Sqlite, query: TallyQuery) -> Tally:
+    """The cells of the predictions that are stored whole."""
+    predicted = _counted(query).subquery("counted")
+    t = predicted.c
+    index, middle = _bin(t.confidence, dialect, query)
+    inner = sa.select(
+        t.model_version,
+        t.predicted_outcome,
+        t.actual_outcome,
+        index.label("bin"),
+        _bucket(t.stands_at, query).label("bucket"),
+        _delay(t.first_known_at - t.predicted_at, query).label("delay"),
+        t.confidence,
+    ).subquery("binned")
+    b = inner.c
+    deviation = b.confidence - middle(b.bin)
+    key = (b.model_version, b.predicted_outcome, b.actual_outcome, b.bin, b.bucket, b.delay)
+    statement = sa.select(
+        *key,
+        sa.func.count(),
+        sa.func.min(b.confidence),
+        sa.func.max(b.confidence),
+        sa.func.sum(deviation),
+        sa.func.sum(deviation * deviation),
+    ).group_by(*key)
+    cells: dict[CellKey, Moments] = {}
+    for row in connection.execute(statement):
+        place = row[3] if query.bins == "exact" else int(row[3])
+        bucket, delay = (None if value is None else int(value) for value in row[4:6])
+        cells[CellKey(row[0], row[1], row[2], place, bucket, delay)] = Moments(row[6], *map(float, row[7:11]))
+    return Tally(query.bins, cells)
+
+
+# Which predictions --------------------------------------------------------------------------------------------------
+
+
+def _counted(query: TallyQuery) -> sa.Select[Any]:
+    """The predictions counted, with the outcome current for each and the time it stands at."""
+    if query.as_of is not None or query.as_recorded is not None:
+        return _counted_as_known(query)
+    p = predictions.c
+    if query.basis == "prediction":
+        stands: _Column = p.predicted_at
+        source: sa.FromClause = predictions
+    else:
+        # The index of outcomes by known_at finds the window; an outcome counts where it is its prediction's first.
+        o = outcomes.c
+        stands = o.known_at
+        source = predictions.join(outcomes, sa.and_(o.prediction_id == p.prediction_id, o.known_at == p.first_known_at))
+    statement = sa.select(*_kept_columns(stands), p.actual_outcome, p.first_known_at).select_from(source)
+    return _windowed(statement, query, stands, [p.predicted_at.is_not(None)])
+
+
+def _counted_as_known(query: TallyQuery) -> sa.Select[Any]:
+    p, o = predictions.c, outcomes.c
+    known: list[_Column] = []
+    conditions: list[_Column] = [p.predicted_at.is_not(None)]
+    if query.as_of is not None:
+        known.append(o.known_at <= to_micros(query.as_of))
+        conditions.append(p.predicted_at <= to_micros(query.as_of))
+    if query.as_recorded is not None:
+        known.append(o.recorded_at <= to_micros(query.as_recorded))
+        conditions.append(p.recorded_at <= to_micros(query.as_recorded))
+    considered = (
+        sa.select(sa.func.min(o.known_at)).where(o.prediction_id == p.prediction_id, *known).correlate(predictions)
+    )
+    first = considered.scalar_subquery()
+    actual = (
+        sa.select(o.actual_outcome)
+        .where(o.prediction_id == p.prediction_id, *known)
+        .order_by(o.known_at.desc())
+        .limit(1)
+        .correlate(predictions)
+        .scalar_subquery()
+    )
+    if query.basis == "prediction":
+        statement = sa.select(
+            *_kept_columns(p.predicted_at), actual.label("actual_outcome"), first.label("first_known_at")
+        )
+        return _windowed(statement, query, p.predicted_at, conditions)
+    firsts = (
+        sa.select(o.prediction_id, sa.func.min(o.known_at).label("known_at"))
+        .where(*known)
+        .group_by(o.prediction_id)
+        .subquery("firsts")
+    )
+    statement = sa.select(
+        *_kept_columns(firsts.c.known_at), actual.label("actual_outcome"), firsts.c.known_at.label("first_known_at")
+    ).select_from(predictions.join(firsts, firsts.c.prediction_id == p.prediction_id))
+    return _windowed(statement, query, firsts.c.known_at, conditions)
+
+
+def _kept_columns(stands: _Column) -> tuple[_Column, ...]:
+    p = predictions.c
+    return (p.model_version, p.predicted_outcome, p.confidence, p.predicted_at, stands.label("stands_at"))
+
+
+def _windowed(
+    statement: sa.Select[Any], query: TallyQuery, stands: _Column, conditions: list[_Column]
+) -> sa.Select[Any]:
+    if query.since is not None:
+        conditions.append(stands >= to_micros(query.since))
+    if query.until is not None:
+        conditions.append(stands < to_micros(query.until))
+    if query.model_version is not None:
+        conditions.append(predictions.c.model_version == query.model_version)
+    return statement.where(*conditions)
+
+
+# Into which cells ---------------------------------------------------------------------------------------------------
+
+
+def _bin(confidence: _Column, dialect: Sqlite, query: TallyQuery) -> tuple[_Column, Any]:
+    """`tally.bin_of` and `tally.midpoint`, to the last float: multiplied, then corrected by the edges."""
+    if query.bins == "exact":
+        return confidence, lambda place: place
+    n = query.bins
+    index = dialect.lesser(dialect.whole(confidence * dialect.real(n)), sa.literal(n - 1, sa.Integer))
+    above = dialect.real_of(index + 1) / dialect.real(n)
+    below = dialect.real_of(index) / dialect.real(n)
+    corrected = sa.case(
+        (sa.and_(index + 1 < n, confidence >= above), index + 1), (confidence < below, index - 1), else_=index
+    )
+    return corrected, lambda place: dialect.real_of(2 * place + 1) / dialect.real(2 * n)
+
+
+def _bucket(micros: _Column, query: TallyQuery) -> _Column:
+    if query.bucket is None:
+        return sa.null()
+    return micros - _modulo(micros - to_micros(BUCKET_ORIGIN), duration_micros(query.bucket))
+
+
+def _delay(micros: _Column, query: TallyQuery) -> _Column:
+    if query.delay is None:
+        return sa.null()
+    unit = duration_micros(query.delay)
+    # Divided without a remainder, so that how a database rounds does not matter.
+    return (micros - _modulo(micros, unit)) / unit
+
+
+def _modulo(value: _Column, unit: int) -> _Column:
+    """A remainder that is never negative, as Python's."""
+    return (value % unit + unit) % unit

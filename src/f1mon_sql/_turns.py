@@ -1,0 +1,107 @@
+"""Turns of writers on one SQLite file, so that none of them starves.
+
+SQLite's own busy handler sleeps longer the longer it waits, so a latecomer overtakes. Here writers of every process
+stand at two locked files beside the database: whoever holds the first is next, whoever holds the second writes. The
+kernel takes the locks from the dead.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from weakref import WeakSet
+
+from f1mon_core.errors import LockTimeoutError, NotWritten
+
+_NEXT = "-f1mon-next"
+_TURN = "-f1mon-turn"
+_POLL_NEXT = 0.0005
+_POLL_TURN = 0.0001
+_OLD = 0.05
+"""Seconds after which a waiter looks as often as the next one does."""
+
+
+class Turns:
+    """The queue of one database file. A turn is one descriptor, so threads and tasks of a process queue up too."""
+
+    def __init__(self, database: Path) -> None:
+        self._next = Path(f"{database}{_NEXT}")
+        self._turn = Path(f"{database}{_TURN}")
+        self._held: set[int] = set()
+        self._guard = threading.Lock()
+        _all.add(self)
+
+    @contextmanager
+    def turn(self, timeout: float, pause: Callable[[float], None]) -> Iterator[None]:
+        """Hold the turn. Raises `LockTimeoutError` after `timeout` seconds."""
+        deadline = time.monotonic() + timeout
+        following = self._open(self._next)
+        try:
+            self._lock(following, _POLL_NEXT, timeout, deadline, pause)
+            turn = self._open(self._turn)
+            try:
+                self._lock(turn, _POLL_TURN, timeout, deadline, pause)
+            except BaseException:
+                self._close(turn)
+                raise
+        finally:
+            self._close(following)
+        try:
+            yield
+        finally:
+            self._close(turn)
+
+    def _lock(self, fd: int, poll: float, timeout: float, deadline: float, pause: Callable[[float], None]) -> None:
+        began = time.monotonic()
+        while True:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                now = time.monotonic()
+                if now >= deadline:
+                    raise LockTimeoutError(
+                        f"another writer held {self._turn.name} for longer than {timeout:g} s; nothing was written"
+                    ) from None
+                pause(_POLL_TURN if now - began > _OLD else poll * random.uniform(0.5, 1.0))  # noqa: S311 - only to spread them
+            else:
+                return
+
+    def _open(self, path: Path) -> int:
+        try:
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        except OSError as error:
+            raise NotWritten(f"cannot take a turn at {path}: {error.strerror}; nothing was written") from error
+        with self._guard:
+            self._held.add(fd)
+        return fd
+
+    def _close(self, fd: int) -> None:
+        with self._guard:
+            self._held.discard(fd)
+        # Unlocked by name: a child forked meanwhile shares the descriptor, and closing one copy would not do it.
+        fcntl.flock(fd, fcntl.LOCK_UN)
+        os.close(fd)
+
+    def forked(self) -> None:
+        """In a child, let go of the parent's turn without ending it."""
+        self._guard = threading.Lock()
+        held, self._held = self._held, set()
+        for fd in held:
+            os.close(fd)
+
+
+_all: WeakSet[Turns] = WeakSet()
+
+
+def _forked() -> None:
+    for turns in list(_all):
+        turns.forked()
+
+
+os.register_at_fork(after_in_child=_forked)

@@ -1,0 +1,88 @@
+"""`f1mon db`: the schema of a database store."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import click
+
+from f1mon_core.backends import from_environment
+from f1mon_core.errors import ConfigurationError
+from f1mon_sql import _schema, _upgrading
+from f1mon_sql._engine import place_of
+
+BEHIND = 1
+"""The exit code for a schema that is not what it should be."""
+
+
+def _address(ctx: click.Context, _parameter: click.Parameter, given: str | None) -> str:
+    """The address: this command's, else the one of `f1mon --url`, else what the environment says."""
+    url = given or getattr(ctx.find_root().obj, "url", None)
+    if url is None:
+        _, options = from_environment(os.environ)
+        url = options.get("url")
+    if url is None:
+        raise ConfigurationError("which database? give --url, or set F1MON_URL")
+    return str(url)
+
+
+url_option = click.option("--url", metavar="ADDRESS", callback=_address, help="The database, as of `f1mon --url`.")
+
+
+@click.group
+def db() -> None:
+    """Look at and upgrade the schema of a database store."""
+
+
+@db.command
+@url_option
+@click.option("--revision", default="head", show_default=True, help="To which revision; an older one goes back.")
+@click.option("--timeout", default=300.0, show_default=True, help="Seconds to wait for someone else's upgrade.")
+def upgrade(url: str, revision: str, timeout: float) -> None:
+    """Bring the schema to this f1mon's; safe to run again, and from several places at once."""
+    done = _upgrading.upgrade(url, revision, lock_timeout=timeout)
+    click.echo(f"{place_of(url).address}: {done.before or 'none'} -> {done.after or 'none'}")
+
+
+@db.command
+@url_option
+@click.pass_context
+def current(ctx: click.Context, url: str) -> None:
+    """Show the schema's revision; exit code 1 if it is not this f1mon's."""
+    revision = _upgrading.current(url)
+    version = _schema.version_of(revision)
+    click.echo(f"{revision or 'none'} ({_WORDS[version]})")
+    if version is not _schema.Version.CURRENT:
+        ctx.exit(BEHIND)
+
+
+@db.command
+@url_option
+@click.pass_context
+def check(ctx: click.Context, url: str) -> None:
+    """Compare the tables with what they should be; exit code 1 if they differ."""
+    revision = _upgrading.current(url)
+    if _schema.version_of(revision) is not _schema.Version.CURRENT:
+        raise _schema.refusal(revision, place_of(url).address)
+    differences = _upgrading.drift(url)
+    for one in differences:
+        click.echo(one)
+    click.echo(f"{place_of(url).address}: {'as it should be' if not differences else 'differs'}", err=True)
+    if differences:
+        ctx.exit(BEHIND)
+
+
+@db.command
+def history() -> None:
+    """List the revisions of the schema, oldest first."""
+    for one in _upgrading.history():
+        click.echo(f"{one.revision}  {one.summary}")
+
+
+_WORDS: dict[Any, str] = {
+    _schema.Version.NONE: "no tables of f1mon",
+    _schema.Version.OLDER: "older: run f1mon db upgrade",
+    _schema.Version.CURRENT: "current",
+    _schema.Version.NEWER: "newer: update f1mon",
+}

@@ -1,0 +1,1 @@
+"""f1mon's Alembic migrations."""

@@ -1,0 +1,9 @@
+"""Alembic's environment: on the connection it is handed, inside the transaction that is open there."""
+
+from alembic import context
+
+from f1mon_sql._schema import context_options
+
+connection = context.config.attributes["connection"]
+context.configure(connection=connection, transactional_ddl=False, **context_options())
+context.run_migrations()

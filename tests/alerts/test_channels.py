@@ -1,0 +1,393 @@
+"""Real servers on this machine receive what is sent, and what they answer means what the design says."""
+
+import contextlib
+import email
+import io
+import json
+import socket
+import sys
+import threading
+import time
+from datetime import UTC, datetime, timedelta
+from email.policy import default
+from email.utils import format_datetime
+from html.parser import HTMLParser
+
+import attrs
+import pytest
+from aiosmtpd.controller import Controller
+from werkzeug import Response
+
+from f1mon_core import ConfigurationError, DeliveryError, NotFoundError
+from f1mon_core.channels import Channels, ConsoleChannel, FileChannel, Section
+from f1mon_core.channels._http import WebhookChannel, wait_of
+from f1mon_core.memory import MemoryStorage
+from f1mon_core.messages import rendered
+from f1mon_core.monitor import Monitor
+from f1mon_core.records import Alert
+
+HOSTILE = (
+    "Down\r\nBcc: victim@example.com\x1b[2J\x1b]0;owned\x07 "
+    "<!channel> <script>alert(1)</script> \u202egnp.exe\u2028x\x00y"
+)
+
+APPRISE_IMPORTS_IMGHDR = pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning")
+
+
+@pytest.fixture
+def alert():
+    return Alert(
+        alert_id="019b76db-0000-7000-8000-000000000001",
+        severity="critical",
+        title="PERFORMANCE: accuracy Alert",
+        message="accuracy is 0.5000 (< 0.8000)",
+        metric_name="accuracy",
+        metric_value=0.5,
+        threshold=0.8,
+        component="performance",
+        model_version="podium-gb-2",
+        rule_id="accuracy-low",
+        rule={"comparison": "<"},
+        context={"n": 220, "coverage": 0.75, "low": 0.43, "high": 0.57},
+        at=datetime(2026, 5, 1, 12, tzinfo=UTC),
+    )
+
+
+@pytest.fixture
+def message(alert):
+    return rendered(alert, "alert", alert.alert_id, [Section("Worst slices", ["track = spa: accuracy 0.1 of 20"])])
+
+
+def hostile(alert):
+    return rendered(attrs.evolve(alert, title=HOSTILE, message=HOSTILE, model_version="m\n<b>"), "alert", "key")
+
+
+@pytest.fixture
+def mailbox():
+    """A real SMTP server; every envelope it accepted."""
+
+    class Handler:
+        envelopes: list = []  # noqa: RUF012 - one handler for each test
+
+        async def handle_DATA(self, _server, _session, envelope):  # noqa: N802 - aiosmtpd's name
+            self.envelopes.append(envelope)
+            return self.answer
+
+        answer = "250 OK"
+
+    handler = Handler()
+    handler.envelopes = []
+    handler.port = free_port()  # the controller cannot be asked for one of its own
+    controller = Controller(handler, hostname="127.0.0.1", port=handler.port, ready_timeout=10)
+    controller.start()
+    yield handler
+    controller.stop()
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        return taken.getsockname()[1]
+
+
+def mail_channel(mailbox, **more):
+    options = {
+        "host": "127.0.0.1",
+        "port": mailbox.port,
+        "from": "f1mon@example.com",
+        "to": "ada@example.com, bob@example.com",
+    }
+    return Channels({"email": {**options, **more}}, environ={}).get("email")
+
+
+class Text(HTMLParser):
+    def __init__(self, markup):
+        super().__init__()
+        self.tags, self.text = [], ""
+        self.feed(markup)
+
+    def handle_starttag(self, tag, attrs):  # noqa: ARG002 - the parser's signature
+        self.tags.append(tag)
+
+    def handle_data(self, data):
+        self.text += f"{data}\n"
+
+
+def test_an_email_arrives_with_both_parts(mailbox, message):
+    mail_channel(mailbox).send(message)
+    (envelope,) = mailbox.envelopes
+    assert envelope.rcpt_tos == ["ada@example.com", "bob@example.com"]
+    parsed = email.message_from_bytes(envelope.content, policy=default)
+    assert parsed["Subject"] == "[CRITICAL] PERFORMANCE: accuracy Alert"
+    assert parsed["From"] == "f1mon@example.com"
+    assert message.alert.alert_id in parsed["Message-ID"]
+    text = parsed.get_body(("plain",)).get_content()
+    markup = Text(parsed.get_body(("html",)).get_content())
+    for said in (
+        "accuracy is 0.5000 (< 0.8000)",
+        "podium-gb-2",
+        "n = 220, coverage = 75.0%",
+        "< 0.8",
+        "0.43 to 0.57",
+        f"f1mon ack {message.alert.alert_id} --by NAME",
+        "track = spa: accuracy 0.1 of 20",
+    ):
+        assert said in text
+        assert said in markup.text
+
+
+def test_a_hostile_title_arrives_harmless_by_mail(mailbox, alert):
+    mail_channel(mailbox).send(hostile(alert))
+    (envelope,) = mailbox.envelopes
+    parsed = email.message_from_bytes(envelope.content, policy=default)
+    assert envelope.rcpt_tos == ["ada@example.com", "bob@example.com"]
+    assert parsed["Bcc"] is None
+    assert parsed["Subject"].startswith("[CRITICAL] Down Bcc: victim@example.com\\x1b[2J")
+    for part in ("plain", "html"):
+        content = parsed.get_body((part,)).get_content()
+        assert not set(content) & set("\x1b\x07\x00\u202e\u2028")
+    markup = Text(parsed.get_body(("html",)).get_content())
+    assert "script" not in markup.tags
+    assert "<script>alert(1)</script>" in markup.text
+
+
+@pytest.mark.parametrize(("answer", "retry"), [("451 later", True), ("554 never", False)])
+def test_the_servers_code_decides_about_a_retry(mailbox, message, answer, retry):
+    mailbox.answer = answer
+    with pytest.raises(DeliveryError, match=answer[:3]) as failed:
+        mail_channel(mailbox).send(message)
+    assert failed.value.retry is retry
+
+
+def test_a_password_is_not_sent_in_the_clear(mailbox, message):
+    with pytest.raises(DeliveryError, match="in the clear") as failed:
+        mail_channel(mailbox, user="ada", password="geheim").send(message)
+    assert not failed.value.retry
+    assert "geheim" not in repr(mail_channel(mailbox, user="ada", password="geheim"))
+
+
+def test_no_server_is_a_network_error(message):
+    channel = Channels({"email": f"smtp://127.0.0.1:{free_port()}/?from=a@example.com&to=b@example.com"}, environ={})
+    with pytest.raises(DeliveryError, match="network error") as failed:
+        channel.get("email").send(message)
+    assert failed.value.retry
+
+
+def test_a_webhook_receives_the_alert_and_its_key(httpserver, message):
+    httpserver.expect_request("/hook", method="POST").respond_with_data("ok")
+    Channels({"ops": httpserver.url_for("/hook?token=geheim")}, environ={}).get("ops").send(message)
+    request, _ = httpserver.log[0]
+    body = json.loads(request.data)
+    assert request.headers["Idempotency-Key"] == message.alert.alert_id == body["key"] == body["alert_id"]
+    assert (body["severity"], body["metric_value"], body["threshold"]) == ("critical", 0.5, 0.8)
+    assert body["context"]["n"] == 220
+
+
+def test_slack_receives_text_that_addresses_nobody(httpserver, alert):
+    httpserver.expect_request("/services/T/B/x", method="POST").respond_with_data("ok")
+    environ = {"ALERT_SLACK_WEBHOOK_URL": httpserver.url_for("/services/T/B/x")}
+    Channels(environ=environ).get("slack").send(hostile(alert))
+    body = json.loads(httpserver.log[0][0].data)
+    assert "<!channel>" not in body["text"]
+    assert "&lt;!channel&gt;" in body["text"]
+    assert {block["text"]["type"] for block in body["blocks"]} == {"plain_text"}
+    assert len(body["blocks"][0]["text"]["text"]) <= 150
+    assert "f1mon ack" in body["blocks"][1]["text"]["text"]
+
+
+@pytest.mark.parametrize(
+    ("status", "retry"),
+    [
+        *((status, False) for status in (302, 400, 401, 404, 410)),
+        *((status, True) for status in (408, 425, 429, 500, 502, 503)),
+    ],
+)
+def test_what_a_status_means(httpserver, message, status, retry):
+    httpserver.expect_request("/hook").respond_with_response(Response("no", status, {"Location": "/elsewhere"}))
+    with pytest.raises(DeliveryError, match=f"HTTP {status}") as failed:
+        WebhookChannel(httpserver.url_for("/hook")).send(message)
+    assert failed.value.retry is retry
+    assert len(httpserver.log) == 1
+
+
+def test_retry_after_is_honoured_as_seconds_and_as_a_date(httpserver, message):
+    httpserver.expect_request("/hook").respond_with_response(Response("slow", 429, {"Retry-After": "1234"}))
+    with pytest.raises(DeliveryError) as failed:
+        WebhookChannel(httpserver.url_for("/hook")).send(message)
+    assert failed.value.after == 1234
+    in_an_hour = format_datetime(datetime.now(UTC) + timedelta(hours=1), usegmt=True)
+    assert 3500 < wait_of(in_an_hour) <= 3600
+    assert wait_of(format_datetime(datetime(2020, 1, 1, tzinfo=UTC), usegmt=True)) == 0
+    assert (wait_of(None), wait_of("soon"), wait_of("-5"), wait_of("9" * 400)) == (None, None, None, 86_400)
+
+
+def test_a_server_that_hangs_or_hangs_up_is_a_network_error(message):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"http://127.0.0.1:{server.getsockname()[1]}/hook?token=geheim"
+        began = time.monotonic()
+        with pytest.raises(DeliveryError, match=r"network error.*timed out") as failed:
+            WebhookChannel(url, timeout=0.2).send(message)
+        assert failed.value.retry
+        assert time.monotonic() - began < 5
+        server.accept()[0].close()
+
+        def hang_up():
+            connection, _ = server.accept()
+            connection.recv(1)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\x00\x00\x00\x00\x00\x00\x00")
+            connection.close()
+
+        thread = threading.Thread(target=hang_up)
+        thread.start()
+        with pytest.raises(DeliveryError, match="network error") as failed:
+            WebhookChannel(url, timeout=5).send(message)
+        thread.join()
+        assert failed.value.retry
+        assert "geheim" not in str(failed.value) + repr(WebhookChannel(url))
+
+
+def test_the_whole_way_from_a_429_to_the_arrival(httpserver, clock, accuracy_low, channels):
+    httpserver.expect_ordered_request("/hook").respond_with_response(Response("", 429, {"Retry-After": "600"}))
+    httpserver.expect_ordered_request("/hook").respond_with_data("ok")
+    channels.register("spy", WebhookChannel(httpserver.url_for("/hook")))
+    with Monitor(MemoryStorage(clock=clock), channels=channels) as monitor:
+        monitor.evaluate_rule(accuracy_low, 0.5, "m")
+        assert monitor.deliver().outcomes == {"failed": 1}
+        clock.forward(9.9)
+        assert monitor.deliver().outcomes == {}
+        clock.forward(0.1)
+        assert monitor.deliver().outcomes == {"delivered": 1}
+    first, second = (request.data for request, _ in httpserver.log)
+    assert first == second
+
+
+@APPRISE_IMPORTS_IMGHDR
+def test_apprise_serves_what_it_knows(httpserver, message):
+    httpserver.expect_request("/json").respond_with_data("ok")
+    httpserver.expect_request("/gone").respond_with_data("gone", status=404)
+    httpserver.expect_request("/busy").respond_with_data("busy", status=503)
+    host = f"json://127.0.0.1:{httpserver.port}"
+    channels = Channels({"team": f"{host}/json", "gone": f"{host}/gone", "busy": f"{host}/busy"}, environ={})
+    channels.get("team").send(message)
+    body = json.loads(httpserver.log[0][0].data)
+    assert body["title"] == message.subject
+    assert "f1mon ack" in body["message"]
+    for name, retry in (("gone", False), ("busy", True)):
+        with pytest.raises(DeliveryError) as failed:
+            channels.get(name).send(message)
+        assert failed.value.retry is retry
+
+
+def test_the_log_file_has_one_line_for_each_alert(tmp_path, alert, message):
+    channel = Channels(directory=tmp_path / "new", environ={}).get("file")
+    channel.send(message)
+    channel.send(hostile(alert))
+    lines = (tmp_path / "new" / "alert_log.txt").read_text(encoding="utf-8").splitlines()
+    assert len(lines) == 2
+    assert lines[0].startswith("2026-05-01T12:00:00+00:00 | [CRITICAL] PERFORMANCE: accuracy Alert | accuracy is 0.5")
+    assert all(line.isprintable() for line in lines)
+
+
+def test_the_log_file_is_not_written_through_a_symlink(tmp_path, message):
+    (tmp_path / "target").write_text("")
+    (tmp_path / "alert_log.txt").symlink_to(tmp_path / "target")
+    with pytest.raises(OSError, match="symbolic"):
+        FileChannel(tmp_path / "alert_log.txt").send(message)
+    assert (tmp_path / "target").read_text() == ""
+
+
+def test_a_console_that_cannot_encode_a_character_does_not_crash(alert):
+    for encoding in ("ascii", "latin-1", "utf-8"):
+        stream = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+        ConsoleChannel(stream).send(hostile(attrs.evolve(alert, title="Überhitzt 🏎", component="部")))
+        assert b"[CRITICAL]" in stream.buffer.getvalue()
+
+
+def test_the_console_is_stderr_as_it_is_when_the_alert_comes(message, monkeypatch):
+    with contextlib.redirect_stderr(io.StringIO()) as told:
+        Channels(environ={}).get("console").send(message)
+    assert message.alert.alert_id in told.getvalue()
+    monkeypatch.setattr(sys, "stderr", None)
+    with pytest.raises(DeliveryError, match="no console"):
+        ConsoleChannel().send(message)
+
+
+@pytest.mark.parametrize("host", ["ALERT_EMAIL_HOST", "ALERT_EMAIL_SMTP_SERVER", "ALERT_EMAIL_SMTP_HOST"])
+@pytest.mark.parametrize("recipients", ["ALERT_EMAIL_TO", "ALERT_EMAIL_RECIPIENTS", "ALERT_EMAIL_TO_ADDRESSES"])
+def test_the_variables_of_old_deployments_keep_working(host, recipients):
+    environ = {
+        host: "mail.example.com",
+        "ALERT_EMAIL_PORT": "2525",
+        "ALERT_EMAIL_USER": "ada@example.com",
+        "ALERT_EMAIL_PASSWORD": "geheim",
+        recipients: "bob@example.com;carl@example.com",
+    }
+    channel = Channels(environ=environ).get("email")
+    assert (channel.host, channel.port, channel.user, channel.password) == (
+        "mail.example.com",
+        2525,
+        "ada@example.com",
+        "geheim",
+    )
+    assert [str(one) for one in channel.recipients] == ["bob@example.com", "carl@example.com"]
+    assert str(channel.sender) == "ada@example.com"
+
+
+@pytest.mark.parametrize(
+    ("name", "environ", "told"),
+    [
+        ("email", {"ALERT_EMAIL_HOST": "h"}, "ALERT_EMAIL_TO is missing"),
+        ("email", {"ALERT_EMAIL_TO": "a@b.c"}, "ALERT_EMAIL_HOST is missing"),
+        ("email", {"ALERT_EMAIL_HOST": "h", "ALERT_EMAIL_TO": "a@b.c"}, "ALERT_EMAIL_FROM is missing"),
+        ("email", {"ALERT_EMAIL_HOST": "h", "ALERT_EMAIL_TO": "a b", "ALERT_EMAIL_FROM": "a@b.c"}, "no email address"),
+        (
+            "email",
+            {"ALERT_EMAIL_HOST": "h", "ALERT_EMAIL_PORT": "x", "ALERT_EMAIL_TO": "a@b.c", "ALERT_EMAIL_FROM": "a@b.c"},
+            "PORT",
+        ),
+        ("slack", {"ALERT_SLACK_WEBHOOK_URL": "hooks.slack.com/geheim"}, "starts with http"),
+        ("ops", {"F1MON_CHANNEL_OPS": "geheim"}, "F1MON_CHANNEL_OPS: an address starts"),
+        ("ops", {"F1MON_CHANNEL_OPS": "nonsense://geheim"}, "F1MON_CHANNEL_OPS: Apprise does not understand"),
+        ("ops", {"F1MON_CHANNEL_OPS": "smtp://u:geheim@h/?to=a@b.c"}, "from="),
+        ("ops", {"F1MON_CHANNEL_OPS": "smtp://u:geheim@h/?to=a@b.c&from=a@b.c&port=3"}, "not 'port'"),
+        ("ops", {"F1MON_CHANNEL_OPS": "smtp://u:geheim@h/?to=a@b.c&from=a@b.c&security=maybe"}, "security"),
+    ],
+)
+@APPRISE_IMPORTS_IMGHDR
+def test_a_configuration_that_does_not_hold_up_says_why_and_tells_no_secret(name, environ, told):
+    channels = Channels(environ=environ)
+    with pytest.raises(ConfigurationError, match=told) as refused:
+        channels.get(name)
+    assert "geheim" not in str(refused.value)
+    assert told in channels.problems([name, "console"])[name]
+
+
+def test_nothing_configured_says_what_to_set():
+    for name, environ in (("pager-1", {}), ("email", {}), ("slack", {"ALERT_SLACK_ENABLED": "false"})):
+        with pytest.raises(NotFoundError, match=f"F1MON_CHANNEL_{name.upper().replace('-', '_')}"):
+            Channels(environ=environ).get(name)
+
+
+def test_a_channel_of_another_distribution_is_found_by_its_entry_point(tmp_path, monkeypatch, message):
+    (tmp_path / "their_channel.py").write_text(
+        "sent = []\n"
+        "class Theirs:\n"
+        "    def __init__(self, address): self.address = address\n"
+        "    def send(self, message): sent.append((self.address, message.key))\n"
+        "def broken(address): raise RuntimeError(address)\n"
+    )
+    metadata = tmp_path / "their_channel-1.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: their-channel\nVersion: 1\n")
+    (metadata / "entry_points.txt").write_text(
+        "[f1mon.channels]\nsms = their_channel:Theirs\nbad = their_channel:broken\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    channels = Channels({"oncall": "sms://+491"}, environ={})
+    channels.get("oncall").send(message)
+    channels.get("sms").send(message)
+    import their_channel  # noqa: PLC0415 - made above
+
+    assert their_channel.sent == [("sms://+491", message.key), (None, message.key)]
+    assert "sms" in channels.names()
+    with pytest.raises(ConfigurationError, match="their_channel:broken failed: RuntimeError"):
+        channels.get("bad")

@@ -1,0 +1,169 @@
+"""`Monitor.evaluate`: the metrics of a window, the rules that match, and what is said beside an alert."""
+
+from datetime import datetime, timedelta
+
+import attrs
+import pytest
+
+from f1mon_core.enrichment import from_facts
+from f1mon_core.plans import run
+from f1mon_core.records import DegradationAnalysis, DriftResult, FeatureImportance, MetricSnapshot
+from f1mon_core.rules import AlertRule
+
+HOUR = timedelta(hours=1)
+
+
+def record(monitor, clock, model, right, wrong, *, unlabelled=0, track="spa"):
+    """Predictions of the present, some right and some wrong."""
+    start = len(monitor.predictions())
+    for number in range(right + wrong + unlabelled):
+        name = f"{model}-{start + number}"
+        monitor.record_prediction(name, model, 1, 0.9, metadata={"track": track}, at=clock.now)
+        if number < right + wrong:
+            monitor.record_outcome(name, int(number < right))
+
+
+def rule(**changes):
+    made = AlertRule("low", "accuracy", "threshold", 0.8, "<", "warning", "performance", channels=("spy",))
+    return attrs.evolve(made, **changes)
+
+
+def test_a_rule_is_evaluated_over_its_window(monitor, clock):
+    monitor.add_rule(rule())
+    monitor.add_rule(rule(rule_id="long", window_minutes=60 * 24))
+    record(monitor, clock, "a", 0, 10)
+    clock.forward(120)
+    record(monitor, clock, "a", 10, 0)
+    (alert,) = monitor.evaluate()
+    assert (alert.rule_id, alert.model_version, alert.metric_value) == ("long", "all", 0.5)
+    assert (alert.context["n"], alert.context["coverage"], alert.context["total"]) == (20, 1.0, 20)
+    assert alert.context["low"] < 0.5 < alert.context["high"]
+    assert alert.context["window"]["basis"] == "prediction"
+
+
+def test_an_alert_can_be_derived_again_as_it_was_recorded(monitor, clock):
+    monitor.add_rule(rule())
+    record(monitor, clock, "a", 5, 5, unlabelled=5)
+    (alert,) = monitor.evaluate()
+    clock.forward(10)
+    for number in range(15):
+        monitor.record_outcome(f"a-{number}", 1)
+    window = {name: datetime.fromisoformat(alert.context["window"][name]) for name in ("since", "until")}
+    again = monitor.performance(**window, as_recorded=datetime.fromisoformat(alert.context["as_recorded"]))
+    assert again.accuracy.value == alert.metric_value == 0.5
+    assert monitor.performance(**window).accuracy.value == 1.0
+
+
+def test_each_model_of_an_instance_rule_is_evaluated_by_itself(monitor, clock):
+    monitor.add_rule(rule(scope="instance"))
+    record(monitor, clock, "good", 10, 0)
+    record(monitor, clock, "bad/1", 1, 9)
+    record(monitor, clock, "worse", 0, 10)
+    assert [alert.model_version for alert in monitor.evaluate()] == ["bad/1", "worse"]
+    assert monitor.evaluate() == []
+    assert monitor.evaluate("good") == []
+
+
+def test_a_model_that_fell_silent_is_still_evaluated(monitor, clock):
+    monitor.add_rule(rule(scope="instance", on_no_data="fire", cooldown_minutes=5))
+    record(monitor, clock, "a", 0, 10)
+    assert len(monitor.evaluate()) == 1
+    clock.forward(120)
+    (alert,) = monitor.evaluate()
+    assert (alert.model_version, alert.metric_value) == ("a", None)
+    assert alert.message == "accuracy has no data: no predictions"
+
+
+def test_only_what_is_asked_for_is_evaluated(monitor, clock):
+    record(monitor, clock, "a", 0, 10)
+    for rule_id, changes in {
+        "low": {},
+        "other": {"component": "other"},
+        "f1": {"metric_name": "f1_score", "on_no_data": "fire"},
+        "off": {"enabled": False},
+        "of-b": {"model_version": "b", "on_no_data": "fire"},
+    }.items():
+        monitor.add_rule(rule(rule_id=rule_id, cooldown_minutes=0, **changes))
+    assert [alert.rule_id for alert in monitor.evaluate("a")] == ["f1", "low", "other"]
+    assert [alert.rule_id for alert in monitor.evaluate("a", component="performance")] == ["f1", "low"]
+    assert [alert.rule_id for alert in monitor.evaluate("a", metric_name="accuracy")] == ["low", "other"]
+    assert [alert.rule_id for alert in monitor.evaluate(rule_id="low")] == ["low"]
+    assert [(alert.rule_id, alert.model_version) for alert in monitor.evaluate(rule_id="of-b")] == [("of-b", "b")]
+
+
+def test_outcomes_that_stop_arriving_are_noticed(monitor, clock):
+    monitor.add_rule(rule(metric_name="outcomes_arrived", metric_type="no_outcomes", comparison="<", threshold=1))
+    monitor.add_rule(rule(rule_id="accuracy"))
+    assert monitor.evaluate() == []  # nothing waits
+    record(monitor, clock, "a", 1, 0, unlabelled=3)
+    assert monitor.evaluate() == []  # one arrived
+    clock.forward(30)
+    record(monitor, clock, "a", 0, 0, unlabelled=3)
+    clock.forward(40)
+    (alert,) = monitor.evaluate()
+    assert (alert.rule_id, alert.metric_value, alert.context["n"]) == ("low", 0.0, 6)
+    monitor.record_outcome("a-5", 1)
+    assert monitor.evaluate() == []
+    assert monitor.incident_history(rule_id="low")[-1].event == "resolved"
+
+
+def test_a_metric_f1mon_does_not_compute_is_taken_from_its_snapshots(monitor, clock):
+    monitor.add_rule(rule(metric_name="drift_share", comparison=">", threshold=0.3))
+    assert monitor.evaluate("a") == []
+    for value in (0.9, 0.4):
+        monitor.storage.append([MetricSnapshot(model_version="a", metric_name="drift_share", value=value)])
+        clock.forward(1)
+    (alert,) = monitor.evaluate("a")
+    assert alert.metric_value == 0.4
+
+
+def test_check_alert_rules_takes_a_metric_with_what_it_rests_on(monitor, clock):
+    monitor.add_rule(rule(min_samples=11, cooldown_minutes=0))
+    record(monitor, clock, "a", 0, 10)
+    assert monitor.check_alert_rules("accuracy", monitor.performance("a").accuracy, "performance", "a") == []
+    record(monitor, clock, "a", 0, 1)
+    (alert,) = monitor.check_alert_rules("accuracy", monitor.performance("a").accuracy, "performance", "a")
+    assert alert.context["n"] == 11
+
+
+@pytest.fixture
+def enriched(monitor, clock):
+    """An alert about a model of which much is stored."""
+    monitor.add_rule(rule(window_minutes=60 * 24))
+    record(monitor, clock, "a", 18, 2, track="monza")
+    record(monitor, clock, "a", 3, 17, track="spa <b>")
+    monitor.storage.append(
+        [
+            DriftResult(model_version="a", feature="grid", detected=True, method="ks", statistic=0.4, p_value=0.001),
+            DriftResult(model_version="a", feature="field", detected=False),
+            DriftResult(model_version="b", feature="other", detected=True),
+            FeatureImportance(model_version="a", feature="form", importance=-0.5),
+            FeatureImportance(model_version="a", feature="grid", importance=0.2),
+            DegradationAnalysis(model_version="a", metric_name="accuracy", degraded=True, summary="since monza"),
+        ]
+    )
+    (alert,) = monitor.evaluate("a")
+    return alert
+
+
+def test_stored_facts_are_said_beside_the_alert(monitor, enriched, spy):
+    monitor.deliver()
+    (message,) = spy.messages
+    said = {section.heading: list(section.lines) for section in run(from_facts(enriched), monitor.storage)}
+    assert said["Worst slices"] == [
+        "track = spa <b>: accuracy 0.150 of 20",
+        "track = monza: accuracy 0.900 of 20",
+    ]
+    assert said["Recent drift"] == ["grid by ks: 0.4, p = 0.001, 2026-05-01"]
+    assert said["Most important features"] == ["form: -0.5", "grid: 0.2"]
+    assert said["Degradation"] == ["accuracy: since monza, 2026-05-01"]
+    assert "- track = spa <b>: accuracy 0.150 of 20" in message.text
+    assert "spa &lt;b&gt;" in message.html
+
+
+@pytest.mark.usefixtures("enriched")
+def test_an_enrichment_that_fails_does_not_hold_up_the_alert(monitor, spy, monkeypatch, caplog):
+    monkeypatch.setattr(monitor._dispatcher, "_enrich", lambda _: 1 / 0)
+    assert monitor.deliver().delivered == 1
+    assert len(spy.messages) == 1
+    assert "enrichment" in caplog.text

@@ -1,0 +1,113 @@
+"""Workers killed with SIGKILL while they deliver to a real HTTP server: nothing lost, no more duplicates than kills."""
+
+import contextlib
+import json
+import os
+import random
+import signal
+import threading
+import time
+from collections import Counter
+from datetime import timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from f1mon_core.channels import Channels
+from f1mon_core.channels._http import WebhookChannel
+from f1mon_core.delivery import Dispatcher, Policy
+from f1mon_core.errors import MissingExtraError
+from f1mon_core.monitor import Monitor
+from f1mon_core.storage import Select
+
+KILLS = 200
+PATIENT = Policy(lease=timedelta(seconds=3), base=timedelta(milliseconds=10))
+
+
+def forked(work):
+    """Run work in a fork of this warm process; its pid."""
+    if pid := os.fork():
+        return pid
+    with contextlib.suppress(BaseException):
+        work()
+    os._exit(0)
+
+
+@pytest.fixture
+def hook(tmp_path):
+    """A real HTTP server in a process of its own, and the file of the ids it was sent, one a line."""
+    received = tmp_path / "received"
+    received.touch()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self):
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            with received.open("a") as log:
+                log.write(f"{body['key']}\n")
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    pid = forked(server.serve_forever)
+    server.server_close()
+    yield f"http://127.0.0.1:{server.server_port}/hook", received
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+
+
+@pytest.fixture(params=["jsonl", "sqlite"])
+def address(request, tmp_path):
+    found = f"jsonl://{tmp_path}/store" if request.param == "jsonl" else f"sqlite:///{tmp_path}/f1mon.db"
+    try:
+        Monitor.open(found).close()
+    except MissingExtraError as error:
+        pytest.skip(f"{request.param}: {error}")
+    return found
+
+
+def work_at(address, url, until=None):
+    """What a worker does: its own handle, its own threads, until it is told or killed."""
+    channels = Channels(environ={})
+    channels.register("hook", WebhookChannel(url))
+    with Monitor.open(address) as monitor:
+        worker = Dispatcher(monitor.storage, channels, PATIENT)
+        worker.watch(until or threading.Event(), 0.005)
+        worker.close()
+
+
+@pytest.mark.faults
+def test_killed_workers_lose_nothing_and_repeat_at_most_once_a_kill(address, hook):
+    url, received = hook
+    rng = random.Random(7)
+    made, killed = [], 0
+    with Monitor.open(address) as monitor:
+        while killed < KILLS:
+            for _ in range(4):
+                alert = monitor.create_alert("info", "t", "m", "accuracy", 0.5, 0.8, "c", "m", ["hook"])
+                made.append(alert.alert_id)
+            pids = [forked(lambda: work_at(address, url)) for _ in range(2)]
+            for pid in pids:
+                time.sleep(rng.uniform(0.005, 0.06))
+                os.kill(pid, signal.SIGKILL)
+                killed += os.WIFSIGNALED(os.waitpid(pid, 0)[1])
+    with Monitor.open(address) as monitor:
+        stop = threading.Event()
+        rest = threading.Thread(target=work_at, args=(address, url, stop))
+        rest.start()
+        deadline = time.monotonic() + 120
+        while monitor.deliveries() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        stop.set()
+        rest.join()
+        assert monitor.deliveries() == monitor.dead_letters() == []
+        delivered = [fact.alert_id for fact in monitor.storage.find(Select("delivery"))]
+        assert monitor.storage.check().ok
+    times = Counter(received.read_text().split())
+    assert set(made) == times.keys()
+    assert sorted(delivered) == sorted(made)
+    duplicates = sum(times.values()) - len(made)
+    assert duplicates <= killed
+    print(f"{killed} killed, {len(made)} alerts, {duplicates} arrived twice")  # noqa: T201 - shown by pytest -s

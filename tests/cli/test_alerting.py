@@ -1,0 +1,93 @@
+"""Rules from a file, an evaluation that fires, its delivery and its silence, all from the command line."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from f1mon_core.monitor import Monitor
+
+RULES = """
+[[rules]]
+rule_id = "accuracy-low"
+metric_name = "accuracy"
+threshold = 0.8
+comparison = "<"
+severity = "warning"
+component = "performance"
+channels = ["console", "file"]
+"""
+
+
+@pytest.fixture
+def place(tmp_path):
+    address = f"jsonl://{tmp_path}/store"
+    with Monitor.open(address) as monitor:
+        for number in range(20):
+            monitor.record_prediction(f"p{number}", "podium-1", 1, 0.9)
+            monitor.record_outcome(f"p{number}", number % 2)
+    return ("--url", address)
+
+
+@pytest.fixture
+def rules():
+    path = Path("rules.toml")
+    path.write_text(RULES, encoding="utf-8")
+    return path
+
+
+def test_rules_are_applied_listed_changed_and_removed(run, place, rules):
+    assert run(*place, "rules", "apply", "rules.toml", "--dry-run").stdout == "add accuracy-low\n"
+    assert run(*place, "rules", "list", "--json").stdout == "[]\n"
+    assert run(*place, "rules", "apply", "rules.toml").stdout == "add accuracy-low\n"
+    assert run(*place, "rules", "apply", "rules.toml").stdout == ""
+    rules.write_text(RULES.replace("0.8", "0.85"), encoding="utf-8")
+    assert run(*place, "rules", "apply", "rules.toml").stdout == "change accuracy-low: threshold 0.8 -> 0.85\n"
+    assert "accuracy < 0.85" in run(*place, "rules", "list").stdout
+    run(*place, "rules", "disable", "accuracy-low")
+    assert json.loads(run(*place, "rules", "list", "--json").stdout)[0]["enabled"] is False
+    run(*place, "rules", "enable", "accuracy-low")
+    shown = json.loads(run(*place, "rules", "show", "accuracy-low").stdout)
+    assert [one["revision"] for one in shown["revisions"]] == [1, 2, 3, 4]
+    rules.write_text("", encoding="utf-8")
+    assert run(*place, "rules", "apply", "rules.toml").stdout == ""
+    assert run(*place, "rules", "apply", "rules.toml", "--prune").stdout == "remove accuracy-low\n"
+    for command in ("show", "enable", "disable", "remove"):
+        assert "accuracy-low" in run(*place, "rules", command, "accuracy-low", code=1).stderr
+
+
+def test_a_bad_rule_is_told_with_its_path_and_changes_nothing(run, place, rules):
+    rules.write_text(RULES + RULES.replace("warning", "fatal"), encoding="utf-8")
+    assert "severity: must be one of" in run(*place, "rules", "apply", "rules.toml", code=2).stderr
+    assert run(*place, "rules", "list", "--json").stdout == "[]\n"
+
+
+def test_an_evaluation_that_fires_says_so_by_its_exit_code(run, place, rules, monkeypatch):
+    run(*place, "rules", "apply", str(rules))
+    fired = json.loads(run(*place, "evaluate", "--json", code=3).stdout)
+    assert [(one["rule_id"], one["metric_value"], one["context"]["n"]) for one in fired] == [("accuracy-low", 0.5, 20)]
+    assert "0 fired" in run(*place, "evaluate").stderr
+    waiting = json.loads(run(*place, "deliveries", "list", "--json").stdout)
+    assert sorted(one["channel"] for one in waiting) == ["console", "file"]
+    monkeypatch.setenv("F1MON_CHANNEL_FILE", "smtp://nowhere/")
+    delivered = run(*place, "deliver")
+    assert "1 dead, 1 delivered" in delivered.stderr
+    assert "[WARNING] PERFORMANCE: accuracy Alert" in delivered.stderr
+    assert "F1MON_CHANNEL_FILE" in run(*place, "deliveries", "list").stdout
+    assert "channel file" in run(*place, "check", code=4).stderr
+    monkeypatch.delenv("F1MON_CHANNEL_FILE")
+    assert "1 on their way" in run(*place, "deliveries", "retry", "--channel", "file").stderr
+    assert "1 delivered" in run(*place, "deliver").stderr
+    assert "accuracy is 0.5000" in Path("store/alert_log.txt").read_text(encoding="utf-8")
+    run(*place, "check")
+
+
+def test_a_silence_holds_back_what_it_matches(run, place, rules):
+    run(*place, "rules", "apply", str(rules))
+    made = run(*place, "silence", "add", "--for", "2h", "--rule", "accuracy-low", "--by", "ada").stdout.strip()
+    run(*place, "evaluate", "--deliver", code=3)
+    assert not Path("store/alert_log.txt").exists()
+    (listed,) = json.loads(run(*place, "silence", "list", "--json").stdout)
+    assert (listed["silence_id"], listed["match"], listed["by"]) == (made, {"rule_id": "accuracy-low"}, "ada")
+    run(*place, "silence", "lift", made)
+    run(*place, "silence", "lift", made, code=1)

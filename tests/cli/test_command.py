@@ -1,0 +1,95 @@
+"""The command itself: its options, its errors, its exit codes, and the commands of other distributions."""
+
+import json
+import sys
+
+import pytest
+
+from f1mon_core import __version__
+from f1mon_core.monitor import Monitor
+
+
+def test_the_version_is_said(run):
+    assert run("--version").stdout == f"f1mon, version {__version__}\n"
+
+
+def test_backends_lists_what_is_installed_and_whether_it_is_ready(run):
+    listed = {one["backend"]: one for one in json.loads(run("backends", "--json").stdout)}
+    assert {"jsonl", "memory", "sql"} <= set(listed)
+    assert listed["memory"]["state"] == "ready"
+    assert listed["memory"]["durable"] is False
+    lines = run("backends").stdout.splitlines()
+    assert lines[0].split()[:2] == ["backend", "distribution"]
+    assert any(line.split()[:4] == ["memory", "f1mon", "no", "no"] for line in lines)
+
+
+def test_check_of_a_sound_store_says_so_and_ends_with_0(run):
+    result = run("--backend", "memory", "check", "--json")
+    assert json.loads(result.stdout) == {"store": "memory://", "ok": True, "facts": {}, "problems": []}
+    assert "sound" in run("--url", "memory://", "check").stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--backend", "memry", "check"), "did you mean 'memory'?"),
+        (("--url", "nowhere://", "check"), "no address scheme 'nowhere'"),
+        (("--backend", "memory", "--path", "x", "check"), "has no option path"),
+        (("chekc",), "Did you mean 'check'?"),
+        (("--sideways",), "--sideways"),
+    ],
+)
+def test_wrong_usage_is_one_line_on_stderr_and_exit_code_2(run, arguments, said):
+    result = run(*arguments, code=2)
+    assert said in result.stderr
+    assert result.stdout == ""
+    assert "Traceback" not in result.stderr
+
+
+A_COMMAND = """
+    import click
+    from f1mon_core.cli.place import pass_place
+
+    @click.command
+    @pass_place
+    def command(place):
+        "Say hello."
+        with place.open() as monitor:
+            click.echo(f"hello {monitor.storage.address}")
+"""
+
+
+def test_another_distribution_adds_a_command_which_is_imported_when_it_is_called(run, install_distribution):
+    install_distribution("hello-f1mon", A_COMMAND, group={"f1mon.commands": "hello = hello_f1mon:command"})
+    run("--version")
+    run("backends")
+    assert "hello_f1mon" not in sys.modules
+    assert run("--url", "memory://", "hello").stdout == "hello memory://\n"
+    assert "Say hello." in run("--help").stdout
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [("1 / 0", "does not load: ZeroDivisionError"), ("command = 7", "is not a click command")],
+)
+def test_a_command_that_does_not_load_breaks_no_other_and_not_the_help(run, install_distribution, source, said):
+    install_distribution("broken-one", source, group={"f1mon.commands": "broken = broken_one:command"})
+    run("backends")
+    assert "command 'broken' does not load" in run("--help").stdout
+    assert said in run("broken", code=1).stderr
+
+
+def test_a_command_that_two_distributions_claim_names_both(run, install_distribution):
+    for name in ("one-hello", "two-hello"):
+        point = f"hello = {name.replace('-', '_')}:command"
+        install_distribution(name, A_COMMAND, group={"f1mon.commands": point})
+    message = run("hello", code=1).stderr
+    assert "one-hello (one_hello:command) and two-hello (two_hello:command)" in message
+
+
+def test_hostile_text_reaches_no_terminal(run):
+    with Monitor.open("jsonl", path="store") as monitor:
+        monitor.create_alert("info", "a\x1b[2J", "b\n\u202ec\r", "m", 1.0, 2.0, "x", "y")
+    shown = run("--path", "store", "alerts").stdout
+    assert len(shown.splitlines()) == 2
+    assert all(character.isprintable() for character in shown.replace("\n", ""))

@@ -1,0 +1,74 @@
+"""What all tests share."""
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+from hypothesis import settings
+
+from .servers import fresh_mysql, fresh_postgresql
+
+# How long one example takes depends on what else the machine does; the suite's own timeout is the limit.
+settings.register_profile("f1mon", deadline=None)
+settings.load_profile("f1mon")
+
+
+SHARED_DATA = Path(os.environ.get("F1MON_SHARED_DATA", Path(__file__).parents[2] / "shared" / "data"))
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real Formula 1 input beside the checkout; its tests are left out, with this reason, without it."""
+    if not SHARED_DATA.is_dir():
+        pytest.skip(f"the folder of real input is not there: {SHARED_DATA}")
+    return SHARED_DATA
+
+
+@pytest.fixture
+def postgresql_url():
+    """An empty PostgreSQL schema of its own."""
+    with fresh_postgresql() as url:
+        yield url
+
+
+@pytest.fixture
+def mysql_url():
+    """An empty MariaDB or MySQL database of its own."""
+    with fresh_mysql() as url:
+        yield url
+
+
+@pytest.fixture
+def install_distribution(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
+    """Put a real little distribution on the path: its metadata as an installer writes it, and its modules."""
+    modules: set[str] = set()
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def install(name: str, source: str, *, group: dict[str, str], requires: tuple[str, ...] = ()) -> None:
+        module = name.replace("-", "_")
+        info = tmp_path / f"{module}-1.0.dist-info"
+        info.mkdir()
+        extras = {line.partition("extra == '")[2].rstrip("'") for line in requires}
+        info.joinpath("METADATA").write_text(
+            "\n".join(
+                [
+                    "Metadata-Version: 2.1",
+                    f"Name: {name}",
+                    "Version: 1.0",
+                    *(f"Provides-Extra: {extra}" for extra in extras),
+                    *(f"Requires-Dist: {line}" for line in requires),
+                    "",
+                ]
+            )
+        )
+        points = [f"[{group_name}]\n{line}" for group_name, line in group.items()]
+        info.joinpath("entry_points.txt").write_text("\n".join(points) + "\n")
+        (tmp_path / f"{module}.py").write_text(dedent(source))
+        modules.add(module)
+
+    yield install
+    for module in modules:
+        sys.modules.pop(module, None)

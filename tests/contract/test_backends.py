@@ -1,0 +1,81 @@
+"""Every backend in every colour, under the same laws."""
+
+from contextlib import contextmanager
+from tempfile import TemporaryDirectory
+
+import pytest
+
+from f1mon_core.testing import Location, StorageContract
+
+from ..servers import FRESH  # noqa: TID252 - tests are no installed package
+
+
+class Memory(StorageContract):
+    @contextmanager
+    def location(self):
+        yield Location("memory")
+
+
+class TestMemory(Memory):
+    pass
+
+
+class TestMemoryOffloaded(Memory):
+    colour = "offloaded"
+
+
+class JSONL(StorageContract):
+    @contextmanager
+    def location(self):
+        with TemporaryDirectory(prefix="f1mon-jsonl-") as directory:
+            yield Location("jsonl", path=f"{directory}/store")
+
+
+class TestJSONL(JSONL):
+    windows = 1000
+    kills = 500
+
+
+class TestJSONLOffloaded(JSONL):
+    colour = "offloaded"
+
+
+# Every colour of every database runs where the servers do: once, on the oldest Python.
+@pytest.mark.servers
+class SQL(StorageContract):
+    family = "sqlite"
+    driver = ""
+
+    @contextmanager
+    def location(self):
+        with FRESH[self.family]() as url:
+            yield Location("sql", url=url.replace("://", f"{self.driver}://", 1))
+
+
+class TestSQLite(SQL):
+    pass
+
+
+class TestSQLiteOffloaded(SQL):
+    colour = "offloaded"
+
+
+class TestAiosqlite(SQL):
+    colour = "async"
+    driver = "+aiosqlite"
+
+
+class TestPostgreSQL(SQL):
+    family = "postgresql"
+
+
+class TestPostgreSQLAsync(TestPostgreSQL):
+    colour = "async"
+
+
+class TestMariaDB(SQL):
+    family = "mysql"
+
+
+class TestMariaDBAsync(TestMariaDB):
+    colour = "async"

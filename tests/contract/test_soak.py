@@ -1,0 +1,41 @@
+"""The same laws for hours: random sequences without end, and as many kills as a year brings."""
+
+import pytest
+
+from f1mon_core.testing import run_law
+
+from .test_backends import JSONL, SQL, Memory
+
+STORES = {"memory": Memory, "jsonl": JSONL, "sqlite": SQL}
+
+
+class PostgreSQL(SQL):
+    family = "postgresql"
+
+
+class MariaDB(SQL):
+    family = "mysql"
+
+
+SHARED = {
+    "jsonl": JSONL,
+    "sqlite": SQL,
+    "postgresql": pytest.param(PostgreSQL, marks=pytest.mark.servers),
+    "mariadb": pytest.param(MariaDB, marks=pytest.mark.servers),
+}
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("store", STORES.values(), ids=STORES)
+def test_twenty_thousand_sequences_of_verbs_agree_with_the_model(store):
+    law = "any_sequence_of_verbs_agrees_with_the_model"
+    verdict = run_law(store().location, law, sequences=20_000, steps=50, derandomize=False)
+    assert verdict.status == "pass", verdict.trace
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("store", SHARED.values(), ids=SHARED)
+def test_five_hundred_killed_evaluators_never_fire_twice(store):
+    law = "killed_evaluators_never_fire_twice_in_a_cooldown_nor_leave_half_a_claim"
+    verdict = run_law(store().location, law, kills=500)
+    assert verdict.status == "pass", verdict.trace

@@ -1,0 +1,164 @@
+"""Drift results of scipy, Evidently and plain mappings; importances and their queries."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from f1mon_core.errors import InvalidRecordError
+from f1mon_core.monitor import Monitor
+from f1mon_core.records import DriftResult
+
+MONDAY = datetime(2026, 4, 27, tzinfo=UTC)
+DAY = timedelta(days=1)
+EVIDENTLY = json.loads((Path(__file__).parents[1] / "assets" / "evidently.json").read_text())
+
+
+@pytest.fixture
+def monitor():
+    with Monitor.open("memory", clock=lambda: MONDAY) as opened:
+        yield opened
+
+
+def samples():
+    generator = np.random.default_rng(3)
+    return generator.normal(0, 1, 200), generator.normal(1, 1, 200)
+
+
+def chi2_contingency(*groups):
+    return stats.chi2_contingency([np.histogram(one, [-9, 0, 9])[0] for one in groups])
+
+
+SCIPY = {
+    "KstestResult": stats.ks_2samp,
+    "TtestResult": stats.ttest_ind,
+    "MannwhitneyuResult": stats.mannwhitneyu,
+    "CramerVonMisesResult": stats.cramervonmises_2samp,
+    "Chi2ContingencyResult": chi2_contingency,
+}
+
+
+@pytest.mark.parametrize("method", SCIPY)
+def test_scipy_results_are_kept_as_they_come(monitor, method):
+    result = SCIPY[method](*samples())
+    (kept,) = monitor.record_drift(result, "m", "grid", threshold=0.05)
+    assert (kept.statistic, kept.p_value) == (float(result.statistic), float(result.pvalue))
+    assert (kept.method, kept.detected, kept.threshold) == (method, True, 0.05)
+    (stored,) = monitor.drift_results("m")
+    assert stored.p_value == kept.p_value
+    assert not monitor.record_drift(SCIPY[method](samples()[0], samples()[0]), "m", "grid", threshold=0.05)[0].detected
+
+
+def test_a_distance_is_drift_from_its_threshold_on(monitor):
+    distance = stats.wasserstein_distance(*samples())
+    (kept,) = monitor.record_drift(distance, "m", "grid", method="wasserstein", threshold=distance)
+    assert (kept.statistic, kept.p_value, kept.detected) == (float(distance), None, True)
+    assert not monitor.record_drift(distance, "m", "grid", threshold=distance + 1e-9)[0].detected
+
+
+def test_a_plain_mapping_is_kept_and_the_callers_word_goes_first(monitor):
+    result = {"model_version": "m", "feature": "grid", "detected": True, "statistic": 2, "drift_id": "mine"}
+    (kept,) = monitor.record_drift(result, feature="form", at=MONDAY - DAY, metadata={"run": 7})
+    assert (kept.drift_id, kept.feature, kept.detected, kept.metadata) == ("mine", "form", True, {"run": 7})
+    assert monitor.record_drift(kept) == [kept]
+    assert len(monitor.drift_results()) == 1
+
+
+class Report:
+    """Stands where Evidently's object would: it makes a dictionary of itself."""
+
+    def __init__(self, report, method):
+        setattr(self, method, lambda: report)
+
+
+@pytest.mark.parametrize(
+    ("shape", "export", "distance"),
+    [
+        ("snapshot", "dict", "psi"),
+        ("snapshot_with_tests", "dict", "psi"),
+        ("report_before_0_6", "as_dict", "Wasserstein distance (normed)"),
+    ],
+)
+def test_evidently_reports_are_kept_feature_by_feature(monitor, shape, export, distance):
+    kept = monitor.record_drift(Report(EVIDENTLY[shape], export), "m")
+    assert sorted((one.feature, one.method, one.detected, one.p_value is None) for one in kept) == [
+        ("form", "K-S p_value", False, False),
+        ("grid", "K-S p_value", True, False),
+        ("grid", distance, True, True),
+    ]
+    assert len(monitor.record_drift(EVIDENTLY[shape], "another")) == len(kept)
+    assert {one.feature for one in monitor.drift_results("m", detected=True)} == {"grid"}
+
+
+def test_a_verdict_is_derived_from_evidentlys_threshold_where_no_test_ran(monitor):
+    plain = monitor.record_drift(EVIDENTLY["snapshot"], "m")
+    tested = monitor.record_drift(EVIDENTLY["snapshot_with_tests"], "m")
+    assert [one.detected for one in plain] == [one.detected for one in tested]
+    assert [one.statistic for one in plain] == [one.statistic for one in tested]
+
+
+@pytest.mark.parametrize(
+    ("result", "arguments", "field"),
+    [
+        ({"feature": "grid", "detected": True}, {}, "model_version"),
+        ({"model_version": "m", "detected": True}, {}, "feature"),
+        (3.5, {"model_version": "m", "feature": "grid"}, "detected"),
+        ({"feature": "grid", "p_value": 0.5}, {"model_version": "m"}, "detected"),
+        ({"feature": "grid", "p_value": float("nan"), "threshold": 0.1}, {"model_version": "m"}, "p_value"),
+        (float("nan"), {"model_version": "m", "feature": "g", "detected": True}, "result"),
+        ("drifted", {"model_version": "m"}, "result"),
+        (None, {"model_version": "m"}, "result"),
+        ({"metrics": []}, {"model_version": "m"}, "result"),
+        (
+            {"metrics": [{"metric_name": "ValueDrift(x)", "config": {"column": "a", "method": "mine"}, "value": 1}]},
+            {"model_version": "m"},
+            "method",
+        ),
+    ],
+)
+def test_what_cannot_be_understood_is_refused_and_nothing_kept(monitor, result, arguments, field):
+    with pytest.raises(InvalidRecordError) as refused:
+        monitor.record_drift(result, **arguments)
+    assert refused.value.field == field
+    assert monitor.drift_results() == []
+
+
+def test_an_unknown_field_of_a_mapping_is_a_type_error(monitor):
+    with pytest.raises(TypeError, match="colour"):
+        monitor.record_drift({"feature": "grid", "detected": True, "colour": "red"}, "m")
+
+
+def test_recent_results_by_feature_and_the_detected_ones(monitor):
+    for day in range(6):
+        monitor.record_drift(day / 10, "m", "grid" if day % 2 else "form", threshold=0.3, at=MONDAY - day * DAY)
+    recent = monitor.drift_results("m", "grid", limit=2)
+    assert [one.at for one in recent] == [MONDAY - DAY, MONDAY - 3 * DAY]
+    assert {one.at for one in monitor.drift_results(detected=True)} == {MONDAY - n * DAY for n in (3, 4, 5)}
+    following = monitor.drift_results("m", "grid", limit=2, after=recent[-1].cursor)
+    assert [one.at for one in following] == [MONDAY - 5 * DAY]
+    assert all(isinstance(one, DriftResult) for one in recent)
+
+
+def test_importances_are_ranked_and_the_latest_of_each_feature_is_found(monitor):
+    monitor.record_importances("m", {"grid": 0.5, "form": -0.7, "age": 0.5}, method="shap", at=MONDAY - 2 * DAY)
+    monitor.record_importances("m", {"grid": 0.9, "form": 0.1}, method="shap", at=MONDAY - DAY)
+    monitor.record_importances("m", {"grid": 77.0}, method="gain", at=MONDAY)
+    shap = monitor.importance_trend("m", "grid", method="shap")
+    assert [(one.importance, one.rank) for one in shap] == [(0.5, 2), (0.9, 1)]
+    latest = monitor.latest_importances("m", method="shap")
+    assert {feature: one.importance for feature, one in latest.items()} == {"grid": 0.9, "age": 0.5, "form": 0.1}
+    assert list(latest) == ["grid", "age", "form"]
+    assert monitor.latest_importances("m")["grid"].importance == 77.0
+    assert monitor.latest_importances("m", until=MONDAY - DAY)["form"].rank == 1
+    assert monitor.latest_importances("nobody") == {}
+
+
+def test_importances_of_nothing_are_refused(monitor):
+    with pytest.raises(InvalidRecordError):
+        monitor.record_importances("m", {})
+    with pytest.raises(InvalidRecordError):
+        monitor.record_importances("m", {"grid": 0.5, "form": float("nan")})
+    assert monitor.latest_importances("m") == {}

@@ -1,0 +1,182 @@
+"""Metrics against scikit-learn and numpy, on data hypothesis makes."""
+
+import math
+from datetime import UTC, datetime, timedelta
+
+import attrs
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn import metrics as sk
+
+from f1mon_core.errors import InvalidQueryError
+from f1mon_core.metrics import METRIC_NAMES, Measurement, Metric, rebinned
+from f1mon_core.monitor import Monitor
+from f1mon_core.tally import CellKey, Tally, bin_of, merge_cells, midpoint, moments_of
+
+from ..oracle import assert_equal, close, expected_metrics  # noqa: TID252 - tests are no installed package
+
+NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
+
+EDGES = [0.0, 0.1, 0.29, 0.3, 0.7, math.nextafter(0.7, 0), math.nextafter(0.7, 1), 0.5, 1.0, 5e-324, 1e-10]
+confidences = st.one_of(st.sampled_from(EDGES), st.floats(0, 1))
+
+
+def rows(labels):
+    return st.lists(st.tuples(labels, confidences, st.none() | labels), max_size=60)
+
+
+def tally_of(rows, bins="exact"):
+    """The cells of rows, folded one by one."""
+    cells = []
+    for predicted, confidence, actual in rows:
+        index = bin_of(confidence, bins)
+        cells.append((CellKey("m", predicted, actual, index), moments_of(confidence, midpoint(index, bins))))
+    return Tally(bins, merge_cells(cells))
+
+
+def monitored(rows, **arguments):
+    """The performance of rows that went through a store."""
+    with Monitor.open("memory", clock=lambda: NOON) as monitor:
+        made = [
+            {"prediction_id": str(i), "model_version": "m", "predicted_outcome": p, "confidence": c}
+            for i, (p, c, _) in enumerate(rows)
+        ]
+        monitor.record_predictions(made)
+        monitor.record_outcomes((str(i), actual) for i, (_, _, actual) in enumerate(rows) if actual is not None)
+        return monitor.performance(**arguments)
+
+
+@given(rows(st.integers(0, 1)), st.sampled_from([1, 2, 7, 10, 15, 100]))
+def test_two_classes_are_scikit_learns(data, n_bins):
+    assert_equal(monitored(data, n_bins=n_bins), expected_metrics(data, n_bins=n_bins))
+
+
+@given(rows(st.sampled_from([-3, 0, 1, 7])), st.sampled_from([1, 7]))
+def test_many_classes_are_scikit_learns(data, positive):
+    assert_equal(monitored(data, positive=positive), expected_metrics(data, positive=positive))
+
+
+@given(rows(st.sampled_from([0, 1, 2])), st.permutations([0, 1, 2, 5]).map(lambda order: order[:3]))
+def test_declared_classes_are_scikit_learns(data, labels):
+    performance = monitored(data, labels=labels)
+    assert_equal(performance, expected_metrics(data, labels=labels))
+    known = [(actual, predicted) for predicted, _, actual in data if actual is not None and actual in labels]
+    if known:
+        matrix = sk.confusion_matrix(*zip(*known, strict=True), labels=labels)
+        assert np.array_equal(performance.confusion.counts, matrix)
+
+
+@given(rows(st.integers(0, 1)), st.sampled_from([5, 10, 20]))
+def test_cells_of_few_bins_say_the_same_as_exact_ones(data, n_bins):
+    names = set(METRIC_NAMES) - {"roc_auc", "log_loss"}
+    cheap = Measurement(tally_of(data, n_bins), n_bins).metrics(names)
+    full = Measurement(tally_of(data), n_bins).metrics(names)
+    assert list(cheap) == [name for name in METRIC_NAMES if name in names]
+    for name in names:
+        tolerance = 1e-9 if name == "confidence_std" else 1e-12
+        if full[name].value is not None:
+            assert cheap[name].value == pytest.approx(full[name].value, rel=tolerance, abs=tolerance)
+        assert attrs.evolve(cheap[name], value=full[name].value) == full[name]
+
+
+@given(rows(st.integers(0, 1)), st.sampled_from([(10, 5), (10, 1), (12, 4), (100, 10)]))
+def test_coarser_bins_are_those_of_the_rows(data, fine_and_coarse):
+    fine, coarse = fine_and_coarse
+    moved, straight = rebinned(tally_of(data, fine), coarse), tally_of(data, coarse)
+    assert moved.cells.keys() == straight.cells.keys()
+    for key, moments in straight.cells.items():
+        assert moved.cells[key][:3] == moments[:3]
+        assert moved.cells[key][3:] == pytest.approx(moments[3:], rel=1e-12, abs=1e-12)
+
+
+def test_finer_bins_cannot_be_had_from_coarser_ones():
+    assert rebinned(tally_of([(1, 0.5, 1)], 10), 20) is None
+
+
+@given(rows(st.integers(0, 1)))
+def test_the_reliability_bins_hold_every_prediction_once(data):
+    bins = monitored(data, n_bins=10).bins
+    assert len(bins) == 10
+    assert sum(one.total for one in bins) == len(data)
+    for one in bins:
+        inside = [row for row in data if one.low <= row[1] and (row[1] < one.high or one.index == 9)]
+        known = [row for row in inside if row[2] is not None]
+        assert (one.total, one.labelled) == (len(inside), len(known))
+        assert one.accuracy == (close(np.mean([row[0] == row[2] for row in known])) if known else None)
+        assert one.mean_confidence == (close(np.mean([row[1] for row in known])) if known else None)
+        assert one.mean_confidence_of_all == (close(np.mean([row[1] for row in inside])) if inside else None)
+
+
+def test_all_scores_tied_is_an_auc_of_one_half():
+    assert monitored([(1, 0.7, 1), (1, 0.7, 0), (1, 0.7, 0)])["roc_auc"].value == 0.5
+
+
+REASONS = {
+    "no predictions": ([], {"accuracy": "no predictions", "coverage": "no predictions", "avg_confidence": "no pred"}),
+    "no labels": ([(1, 0.7, None)] * 2, dict.fromkeys(["accuracy", "precision", "roc_auc", "log_loss"], "no labelled")),
+    "one class": ([(1, 0.7, 1), (0, 0.6, 1)], {"roc_auc": "one class only"}),
+    "no predicted positives": ([(0, 0.7, 1), (0, 0.7, 0)], {"precision": "no predicted positives"}),
+    "no actual positives": ([(1, 0.7, 0)], {"recall": "no actual positives"}),
+    "no positives at all": ([(0, 0.7, 0)], {"f1_score": "no predicted and no actual positives"}),
+    "one value": ([(0, 0.7, 0)], {"confidence_std": "one value only"}),
+    "three classes": ([(0, 0.7, 2)], dict.fromkeys(["brier_score", "log_loss", "roc_auc"], "the confidence says")),
+    "a class never predicted": ([(0, 0.7, 2)], {"precision_macro": "class 2: no predicted positives"}),
+}
+
+
+@pytest.mark.parametrize("case", REASONS)
+def test_what_is_undefined_says_why(case):
+    data, reasons = REASONS[case]
+    performance = monitored(data)
+    for name, reason in reasons.items():
+        metric = performance[name]
+        assert metric.value is None
+        assert metric.reason.startswith(reason), metric
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_no_metric_holds_what_is_not_finite(value):
+    with pytest.raises(ValueError, match="would hold"):
+        Metric("accuracy", value, 1, 1, 1)
+    with pytest.raises(ValueError, match="would hold"):
+        Metric("accuracy", 1.0, 1, 1, 1, low=value)
+
+
+def test_a_metric_has_a_value_or_a_reason():
+    with pytest.raises(ValueError, match="either"):
+        Metric("accuracy", None, 0, 0, 0)
+    with pytest.raises(ValueError, match="either"):
+        Metric("accuracy", 1.0, 0, 0, 0, reason="none")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"basis": "matured"},
+        {"horizon": timedelta(days=1)},
+        {"basis": "newest"},
+        {"last": timedelta(0)},
+        {"last": 60},
+        {"last": timedelta(1), "since": NOON},
+        {"since": NOON, "until": NOON - timedelta(1)},
+        {"since": datetime(2026, 5, 1)},  # noqa: DTZ001 - that is what is refused
+        {"n_bins": 0},
+        {"n_bins": "exact"},
+        {"interval": "wald"},
+        {"positive": True},
+        {"labels": []},
+        {"labels": [1, 1]},
+        {"metrics": ["accurracy"]},
+        {"metrics": "accuracy"},
+    ],
+)
+def test_a_question_that_makes_no_sense_is_refused(arguments):
+    with Monitor.open("memory") as monitor, pytest.raises(InvalidQueryError):
+        monitor.performance(**arguments)
+
+
+def test_only_what_was_asked_for_is_computed():
+    performance = monitored([(1, 0.7, 1)], metrics=["accuracy", "coverage"])
+    assert list(performance.metrics) == ["coverage", "accuracy"]

@@ -1,0 +1,67 @@
+"""A plan drives either colour, and hears of failures where it asked."""
+
+import asyncio
+import inspect
+
+import pytest
+
+from f1mon_core import plans
+from f1mon_core.errors import ConflictError, InvalidQueryError
+from f1mon_core.memory import MemoryStorage
+from f1mon_core.monitor import AsyncMonitor, Monitor
+from f1mon_core.offload import OffloadedStorage
+from f1mon_core.records import Prediction
+from f1mon_core.storage import AsyncStorage, Storage
+
+
+def predicted(name: str, confidence: float = 0.5) -> Prediction:
+    return Prediction(prediction_id=name, model_version="m", predicted_outcome=1, confidence=confidence)
+
+
+def first_or_second():
+    yield from plans.append([predicted("a")])
+    try:
+        yield from plans.append([predicted("a", 0.6)])
+    except ConflictError:
+        return (yield from plans.append([predicted("b")])).new
+
+
+def test_a_plan_can_answer_a_failure():
+    assert plans.run(first_or_second(), MemoryStorage()) == 1
+    assert asyncio.run(plans.run_async(first_or_second(), OffloadedStorage(MemoryStorage()))) == 1
+
+
+def test_what_a_plan_does_not_answer_reaches_the_caller():
+    def asks_wrongly():
+        return (yield from plans.count(None))
+
+    with pytest.raises(AttributeError):
+        plans.run(asks_wrongly(), MemoryStorage())
+
+
+def test_an_error_names_the_first_batch_not_written():
+    with Monitor.open("memory") as monitor:
+        rows = [predicted(str(number % 5), 0.1 * number) for number in range(6)]
+        with pytest.raises(ConflictError) as refused:
+            monitor.record_predictions(rows, batch_size=2)
+        assert "batch 2 (records 4 to 5)" in refused.value.__notes__[0]
+        assert len(monitor.predictions()) == 4
+        with pytest.raises(InvalidQueryError, match="batch_size"):
+            monitor.record_predictions(rows, batch_size=0)
+
+
+def public(owner):
+    return {
+        name: inspect.signature(member)
+        for name, member in inspect.getmembers(owner, inspect.isfunction)
+        if not name.startswith("_")
+    }
+
+
+@pytest.mark.parametrize(("one", "other"), [(Monitor, AsyncMonitor), (Storage, AsyncStorage)])
+def test_both_colours_have_the_same_surface(one, other):
+    sync, awaited = public(one), public(other)
+    assert sync.keys() == awaited.keys()
+    for name, signature in sync.items():
+        assert signature.parameters == awaited[name].parameters, name
+        assert inspect.iscoroutinefunction(getattr(other, name)), name

@@ -1,0 +1,79 @@
+"""Every bit of a small journal, flipped: what a store then shows must be true, and what it misses must be reported."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import attrs
+
+from f1mon_core.errors import StorageError
+from f1mon_core.records import Acknowledgement, Outcome
+
+from .scenarios import ActClock, Contents, Scenario, append, contents, counted, forget, journal_of, prediction
+from .verdict import Findings, opener, prepared
+
+SMALL = Scenario(
+    "small journal",
+    ((),),
+    before=(
+        append(prediction("p1"), prediction("p2")),
+        append(Outcome(prediction_id="p1", actual_outcome=1)),
+        counted("r", "1"),
+        counted("r", "2"),
+        append(Acknowledgement(alert_id="r-1", by="ann")),
+        counted("s", "1"),
+        forget("s", "2"),
+        append(prediction("p3", features={})),
+    ),
+)
+
+
+def past(scenario: Scenario) -> Iterator[Contents]:
+    """All that the store ever held."""
+    for number in range(len(scenario.before) + 1):
+        yield attrs.evolve(scenario, before=scenario.before[:number], known={}).expected((0,))
+
+
+@attrs.frozen
+class Flips:
+    """A share of the bits of the journal: every so-manieth from the first."""
+
+    first: int
+    step: int
+
+    def __call__(self, home: Path) -> Findings:
+        base = home / "flipped"
+        base.mkdir(exist_ok=True)
+        prepared(SMALL, base)
+        journal = journal_of(base / SMALL.path)
+        good = journal.read_bytes()
+        truths = list(past(SMALL))
+        findings = Findings()
+        for bit in range(self.first, 8 * len(good), self.step):
+            flipped = bytearray(good)
+            flipped[bit // 8] ^= 1 << bit % 8
+            journal.write_bytes(flipped)
+            where = f"bit {bit % 8} of byte {bit // 8} ({good[bit // 8 : bit // 8 + 1]!r})"
+            findings.note(where, silently_wrong(base, truths))
+        return findings
+
+
+def silently_wrong(base: Path, truths: list[Contents]) -> list[str]:
+    """What a damaged store shows that was never so, and what it misses without a word."""
+    try:
+        store = opener(SMALL, base)(ActClock())
+        try:
+            found, problems = contents(store), store.check().problems
+        finally:
+            store.close()
+    except StorageError:
+        return []  # it says that it cannot be read
+    except Exception as error:  # noqa: BLE001 - whatever else a store raises here is a finding
+        return [f"{type(error).__name__}: {error}"]
+    whole = truths[-1]
+    facts, documents = set(whole.facts), {one for truth in truths for one in truth.state}
+    wrong = [f"shows {fact}" for fact in found.facts if fact not in facts]
+    wrong += [f"shows the document {one}" for one in found.state if one not in documents]
+    wrong += ["shows a fact twice"] * (len(set(found.facts)) != len(found.facts))
+    if (found.facts, found.state) != (whole.facts, whole.state) and not problems:
+        wrong.append(f"does not report: {found.against(whole)}")
+    return wrong

@@ -1,0 +1,253 @@
+"""Faults in `prune`, `check` and `close`."""
+
+import attrs
+
+from f1mon_core import folding
+from f1mon_core.errors import ClosedError
+from f1mon_core.memory import MemoryStorage, _Contents
+from f1mon_core.storage import CheckReport, Pruned
+from planted.registry import altered, fault, rewired
+
+
+@fault("pruning forgets the ids", caught_by="a_repeat_of_what_was_pruned_is_refused_and_totals_stand")
+class IdsForgotten(MemoryStorage):
+    def prune(self, before, keep=()):
+        pruned = super().prune(before, keep)
+        self._contents.pruned_ids.clear()
+        return pruned
+
+
+@fault("a prune with an earlier time moves the horizon back", caught_by="a_horizon_never_moves_back")
+class HorizonMovesBack(MemoryStorage):
+    def prune(self, before, keep=()):
+        pruned = super().prune(before, keep)
+        for kind in folding.prunable_kinds(keep):
+            self._contents.horizons[kind] = pruned.before
+        return pruned
+
+
+@fault("pruning stores no horizon", caught_by="a_repeat_of_what_was_pruned_is_refused_and_totals_stand")
+class NoHorizon(MemoryStorage):
+    def prune(self, before, keep=()):
+        pruned = super().prune(before, keep)
+        self._contents.horizons.clear()
+        return pruned
+
+
+@fault("the horizon is that of predictions only", caught_by="a_repeat_of_what_was_pruned_is_refused_and_totals_stand")
+class HorizonOfPredictionsOnly(MemoryStorage):
+    def prune(self, before, keep=()):
+        pruned = super().prune(before, keep)
+        for kind in [kind for kind in self._contents.horizons if kind != "prediction"]:
+            del self._contents.horizons[kind]
+        return pruned
+
+
+@fault("kept cells are lost", caught_by="totals_the_kept_cells_can_answer_stand")
+class KeptTallyLost(MemoryStorage):
+    def prune(self, before, keep=()):
+        pruned = super().prune(before, keep)
+        self._contents.of_kind("kept_tally").clear()
+        return pruned
+
+
+@fault("a second prune replaces the cells of the first", caught_by="totals_the_kept_cells_can_answer_stand")
+class SecondPruneReplaces(MemoryStorage):
+    def prune(self, before, keep=()):
+        self._contents.of_kind("kept_tally").clear()
+        return super().prune(before, keep)
+
+
+@fault("kept cells do not say which were labelled", caught_by="totals_the_kept_cells_can_answer_stand")
+class KeptUnlabelled(MemoryStorage):
+    def prune(self, before, keep=()):
+        pruned = super().prune(before, keep)
+        for key, kept in self._contents.of_kind("kept_tally").items():
+            cells = [[row[0], None, *row[2:]] for row in kept.cells]
+            self._contents.of_kind("kept_tally")[key] = attrs.evolve(kept, cells=cells)
+        return pruned
+
+
+@fault("pruning cuts within the hour", caught_by="the_horizon_is_floored_to_the_full_hour")
+class NotFloored(MemoryStorage):
+    prune = rewired(MemoryStorage.prune, folding=altered(folding, prune_horizon=lambda before: before))
+
+
+@fault("pruning takes the horizon's own hour too", caught_by="the_horizon_is_floored_to_the_full_hour")
+class HorizonIncluded(MemoryStorage):
+    prune = rewired(
+        MemoryStorage.prune,
+        folding=altered(folding, prune_horizon=lambda before: folding.prune_horizon(before) + folding.KEPT_BUCKET),
+    )
+
+
+@fault("pruning keeps nothing that it was asked to keep", caught_by="kept_and_lasting_kinds_stay")
+class KeepIgnored(MemoryStorage):
+    def prune(self, before, keep=()):
+        folding.prunable_kinds(keep)
+        return super().prune(before)
+
+
+@fault("pruning removes what an open incident holds", caught_by="facts_that_a_state_document_holds_stay")
+class HoldsIgnored(MemoryStorage):
+    prune = rewired(MemoryStorage.prune, held_by=lambda _: frozenset())
+
+
+@fault("pruning removes the revisions of rules", caught_by="kept_and_lasting_kinds_stay")
+class RevisionsPruned(MemoryStorage):
+    def prune(self, before, keep=()):
+        pruned = super().prune(before, keep)
+        held = self._contents.of_kind("rule_revision")
+        for key in [key for key, fact in held.items() if fact.instant < pruned.before]:
+            del held[key]
+        return pruned
+
+
+@fault(
+    "outcomes of pruned predictions stay",
+    caught_by="prune_removes_predictions_before_the_horizon_with_all_their_outcomes",
+)
+class OutcomesStay(MemoryStorage):
+    def prune(self, before, keep=()):
+        outcomes = dict(self._contents.of_kind("outcome"))
+        pruned = super().prune(before, keep)
+        self._contents.facts["outcome"] = outcomes
+        return pruned
+
+
+@fault("outcomes without a prediction are pruned", caught_by="outcomes_without_a_prediction_stay")
+class EarlyOutcomesPruned(MemoryStorage):
+    def prune(self, before, keep=()):
+        pruned = super().prune(before, keep)
+        made = {key[0] for key in self._contents.of_kind("prediction")}
+        held = self._contents.of_kind("outcome")
+        for key in [key for key, one in held.items() if one.instant < pruned.before and key[0] not in made]:
+            del held[key]
+            self._contents.outcomes.pop(key[0], None)
+        return pruned
+
+
+@fault(
+    "outcomes are pruned by their own time",
+    caught_by="prune_removes_predictions_before_the_horizon_with_all_their_outcomes",
+)
+class LateOutcomesStay(MemoryStorage):
+    def prune(self, before, keep=()):
+        horizon = folding.prune_horizon(before)
+        made = {key[0]: fact.instant for key, fact in self._contents.of_kind("prediction").items()}
+        late = {
+            key: one
+            for key, one in self._contents.of_kind("outcome").items()
+            if one.instant >= horizon and key[0] in made
+        }
+        pruned = super().prune(before, keep)
+        self._contents.of_kind("outcome").update(late)
+        return pruned
+
+
+@fault(
+    "a prune says it removed nothing", caught_by="prune_removes_predictions_before_the_horizon_with_all_their_outcomes"
+)
+class RemovalsUnsaid(MemoryStorage):
+    def prune(self, before, keep=()):
+        return Pruned(super().prune(before, keep).before, {})
+
+
+@fault(
+    "a window that kept cells cannot answer is answered from what is left",
+    caught_by="windows_the_kept_cells_cannot_answer_are_refused",
+)
+class PrunedWindowAnswered(MemoryStorage):
+    def tally(self, query):
+        horizons, self._contents.horizons = self._contents.horizons, {}
+        try:
+            if query.bins == folding.KEPT_BINS and query.basis == "prediction" and query.as_of is None:
+                self._contents.horizons = horizons
+            return super().tally(query)
+        finally:
+            self._contents.horizons = horizons
+
+
+@fault(
+    "windows by outcome are answered although their predictions were pruned",
+    caught_by="windows_the_kept_cells_cannot_answer_are_refused",
+)
+class PrunedOutcomesAnswered(MemoryStorage):
+    def prune(self, before, keep=()):
+        pruned = super().prune(before, keep)
+        self._contents.outcomes_until = None
+        return pruned
+
+
+@fault("kept cells are answered to windows of other models", caught_by="totals_the_kept_cells_can_answer_stand")
+class KeptOfAllModels(MemoryStorage):
+    tally = rewired(
+        MemoryStorage.tally,
+        folding=altered(
+            folding,
+            kept_tally=lambda facts, query: folding.kept_tally(facts, attrs.evolve(query, model_version=None)),
+        ),
+    )
+
+
+@fault("pruning takes state documents too", caught_by="prune_leaves_state_and_operations")
+class StatePruned(MemoryStorage):
+    def prune(self, before, keep=()):
+        pruned = super().prune(before, keep)
+        self._contents.documents.clear()
+        return pruned
+
+
+@fault("an unknown kind to keep is passed over", caught_by="a_prune_that_cannot_be_done_removes_nothing")
+class UnknownKeepTaken(MemoryStorage):
+    def prune(self, before, keep=()):
+        return super().prune(before, [kind for kind in keep if kind in folding.KINDS])
+
+
+@fault("check counts nothing", caught_by="check_counts_the_facts_of_each_kind")
+class CheckCountsNothing(MemoryStorage):
+    def check(self):
+        super().check()
+        return CheckReport()
+
+
+@fault("check leaves the less common kinds out", caught_by="check_counts_the_facts_of_each_kind")
+class CheckCountsPredictionsOnly(MemoryStorage):
+    def check(self):
+        facts = super().check().facts
+        return CheckReport({kind: n for kind, n in facts.items() if kind in {"prediction", "outcome", "alert"}})
+
+
+@fault("close twice is an error", caught_by="closing_twice_is_a_no_op")
+class CloseOnce(MemoryStorage):
+    def close(self):
+        if self._contents is None:
+            raise ClosedError("closed already")
+        super().close()
+
+
+@fault("a closed store still writes", caught_by="every_verb_of_a_closed_handle_raises_closed_error")
+class UseAfterClose(MemoryStorage):
+    def close(self):
+        self._contents = _Contents()
+
+
+@fault(
+    "a closed store answers state as if it were empty", caught_by="every_verb_of_a_closed_handle_raises_closed_error"
+)
+class EmptyAfterClose(MemoryStorage):
+    def state(self, prefix, **options):
+        return {} if self._contents is None else super().state(prefix, **options)
+
+
+@fault("use after close is an AttributeError", caught_by="every_verb_of_a_closed_handle_raises_closed_error")
+class WrongErrorAfterClose(MemoryStorage):
+    def _open(self):
+        return self._contents
+
+
+@fault("a store forgets the clock it was opened with", caught_by="a_store_shows_the_clock_it_was_opened_with")
+class ClockForgotten(MemoryStorage):
+    def __init__(self, *, clock=None, address="memory://"):
+        super().__init__(clock=None, address=address)
+        self._given = clock

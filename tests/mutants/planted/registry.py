@@ -1,0 +1,145 @@
+"""The table of faults: each has a name in words, the law that must catch it, and a way to open the broken store."""
+
+import importlib
+import tempfile
+import time
+import types
+from collections.abc import Callable
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from f1mon_core.backends import Backend, load_backend
+from f1mon_core.testing.location import Location
+
+ROOMS = ("appending", "listing", "tallying", "changing", "pruning", "sharing", "sql")
+"""The modules of this package that plant faults."""
+
+
+@attrs.frozen
+class Over:
+    """A store that faults are planted in.
+
+    Attributes:
+        options: The options that open it in a fresh directory.
+    """
+
+    name: str
+    options: Callable[[str], dict[str, Any]]
+    durable: bool = True
+    shared: bool = True
+
+    @contextmanager
+    def location(self):
+        """A fresh place of the sound store."""
+        backend = Backend(name=self.name, open=partial(open_sound, self.name), durable=self.durable, shared=self.shared)
+        with tempfile.TemporaryDirectory(prefix="f1mon-sound-") as directory:
+            yield Location(backend, **self.options(directory))
+
+
+OVER = {
+    over.name: over
+    for over in (
+        Over("memory", lambda _: {}, durable=False, shared=False),
+        Over("onefile", lambda directory: {"path": f"{directory}/store.db"}),
+        Over("jsonl", lambda directory: {"path": f"{directory}/store"}),
+        Over("sql", lambda directory: {"url": f"sqlite:///{directory}/store.db"}),
+    )
+}
+
+
+def open_sound(name, /, **options):
+    """Open a store without a fault; importable, so that another process can."""
+    if name == "onefile":
+        from planted.guide import onefile  # noqa: PLC0415 - compiled for those who ask
+
+        return onefile().open_onefile(**options)
+    return load_backend(name).open(**options)
+
+
+@attrs.frozen
+class Fault:
+    """One planted fault.
+
+    Attributes:
+        name: What is wrong with the store, in words.
+        law: The law of the kit that must fail on it.
+        open: Opens the broken store.
+        over: What it is planted in.
+        room: The module that plants it.
+    """
+
+    name: str
+    law: str
+    open: Callable[..., Any]
+    over: Over
+    room: str
+
+    @contextmanager
+    def location(self):
+        """A fresh place of the broken store."""
+        backend = Backend(
+            name=self.name, open=partial(open_broken, self.name), durable=self.over.durable, shared=self.over.shared
+        )
+        with tempfile.TemporaryDirectory(prefix="f1mon-fault-") as directory:
+            yield Location(backend, **self.over.options(str(Path(directory))))
+
+
+_faults: dict[str, Fault] = {}
+
+
+def faults() -> dict[str, Fault]:
+    """All faults by their name."""
+    for room in ROOMS:
+        importlib.import_module(f"planted.{room}")
+    return dict(_faults)
+
+
+def open_broken(name, /, **options):
+    """Open the store with the fault of this name; importable, so that another process can."""
+    return faults()[name].open(**options)
+
+
+def fault(name: str, *, caught_by: str, over: str = "memory"):
+    """Register a broken store class as a fault."""
+
+    def registered(opened):
+        if name in _faults:
+            message = f"there is a fault {name!r} already"
+            raise ValueError(message)
+        _faults[name] = Fault(name, caught_by, opened, OVER[over], opened.__module__.partition(".")[2])
+        return opened
+
+    return registered
+
+
+def dawdling(step):
+    """A step that takes a moment after it has read, as on a loaded machine: what is not locked shows in every run."""
+
+    def slow(state, now):
+        change = step(state, now)
+        time.sleep(0.002)
+        return change
+
+    return slow
+
+
+def rewired(function, **names):
+    """A copy of a function in which names of its module mean something else; no other caller sees it."""
+    copied = types.FunctionType(
+        function.__code__,
+        {**function.__globals__, **names},
+        function.__name__,
+        function.__defaults__,
+        function.__closure__,
+    )
+    copied.__kwdefaults__ = function.__kwdefaults__
+    return copied
+
+
+def altered(module, **names):
+    """A stand-in for a module with some of its names replaced."""
+    return types.SimpleNamespace(**{**vars(module), **names})

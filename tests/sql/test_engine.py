@@ -1,0 +1,324 @@
+"""Connections: how they are set up, shared, forked, pickled, timed out and given back."""
+
+import asyncio
+import gc
+import multiprocessing
+import os
+import pickle
+import sqlite3
+import threading
+from datetime import UTC, datetime
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from f1mon_core import ClosedError, ConfigurationError, LockTimeoutError, NotWritten
+from f1mon_core.backends import open_async_storage, open_storage
+from f1mon_core.monitor import AsyncMonitor, Monitor
+from f1mon_core.offload import OffloadedStorage
+from f1mon_core.records import Prediction
+from f1mon_core.storage import Change, Select
+from f1mon_sql import AsyncSQLStorage, SQLStorage
+from f1mon_sql._engine import place_of
+from f1mon_sql._verbs import Call
+
+NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
+
+
+def made(name="a", **fields):
+    return Prediction(prediction_id=name, model_version="m", predicted_outcome=1, confidence=0.5, **fields)
+
+
+def driver_url(url, asynchronous=False):
+    return place_of(url, asynchronous=asynchronous).url
+
+
+# Settings -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"pool_size": 0},
+        {"max_overflow": -1},
+        {"lock_timeout": 0},
+        {"statement_timeout": "1"},
+        {"synchronous": "OFF"},
+        {"poolsize": 1},
+    ],
+)
+def test_a_setting_that_cannot_be_is_refused(sqlite_url, options):
+    with pytest.raises(ConfigurationError, match=next(iter(options))):
+        open_storage("sql", url=sqlite_url, **options)
+
+
+@pytest.mark.parametrize(
+    "address", ["postgresql+asyncpg://h/d", "oracle://h/d", "nonsense", 7, "sqlite+pysqlcipher://"]
+)
+def test_an_address_that_cannot_be_reached_is_refused(address):
+    with pytest.raises(ConfigurationError):
+        open_storage("sql", url=address)
+
+
+def test_pragmas_hold_on_every_connection(sqlite_url):
+    store = SQLStorage(sqlite_url, lock_timeout=2.5)
+    for connection in [store._engine.connect() for _ in range(3)]:
+        with connection:
+            pragmas = store._verbs.run(connection, Call(_pragmas))
+        assert pragmas == ("wal", 2, 2500, 1)
+    store.close()
+
+
+def _pragmas(connection):
+    names = ("journal_mode", "synchronous", "busy_timeout", "foreign_keys")
+    return tuple(connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in names)
+
+
+def test_the_environment_names_pool_and_echo(sqlite_url, monkeypatch):
+    path = place_of(sqlite_url).database_file
+    for name, value in {
+        "ENABLED": "true",
+        "PATH": str(path),
+        "POOL_SIZE": "2",
+        "MAX_OVERFLOW": "1",
+        "ECHO": "false",
+    }.items():
+        monkeypatch.setenv(f"MONITORING_DB_{name}", value)
+    with Monitor.open() as monitor:
+        assert monitor.storage._engine.pool.size() == 2
+        assert monitor.storage.concurrency == 2
+
+
+def test_directories_are_made(tmp_path):
+    SQLStorage(f"sqlite:///{tmp_path}/a/b/f1mon.db").close()
+    assert (tmp_path / "a/b/f1mon.db").exists()
+
+
+# SQLite's rules -----------------------------------------------------------------------------------------------------
+
+
+def test_writes_begin_immediately_also_against_a_writer_that_takes_no_turns(sqlite_url):
+    store = SQLStorage(sqlite_url, take_turns=False)
+    other = sqlite3.connect(place_of(sqlite_url).database_file, isolation_level=None, check_same_thread=False)
+    seen = []
+
+    def step(state, now):
+        with pytest.raises(sqlite3.OperationalError, match="locked"):
+            other.execute("BEGIN IMMEDIATE")
+        seen.append(now)
+        return Change({"n": 1})
+
+    other.execute("PRAGMA busy_timeout = 0")
+    store.transition("k", step, operation_id="1")
+    assert seen
+    other.close()
+    store.close()
+
+
+def test_a_lock_held_by_someone_else_is_a_typed_timeout_and_then_all_goes_on(sqlite_url):
+    store = SQLStorage(sqlite_url, lock_timeout=0.2)
+    other = sqlite3.connect(place_of(sqlite_url).database_file, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(LockTimeoutError):
+        store.append([made()])
+    other.execute("ROLLBACK")
+    other.close()
+    assert store.append([made()]).new == 1
+    store.close()
+
+
+def test_a_database_in_memory_is_one_for_all_threads():
+    store = SQLStorage("sqlite://")
+    threads = [threading.Thread(target=lambda name=str(number): store.append([made(name)])) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(store.find(Select("prediction"))) == 8
+    with pytest.raises(TypeError):
+        pickle.dumps(store)
+    store.close()
+
+
+# Sharing ------------------------------------------------------------------------------------------------------------
+
+
+def test_an_applications_engine_is_used_and_left_open(url):
+    engine = sa.create_engine(driver_url(url))
+    store = SQLStorage(engine)
+    assert store.append([made(features={"x": 1})]).new == 1
+    assert len(store.find(Select("prediction"))) == 1
+    with pytest.raises(TypeError):
+        pickle.dumps(store)
+    store.close()
+    with pytest.raises(ClosedError):
+        store.find(Select("prediction"))
+    with engine.begin() as connection:  # its own transactions work as before
+        assert connection.execute(sa.text("SELECT COUNT(*) FROM f1mon_predictions")).scalar() == 1
+    engine.dispose()
+
+
+def test_an_applications_async_engine_is_used_and_left_open(url):
+    async def shared():
+        engine = create_async_engine(driver_url(url, asynchronous=True))
+        store = await open_async_storage("sql", url=engine)
+        assert isinstance(store, AsyncSQLStorage)
+        await store.append([made()])
+        await store.close()
+        async with engine.connect() as connection:
+            assert (await connection.execute(sa.text("SELECT COUNT(*) FROM f1mon_predictions"))).scalar() == 1
+        await engine.dispose()
+
+    asyncio.run(shared())
+
+
+def test_an_sqlite_address_is_offloaded_unless_it_names_aiosqlite(sqlite_url):
+    async def colours():
+        named = sqlite_url.replace(":", "+aiosqlite:", 1)
+        for address, kind in ((sqlite_url, OffloadedStorage), (named, AsyncSQLStorage)):
+            store = await open_async_storage("sql", url=address)
+            assert isinstance(store, kind)
+            await store.close()
+
+    asyncio.run(colours())
+
+
+def test_one_handle_serves_several_event_loops(url):
+    store = AsyncSQLStorage(driver_url(url, asynchronous=True))
+    SQLStorage(url).close()
+    for name in "abc":
+        asyncio.run(_together(store, name))
+    asyncio.run(store.close())
+    gc.collect()  # whatever was left open would warn now
+
+
+async def _together(store, name):
+    done = await asyncio.gather(*(store.append([made(f"{name}{number}")]) for number in range(8)))
+    assert sum(one.new for one in done) == 8
+
+
+def test_a_store_is_pickled_by_its_address(url):
+    store = SQLStorage(url, lock_timeout=7.0)
+    copy = pickle.loads(pickle.dumps(store))
+    copy.append([made()])
+    assert len(store.find(Select("prediction"))) == 1
+    assert copy._verbs.settings == store._verbs.settings
+    copy.close()
+    store.close()
+
+
+def test_a_forked_child_has_connections_of_its_own(url):
+    store = SQLStorage(url)
+    store.append([made("parent")])
+    child = multiprocessing.get_context("fork").Process(target=_in_child, args=(store,))
+    child.start()
+    child.join()
+    assert child.exitcode == 0
+    assert {one.prediction_id for one in store.find(Select("prediction"))} == {"parent", "child"}
+    store.close()
+
+
+def _in_child(store):
+    store.append([made("child")])
+    gc.collect()
+    os._exit(0 if len(store.find(Select("prediction"))) == 2 else 1)
+
+
+# Servers ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.servers
+@pytest.mark.parametrize("family", ["postgresql", "mysql"], indirect=True)
+def test_a_held_row_is_a_typed_timeout_and_then_all_goes_on(url):
+    store = SQLStorage(url, lock_timeout=1.0)
+    other = SQLStorage(url)
+    entered, go = threading.Event(), threading.Event()
+
+    def hold(state, now):
+        entered.set()
+        go.wait(30)
+        return Change({"held": True})
+
+    thread = threading.Thread(target=lambda: other.transition("k", hold, operation_id="1"))
+    thread.start()
+    entered.wait(30)
+    with pytest.raises(LockTimeoutError):
+        store.transition("k", lambda state, now: Change({}), operation_id="2")
+    go.set()
+    thread.join()
+    assert store.transition("k", lambda state, now: Change(state, result=1), operation_id="3") == 1
+    assert store.state("") == {"k": {"held": True}}
+    other.close()
+    store.close()
+
+
+@pytest.mark.servers
+@pytest.mark.parametrize("family", ["postgresql", "mysql"], indirect=True)
+def test_the_servers_clock_is_read_after_the_lock(url):
+    store, other = SQLStorage(url), SQLStorage(url)
+    entered, go, times = threading.Event(), threading.Event(), []
+
+    def hold(state, now):
+        entered.set()
+        go.wait(30)
+        return Change({})
+
+    thread = threading.Thread(target=lambda: other.transition("k", hold, operation_id="1"))
+    thread.start()
+    entered.wait(30)
+    late = threading.Thread(
+        target=lambda: store.transition("k", lambda _, now: times.append(now) or Change({}), operation_id="2")
+    )
+    late.start()
+    late.join(0.5)
+    released = other.clock()
+    go.set()
+    thread.join()
+    late.join()
+    assert times[0] >= released
+    other.close()
+    store.close()
+
+
+@pytest.mark.servers
+@pytest.mark.parametrize("family", ["postgresql", "mysql"], indirect=True)
+def test_a_statement_timeout_is_not_written(url):
+    SQLStorage(url).close()
+    store = SQLStorage(url, statement_timeout=0.5)
+    sleeping = "SELECT pg_sleep(5)" if url.startswith("postgresql") else "SELECT SLEEP(5) FROM f1mon_horizons"
+
+    with pytest.raises(NotWritten):
+        store._call(Call(lambda connection: connection.exec_driver_sql(sleeping).all(), write=True))
+    store.close()
+
+
+@pytest.mark.servers
+def test_a_session_that_cuts_what_it_cannot_store_is_refused(mysql_url):
+    engine = sa.create_engine(driver_url(mysql_url), connect_args={"init_command": "SET SESSION sql_mode = ''"})
+    with pytest.raises(ConfigurationError, match="STRICT_ALL_TABLES"):
+        SQLStorage(engine)
+    engine.dispose()
+
+
+@pytest.mark.servers
+def test_asyncmy_in_another_event_loop_is_a_typed_error(mysql_url):
+    async def opened(engine):
+        return await AsyncSQLStorage.open(engine)
+
+    async def used(store):
+        with pytest.raises(ConfigurationError, match="event loop"):
+            await store.append([made()])
+
+    engine = create_async_engine(driver_url(mysql_url, asynchronous=True), poolclass=sa.NullPool)
+    store = asyncio.run(opened(engine))
+    asyncio.run(used(store))
+
+
+def test_an_async_monitor_has_the_servers_time(url):
+    async def asked():
+        async with await AsyncMonitor.open("sql", url=url) as monitor:
+            await monitor.record_prediction("a", "m", 1, 0.5)
+            return await monitor.performance(last=None)
+
+    assert asyncio.run(asked()) is not None

@@ -1,0 +1,234 @@
+"""The schema from nothing to now, back again, and in company."""
+
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from datetime import UTC, datetime, timedelta
+from multiprocessing import get_context
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from click.testing import CliRunner
+
+from f1mon_core import SchemaError
+from f1mon_core.monitor import Monitor
+from f1mon_core.records import Prediction
+from f1mon_core.storage import Select
+from f1mon_core.tally import TallyQuery
+from f1mon_sql import SQLStorage, _schema, _tables, _upgrading, commands
+from f1mon_sql._engine import place_of
+
+ASSETS = Path(__file__).parents[1] / "assets" / "sql"
+NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
+
+
+def execute(url, *statements):
+    """Run statements in a transaction of their own; the rows of the last one."""
+    engine = sa.create_engine(place_of(url).url, poolclass=sa.NullPool)
+    with engine.begin() as connection:
+        for statement in statements:
+            result = connection.exec_driver_sql(statement)
+            rows = result.all() if result.returns_rows else []
+    engine.dispose()
+    return rows
+
+
+def tables(url):
+    """The names of tables and views."""
+    engine = sa.create_engine(place_of(url).url, poolclass=sa.NullPool)
+    inspector = sa.inspect(engine)
+    names = {*inspector.get_table_names(), *inspector.get_view_names()}
+    engine.dispose()
+    return names
+
+
+@pytest.mark.races
+def test_four_processes_open_an_empty_database_at_once(url):
+    with ProcessPoolExecutor(4, mp_context=get_context("spawn")) as pool:
+        opened = list(pool.map(SQLStorage, [url] * 4))  # pickled by address on the way back
+    for store in opened:
+        assert store.append([Prediction(prediction_id="a", model_version="m", predicted_outcome=1, confidence=0.5)])
+        store.close()
+    assert _upgrading.current(url) == _schema.HEAD
+
+
+@pytest.mark.races
+def test_four_processes_upgrade_at_once(url):
+    _upgrading.upgrade(url, "0001")
+    with ProcessPoolExecutor(4, mp_context=get_context("spawn")) as pool:
+        done = list(pool.map(_upgrading.upgrade, [url] * 4))
+    assert sorted(one.before for one in done) == ["0001", "0002", "0002", "0002"]
+    assert {one.after for one in done} == {_schema.HEAD}
+
+
+def test_the_code_knows_every_revision():
+    assert [one.revision for one in _upgrading.history()] == list(_schema.REVISIONS)
+
+
+def test_an_older_schema_is_refused_with_the_exact_command_which_then_works(url):
+    _upgrading.upgrade(url, "0001")
+    with pytest.raises(SchemaError, match="f1mon db upgrade --url") as refused:
+        SQLStorage(url)
+    command = re.search(r"`f1mon (db upgrade .*)`", str(refused.value))[1]
+    assert CliRunner().invoke(commands.db, shlex.split(command)[1:]).exit_code == 0
+    SQLStorage(url).close()
+
+
+def test_a_newer_schema_is_refused(url):
+    SQLStorage(url).close()
+    execute(url, f"UPDATE {_tables.VERSION_TABLE} SET version_num = '9999'")
+    with pytest.raises(SchemaError, match="update f1mon"):
+        SQLStorage(url)
+    with pytest.raises(SchemaError, match="update f1mon"):
+        _upgrading.upgrade(url)
+
+
+def test_every_revision_goes_up_and_down(url):
+    names = [tables(url) - {_tables.VERSION_TABLE}]
+    for revision in _schema.REVISIONS:
+        _upgrading.upgrade(url, revision)
+        names.append(tables(url) - {_tables.VERSION_TABLE})
+    for revision, expected in zip((*_schema.REVISIONS[-2::-1], "base"), names[-2::-1], strict=True):
+        _upgrading.upgrade(url, revision)
+        assert tables(url) - {_tables.VERSION_TABLE} == expected
+    SQLStorage(url).close()
+
+
+def test_the_migrations_make_what_the_tables_say(url):
+    SQLStorage(url).close()
+    assert _upgrading.drift(url) == []
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "ALTER TABLE f1mon_outcomes ADD COLUMN stray BIGINT",
+        "DROP TABLE f1mon_operations",
+        "CREATE INDEX stray ON f1mon_state (due, state_key)",
+    ],
+)
+def test_drift_is_seen(url, statement):
+    SQLStorage(url).close()
+    execute(url, statement)
+    assert _upgrading.drift(url)
+
+
+def test_a_shared_database_keeps_its_own_tables_and_alembic_version(url):
+    execute(
+        url,
+        "CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL)",
+        "INSERT INTO alembic_version VALUES ('theirs')",
+        "CREATE TABLE orders (id INTEGER PRIMARY KEY)",
+        "INSERT INTO orders VALUES (7)",
+    )
+    SQLStorage(url).close()
+    assert _upgrading.drift(url) == []
+    _upgrading.upgrade(url, "base")
+    _upgrading.upgrade(url)
+    assert execute(url, "SELECT version_num FROM alembic_version") == [("theirs",)]
+    assert execute(url, "SELECT id FROM orders") == [(7,)]
+
+
+KILLED = """
+import os, sys
+from alembic import op
+from f1mon_sql import _upgrading
+left = int(sys.argv[2])
+def counted(call):
+    def wrapped(*arguments, **options):
+        global left
+        left -= 1
+        if left < 0:
+            os.kill(os.getpid(), 9)
+        return call(*arguments, **options)
+    return wrapped
+for name in ("create_table", "create_index", "execute"):
+    setattr(op, name, counted(getattr(op, name)))
+_upgrading.upgrade(sys.argv[1])
+"""
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("steps", [0, 1, 2, 5, 9, 17, 19, 21, 23])
+def test_an_upgrade_killed_at_any_step_runs_again(url, steps):
+    killed = subprocess.run([sys.executable, "-c", KILLED, url, str(steps)], check=False, capture_output=True)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    with Monitor.open("sql", url=url) if _upgrading.current(url) is None else _upgraded(url) as monitor:
+        monitor.record_prediction("a", "m", 1, 0.5)
+    assert _upgrading.drift(url) == []
+    assert {"f1mon_predictions_v", "f1mon_alerts_v", "f1mon_daily_accuracy_v"} <= tables(url)
+
+
+def _upgraded(url):
+    _upgrading.upgrade(url)
+    return Monitor.open("sql", url=url)
+
+
+def restore(family, url):
+    """Put the oldest asset of a family at an address."""
+    if family == "sqlite":
+        shutil.copy(ASSETS / "sqlite-0001.db", place_of(url).database_file)
+        return
+    text = (ASSETS / f"{family}-0001.sql").read_text()
+    # psycopg and PyMySQL take one statement at a time.
+    statements = [one for one in re.split(r";\n", text) if one.strip()]
+    engine = sa.create_engine(place_of(url).url, poolclass=sa.NullPool)
+    with engine.begin() as connection:
+        for statement in statements:
+            connection.connection.cursor().execute(statement)
+    engine.dispose()
+
+
+def test_an_old_database_upgrades_with_every_fact(family, url):
+    restore(family, url)
+    with pytest.raises(SchemaError):
+        SQLStorage(url)
+    assert _upgrading.upgrade(url) == _upgrading.Upgrade("0001", _schema.HEAD)
+    with Monitor.open("sql", url=url) as monitor:
+        store = monitor.storage
+        assert dict(store.check().facts) == {
+            "acknowledgement": 1,
+            "alert": 2,
+            "health_snapshot": 1,
+            "outcome": 4,
+            "prediction": 3,
+            "rule_revision": 1,
+        }
+        assert store.check().ok
+        made = Prediction(
+            prediction_id="race-1/Ünï",
+            model_version="podium-1",
+            predicted_outcome=1,
+            confidence=0.75,
+            features={"grid": 3, "wet": None, "weight": 0.1},
+            metadata={"note": "\0 nul"},
+            at=NOON - timedelta(days=1),
+        )
+        assert store.append([made]).repeated == 1
+        assert [one.alert_id for one in store.find(Select("alert", lacking="acknowledgement"))] == ["a1"]
+        assert store.state("") == {"delivery/a1": {"due": 7}, "incident/r": {"n": 1, "due": 5, "holds": ["a1"]}}
+        assert store.transition("incident/r", None, operation_id="op-1") == [1]
+        cells = store.tally(TallyQuery(model_version="podium-1", bins=100)).cells
+        assert {(key.predicted, key.actual, key.bin) for key in cells} == {(1, 0, 75), (0, 0, 29)}
+    assert _upgrading.drift(url) == []
+
+
+def test_the_commands_say_what_is_there(url):
+    run = CliRunner().invoke
+    assert (run(commands.db, ["current", "--url", url]).exit_code, run(commands.db, ["history"]).exit_code) == (1, 0)
+    assert run(commands.db, ["upgrade", "--url", url]).output.endswith("none -> 0002\n")
+    assert run(commands.db, ["current", "--url", url]).output == "0002 (current)\n"
+    assert run(commands.db, ["check", "--url", url]).exit_code == 0
+    execute(url, "DROP TABLE f1mon_operations")
+    assert run(commands.db, ["check", "--url", url]).exit_code == 1
+
+
+def test_names_of_f1mon_that_its_migrations_did_not_make_are_refused(sqlite_url):
+    execute(sqlite_url, "CREATE TABLE f1mon_state (id INTEGER)")
+    with pytest.raises(SchemaError, match="did not make"):
+        SQLStorage(sqlite_url)

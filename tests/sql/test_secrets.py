@@ -1,0 +1,79 @@
+"""A password in an address is seen nowhere."""
+
+import logging
+import traceback
+
+import pytest
+import sqlalchemy as sa
+
+from f1mon_core.backends import open_storage
+from f1mon_core.records import Prediction
+from f1mon_sql import AsyncSQLStorage, SQLStorage, _upgrading
+from f1mon_sql._engine import place_of
+
+CANARY = "c4nary-p@ss"
+QUOTED = "c4nary-p%40ss"
+WRONG = [
+    f"postgresql://postgres:{QUOTED}@127.0.0.1:1/test",
+    f"postgresql://postgres@127.0.0.1:1/test?password={QUOTED}",
+    f"postgresql://127.0.0.1:1/test?user=u&sslpassword={QUOTED}&sslmode=nonsense",
+    f"mysql://root:{QUOTED}@127.0.0.1:1/test",
+    f"mysql://root@127.0.0.1:1/test?password={QUOTED}",
+    f"postgresql://postgres:{QUOTED}@127.0.0.1:port/test",
+    f"nonsense://u:{QUOTED}@h/d",
+    f"postgresql+asyncpg://u:{QUOTED}@h/d",
+]
+
+
+def clean(text):
+    return "c4nary" not in text
+
+
+@pytest.mark.parametrize("address", WRONG)
+def test_no_error_and_no_log_shows_it(address, caplog):
+    caplog.set_level(logging.DEBUG)
+    with pytest.raises(Exception) as failed:  # noqa: PT011 - whatever it is, it must not tell
+        open_storage("sql", url=address)
+    shown = "".join(traceback.format_exception(failed.value, chain=True))
+    said = [line for line in shown.splitlines() if CANARY in line or QUOTED in line]
+    assert not said
+    assert clean(caplog.text)
+
+
+@pytest.mark.parametrize("address", WRONG[:5])
+def test_no_repr_shows_it(address):
+    assert clean(place_of(address).address)
+    assert clean(repr(AsyncSQLStorage(address)))
+
+
+@pytest.mark.servers
+def test_nothing_that_works_shows_it_either(postgresql_url, caplog):
+    caplog.set_level(logging.DEBUG)
+    url = sa.make_url(postgresql_url).set(password=CANARY)
+    for address in (url, url.set(password=None).update_query_dict({"password": CANARY})):
+        text = address.render_as_string(hide_password=False)
+        store = SQLStorage(text, echo=True)
+        made = Prediction(prediction_id=CANARY[:2], model_version="m", predicted_outcome=1, confidence=0.5)
+        store.append([made])
+        assert clean(repr(store) + store.address)
+        with store._engine.connect() as connection:
+            for table in sa.inspect(connection).get_table_names():
+                assert clean(repr(connection.exec_driver_sql(f"SELECT * FROM {table}").all()))
+        store.close()
+        _upgrading.upgrade(text, "0001")
+        with pytest.raises(Exception, match="db upgrade") as refused:
+            SQLStorage(text)
+        assert clean(str(refused.value))
+        _upgrading.upgrade(text)
+    assert clean(caplog.text)
+
+
+def test_rows_stay_out_of_logs_and_errors(sqlite_url, caplog):
+    caplog.set_level(logging.DEBUG)
+    store = SQLStorage(sqlite_url, echo=True)
+    secret = Prediction(
+        prediction_id="a", model_version="m", predicted_outcome=1, confidence=0.5, features={"iban": CANARY}
+    )
+    store.append([secret])
+    store.close()
+    assert clean(caplog.text)
