@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -303,19 +304,23 @@ def _track(engine: Engine) -> None:
         connections.pop(id(connection), None)
 
 
-def abandon(engine: Engine) -> None:
-    """Close an async engine's connections without the event loop they were made in, which has ended."""
-    engine.dispose(close=False)
-    connections = _connected.get(engine, {})
-    while connections:
-        _, adapted = connections.popitem()
-        driver = adapted.driver_connection
-        if hasattr(driver, "pgconn"):
-            driver.pgconn.finish()
-        elif hasattr(driver, "stop"):
-            driver.stop()
-        else:
-            _cut(driver)
+async def abandon(*engines: AsyncEngine) -> None:
+    """Close the connections of async engines without the event loops they were made in, which have ended."""
+    stopping: list[asyncio.Future[Any]] = []
+    for engine in engines:
+        engine.sync_engine.dispose(close=False)
+        connections = _connected.get(engine.sync_engine, {})
+        while connections:
+            _, adapted = connections.popitem()
+            driver = adapted.driver_connection
+            if hasattr(driver, "pgconn"):
+                driver.pgconn.finish()
+            elif hasattr(driver, "stop"):
+                stopping.append(driver.stop())
+            else:
+                _cut(driver)
+    # aiosqlite's thread reports its end to this loop, which must still be there to hear it.
+    await asyncio.gather(*stopping)
 
 
 def _cut(driver: Any) -> None:

@@ -135,14 +135,12 @@ class AsyncSQLStorage:
     async def close(self) -> None:
         """See `Storage.close`. An application's own engine goes on."""
         self._closed = True
-        engines = list(self._engines.items())
+        here = self._engines.pop(asyncio.get_running_loop(), None)
+        elsewhere = list(self._engines.values())
         self._engines.clear()
-        here = asyncio.get_running_loop()
-        for loop, engine in engines:
-            if loop is here:
-                await engine.dispose()
-            else:
-                abandon(engine.sync_engine)
+        if here is not None:
+            await here.dispose()
+        await abandon(*elsewhere)
         if self._only is not None and self._only is not self._given:
             await self._only.dispose()
 
@@ -150,7 +148,7 @@ class AsyncSQLStorage:
         if self._closed:
             raise ClosedError("this store is closed; open it again")
         try:
-            connection = await self._engine().connect()
+            connection = await (await self._engine()).connect()
         except SQLAlchemyError as error:
             raise translated(error, self._verbs.place.secrets, committing=False) from cause_of(error)
         try:
@@ -158,15 +156,15 @@ class AsyncSQLStorage:
         finally:
             await connection.close()
 
-    def _engine(self) -> AsyncEngine:
+    async def _engine(self) -> AsyncEngine:
         loop = asyncio.get_running_loop()
         if self._only is not None:
             return self._shared(self._only, loop)
         engine = self._engines.get(loop)
         if engine is None:
-            for ended in [one for one in self._engines if one.is_closed()]:
-                abandon(self._engines.pop(ended).sync_engine)
+            closed = [self._engines.pop(other, None) for other in list(self._engines) if other.is_closed()]
             engine = self._engines[loop] = make_async_engine(self._verbs.place, self._verbs.settings)
+            await abandon(*filter(None, closed))
         return engine
 
     def _shared(self, engine: AsyncEngine, loop: asyncio.AbstractEventLoop) -> AsyncEngine:

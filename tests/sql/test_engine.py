@@ -7,6 +7,7 @@ import os
 import pickle
 import sqlite3
 import threading
+import time
 from datetime import UTC, datetime
 
 import pytest
@@ -19,7 +20,7 @@ from f1mon_core.monitor import AsyncMonitor, Monitor
 from f1mon_core.offload import OffloadedStorage
 from f1mon_core.records import Prediction
 from f1mon_core.storage import Change, Select
-from f1mon_sql import AsyncSQLStorage, SQLStorage
+from f1mon_sql import AsyncSQLStorage, SQLStorage, _engine
 from f1mon_sql._engine import place_of
 from f1mon_sql._verbs import Call
 
@@ -191,6 +192,19 @@ def test_one_handle_serves_several_event_loops(url):
         asyncio.run(_together(store, name))
     asyncio.run(store.close())
     gc.collect()  # whatever was left open would warn now
+
+
+@pytest.mark.parametrize("then", ["go on", "close"])
+def test_connections_of_a_loop_that_ended_are_gone_before_the_next_one_ends(sqlite_url, then):
+    store = AsyncSQLStorage(sqlite_url)
+    SQLStorage(sqlite_url).close()
+    asyncio.run(_together(store, "a"))
+    (engine,) = store._engines.values()
+    for connection in _engine._connected[engine.sync_engine].values():
+        connection.driver_connection._tx.put((None, lambda: time.sleep(0.2)))  # each ends late
+    if then == "go on":
+        asyncio.run(_together(store, "b"))
+    asyncio.run(store.close())
 
 
 async def _together(store, name):
