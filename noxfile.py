@@ -13,7 +13,8 @@ PYTHONS = nox.project.python_versions(nox.project.load_toml("pyproject.toml"))
 OLDEST = PYTHONS[0]
 QUICK = "not races and not faults and not servers and not soak"
 """What also runs on the other Pythons; the several-process, fault and server laws run once, on the oldest."""
-PARALLEL = ("-n", "2", "--dist", "loadgroup")
+PARALLEL = ("-n", "2", "--dist", "loadscope")
+"""A module, a class or a page stays with one worker: the examples of a page build on each other."""
 
 # Interpreters that pyenv keeps off the PATH.
 _PYENV = sorted(Path.home().glob(".pyenv/versions/3.1*/bin"))

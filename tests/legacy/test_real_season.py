@@ -14,8 +14,6 @@ from sklearn.metrics import accuracy_score
 
 from f1mon_core.legacy import AlertingSystem, ModelPerformanceTracker
 
-pytestmark = pytest.mark.xdist_group("real season")  # what is worked out once is worked out by one worker
-
 EMBEDDED = ("jsonl", "sqlite")
 ALL = 60 * 24 * 366 * 20
 MODELS = ("podium-gb-2", "podium-lr-1")
