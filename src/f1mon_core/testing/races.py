@@ -8,7 +8,6 @@ import os
 import pickle
 import selectors
 import signal
-import struct
 import subprocess
 import sys
 import time
@@ -21,6 +20,7 @@ from typing import Any, Protocol
 
 import attrs
 
+from f1mon_core.testing.clocks import words
 from f1mon_core.testing.location import Place
 
 PATIENCE = 120.0
@@ -168,16 +168,16 @@ class Slots:
     """Integers that forked processes share."""
 
     number: int
-    _memory: mmap = attrs.field(init=False)
+    _memory: memoryview = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._memory = mmap(-1, 8 * self.number)
+        self._memory = words(mmap(-1, 8 * self.number))
 
     def __getitem__(self, slot: int) -> int:
-        return int(struct.unpack_from("=q", self._memory, 8 * slot)[0])
+        return self._memory[slot]
 
     def __setitem__(self, slot: int, value: int) -> None:
-        struct.pack_into("=q", self._memory, 8 * slot, value)
+        self._memory[slot] = value
 
 
 @attrs.define
