@@ -25,7 +25,7 @@ def _end(namespace: dict[str, Any]) -> None:
 pytest_collect_file = Sybil(
     parsers=[SkipParser(), PythonCodeBlockParser()],
     patterns=["README.md", "docs/*.md"],
-    excludes=["docs/writing-a-backend.md"],  # its backend is installed and put to the contract by tests of its own
+    excludes=["docs/write-a-backend.md"],  # its backend is installed and put to the contract by tests of its own
     setup=_begin,
     teardown=_end,
 ).pytest()

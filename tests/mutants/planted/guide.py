@@ -6,7 +6,7 @@ import types
 from functools import cache
 from pathlib import Path
 
-GUIDE = Path(__file__).parents[3] / "docs" / "writing-a-backend.md"
+GUIDE = Path(__file__).parents[3] / "docs" / "write-a-backend.md"
 
 
 def sections():
