@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from f1mon_core.records import Fact
 
 _SHOWN = 80
@@ -72,7 +74,15 @@ class ConflictError(F1monError, ValueError):
 
 
 class PrunedError(F1monError, LookupError):
-    """The request reaches behind the prune horizon, where only final tallies are kept."""
+    """The request reaches behind the prune horizon, where only final tallies are kept.
+
+    Attributes:
+        since: For a tally, the start of a window from which on the store can answer the same question; else None.
+    """
+
+    def __init__(self, message: str, *, since: datetime | None = None) -> None:
+        super().__init__(message)
+        self.since = since
 
 
 class NotFoundError(F1monError, LookupError):

@@ -24,7 +24,7 @@ from f1mon_core.tally import (
     midpoint,
     moments_of,
 )
-from f1mon_core.times import duration_micros, from_micros, to_micros
+from f1mon_core.times import MICROSECOND, duration_micros, from_micros, to_micros
 
 
 def check_count(select: Select, by: Sequence[str]) -> None:
@@ -189,7 +189,8 @@ def check_kept(query: TallyQuery, horizon: datetime | None, outcomes_until: date
         if outcomes_until is not None and (query.since is None or query.since <= outcomes_until):
             raise PrunedError(
                 f"outcomes up to {outcomes_until.isoformat()} belong to pruned predictions, of which only cells by "
-                "prediction time are kept: ask for a later window or for basis='prediction'"
+                "prediction time are kept: ask for a later window or for basis='prediction'",
+                since=outcomes_until + MICROSECOND,
             )
         return False
     if query.since is not None and query.since >= horizon:
@@ -206,7 +207,8 @@ def check_kept(query: TallyQuery, horizon: datetime | None, outcomes_until: date
     if not answerable:
         raise PrunedError(
             f"predictions made before {horizon.isoformat()} are pruned; kept of them are final cells of {KEPT_BINS} "
-            "bins per full hour: ask for a later window, or for those"
+            "bins per full hour: ask for a later window, or for those",
+            since=horizon,
         )
     return True
 

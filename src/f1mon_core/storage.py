@@ -222,7 +222,8 @@ class Storage(Protocol):
         - Bins are `tally.bin_of`, to the last float; moments are around `tally.midpoint`; buckets `tally.bucket_of`;
           a delay is (first known_at - at) // unit, floored, of the outcomes considered.
         - Counts, minima and maxima are exact, sums right to 1e-12 relative.
-        - Windows behind the prune horizon are answered from the kept cells, or are a `PrunedError`.
+        - Windows behind the prune horizon are answered from the kept cells, or are a `PrunedError`; its `since`
+          is the start from which on the same question is answered.
         """
         ...
 

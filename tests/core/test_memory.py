@@ -1,5 +1,6 @@
 """The plainest store, end to end; the contract kit says the rest."""
 
+import pickle
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -48,3 +49,13 @@ def test_a_prune_that_cannot_be_done_removes_nothing():
         with pytest.raises(InvalidQueryError):
             monitor.storage.prune(None)
         assert len(monitor.storage.find(Select("prediction"))) == 1
+
+
+def test_what_pruning_refused_says_from_when_on_it_is_answered_in_another_process_too():
+    with Monitor.open("memory") as monitor:
+        monitor.storage.prune(NOON)
+        with pytest.raises(PrunedError) as refused:
+            monitor.storage.tally(TallyQuery(bins="exact"))
+    moved = pickle.loads(pickle.dumps(refused.value))
+    assert (moved.since, str(moved)) == (NOON, str(refused.value))
+    assert PrunedError("of a fact").since is None

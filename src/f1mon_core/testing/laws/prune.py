@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import attrs
 import pytest
 
 from f1mon_core.errors import ConflictError, InvalidQueryError, PrunedError
@@ -123,7 +124,7 @@ class PruneLaws(Laws):
 
     def test_windows_the_kept_cells_cannot_answer_are_refused(self) -> None:
         with self.store() as store:
-            pruned_season(store)
+            model = pruned_season(store)
             for query in (
                 TallyQuery(bins=3),
                 TallyQuery(bins="exact"),
@@ -136,8 +137,13 @@ class PruneLaws(Laws):
                 TallyQuery(basis="outcome"),
                 TallyQuery(basis="outcome", since=HORIZON),
             ):
-                with pytest.raises(PrunedError):
+                with pytest.raises(PrunedError) as refused:
                     store.tally(query)
+                assert refused.value.since is not None, query
+                answerable = attrs.evolve(query, since=refused.value.since, until=None)
+                assert disagreement(store.tally(answerable), model.tally(answerable)) is None, query
+                if query.basis == "prediction":
+                    assert refused.value.since == HORIZON
 
     def test_windows_after_the_horizon_answer_everything(self) -> None:
         with self.store() as store:
