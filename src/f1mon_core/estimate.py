@@ -18,7 +18,7 @@ from typing import Any, cast
 import attrs
 
 from f1mon_core import plans, recording
-from f1mon_core.errors import InvalidQueryError
+from f1mon_core.errors import InvalidQueryError, PrunedError
 from f1mon_core.metrics import NO_PREDICTIONS, Metric
 from f1mon_core.performance import Measures
 from f1mon_core.plans import Plan
@@ -130,7 +130,8 @@ def estimate(request: WindowRequest, horizon: timedelta, metadata: Mapping[str, 
     reference = yield from learned.resolve()
     before = [one for one in (reference.until, window.since) if one is not None]
     reference = attrs.evolve(reference, until=min(before))
-    recalibration = recalibration_of((yield from plans.tally(reference.query("exact"))))
+    reference, matured = yield from _not_pruned(reference)
+    recalibration = recalibration_of(matured)
     tally = yield from plans.tally(window.query("exact"))
     reason = NO_PREDICTIONS if not tally.count else NO_MATURED_LABELS if recalibration is None else None
     value = None if recalibration is None or not tally.count else expected_accuracy(recalibration, tally)
@@ -143,6 +144,7 @@ def estimate(request: WindowRequest, horizon: timedelta, metadata: Mapping[str, 
         calibration={
             **(recalibration.to_dict() if recalibration else {"blocks": [], "n": 0}),
             "method": "isotonic",
+            "since": None if reference.since is None else reference.since.isoformat(),
             "until": None if reference.until is None else reference.until.isoformat(),
             "horizon_seconds": horizon.total_seconds(),
             "reason": reason,
@@ -153,6 +155,20 @@ def estimate(request: WindowRequest, horizon: timedelta, metadata: Mapping[str, 
     return (yield from recording.kept(made))
 
 
+def _not_pruned(window: Window) -> Plan[tuple[Window, Tally]]:
+    """What of a window the store still has row by row, and its exact tally: kept cells are too coarse to learn from."""
+    try:
+        return window, (yield from plans.tally(window.query("exact")))
+    except PrunedError as error:
+        if error.since is None:
+            raise
+        since = error.since
+    if window.until is not None and window.until <= since:
+        return attrs.evolve(window, since=window.until), Tally("exact")
+    window = attrs.evolve(window, since=since)
+    return window, (yield from plans.tally(window.query("exact")))
+
+
 @attrs.frozen
 class ScoredEstimate:
     """An estimate beside the truth.
@@ -160,7 +176,8 @@ class ScoredEstimate:
     Attributes:
         estimate: The stored fact.
         expected: Its value as a metric, marked as an estimate.
-        truth: The accuracy of the same window once its labels are mature; before that None with the reason.
+        truth: The accuracy of the same window once its labels are mature; before that, and where the window was pruned
+            since, None with the reason.
         error: Estimate minus truth; None where either is missing.
     """
 
@@ -205,7 +222,10 @@ def scored(
 def _truth(made: AccuracyEstimate, present: datetime) -> Plan[Metric]:
     window = Window(model_version=made.model_version, since=made.window_start, until=made.window_end)
     only = Measures(names={"accuracy"})
-    tally, unavailable = yield from only.tally(window)
+    try:
+        tally, unavailable = yield from only.tally(window)
+    except PrunedError as error:
+        return Metric("accuracy", None, 0, 0, 0, reason=f"pruned: {error}")
     measured = only.of(tally, window, unavailable).accuracy
     horizon = timedelta(seconds=float(cast("float", made.calibration.get("horizon_seconds", 0))))
     if made.window_end is None or made.window_end + horizon <= present:

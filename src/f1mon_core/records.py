@@ -297,7 +297,8 @@ class AccuracyEstimate(Fact):
 
     Attributes:
         value: The estimate, a probability; never shown as a measured accuracy.
-        calibration: The recalibration map it was made with.
+        calibration: The recalibration map it was made with, and the window `since` to `until` it was learned from;
+            a `since` of None is all that was ever stored.
     """
 
     kind: ClassVar[str] = "accuracy_estimate"

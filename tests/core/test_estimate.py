@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.isotonic import IsotonicRegression
 
-from f1mon_core.errors import InvalidQueryError
+from f1mon_core.errors import InvalidQueryError, PrunedError
 from f1mon_core.estimate import metric_of, recalibrate
 from f1mon_core.monitor import Monitor
 
@@ -120,3 +120,34 @@ def test_no_estimate_without_ground_says_why(monitor):
         monitor.estimate_accuracy(None, horizon=DAY, last=DAY)
     with pytest.raises(InvalidQueryError, match="horizon"):
         monitor.estimate_accuracy("m", horizon=timedelta(0), last=DAY)
+
+
+def test_an_estimate_after_a_prune_learns_from_what_is_left_and_says_since_when(monitor):
+    asked = {"horizon": 2 * DAY, "since": MONDAY + 12 * DAY, "until": MONDAY + 16 * DAY}
+    whole = monitor.estimate_accuracy("m", **asked)
+    assert (whole.calibration["since"], whole.calibration["n"]) == (None, 3_000)
+    monitor.storage.prune(MONDAY + 5 * DAY)
+    left = monitor.estimate_accuracy("m", **asked)
+    assert left.calibration["n"] == 7 * 250
+    assert datetime.fromisoformat(left.calibration["since"]) == MONDAY + 5 * DAY
+    assert datetime.fromisoformat(left.calibration["until"]) == MONDAY + 12 * DAY
+    assert left.value == pytest.approx(whole.value, abs=0.05)
+    monitor.storage.prune(MONDAY + 12 * DAY)
+    nothing = monitor.estimate_accuracy("m", **asked)
+    assert (nothing.value, nothing.calibration["n"], nothing.n) == (None, 0, 1_000)
+    assert metric_of(nothing).reason == "no matured labelled predictions to recalibrate on"
+    monitor.storage.prune(MONDAY + 13 * DAY)
+    with pytest.raises(PrunedError):
+        monitor.estimate_accuracy("m", **asked)
+
+
+def test_an_estimate_of_a_pruned_window_is_listed_without_its_truth(monitor):
+    odd = MONDAY + 8 * DAY + timedelta(minutes=1)
+    old = monitor.estimate_accuracy("m", horizon=2 * DAY, since=odd, until=odd + DAY)
+    new = monitor.estimate_accuracy("m", horizon=2 * DAY, since=MONDAY + 15 * DAY, until=MONDAY + 16 * DAY)
+    monitor.storage.prune(MONDAY + 10 * DAY)
+    by_id = {one.estimate.estimate_id: one for one in monitor.accuracy_estimates("m")}
+    assert by_id[new.estimate_id].truth.coverage == 1.0
+    lost = by_id[old.estimate_id]
+    assert (lost.expected.value, lost.truth.value, lost.error) == (old.value, None, None)
+    assert lost.truth.reason.startswith("pruned: predictions made before 2026-05-07")
