@@ -8,7 +8,7 @@ from typing import Any, TypeAlias, cast
 import attrs
 
 from f1mon_core import recording
-from f1mon_core.errors import InvalidQueryError
+from f1mon_core.errors import InvalidQueryError, PrunedError
 from f1mon_core.metrics import Metric
 from f1mon_core.performance import Measures, Performance
 from f1mon_core.plans import Plan
@@ -37,10 +37,17 @@ class Degradation:
     baseline: Metric | None
     summary: str
 
+    @property
+    def judged(self) -> bool:
+        """Whether there is a verdict: both sides have an interval."""
+        sides = (self.current, self.baseline)
+        return all(one is not None and one.low is not None and one.high is not None for one in sides)
+
     def to_dict(self) -> Document:
         """As a JSON object."""
         return {
             "degraded": self.degraded,
+            "judged": self.judged,
             "current": self.current.to_dict(),
             "baseline": None if self.baseline is None else self.baseline.to_dict(),
             "summary": self.summary,
@@ -74,7 +81,9 @@ def baseline_of(given: Baseline, name: str, window: Window, measures: Measures) 
     """The baseline of a metric; None if the window has no start and none was given.
 
     Raises:
-        InvalidQueryError: If the baseline is an untrusted snapshot or one without that metric.
+        InvalidQueryError: If the baseline is an untrusted snapshot, one without that metric, or a window that ends
+            before it begins.
+        PrunedError: If the window given was pruned; the one taken by default is then a metric without a value.
     """
     if isinstance(given, HealthSnapshot):
         return _of_snapshot(given, name)
@@ -87,7 +96,12 @@ def baseline_of(given: Baseline, name: str, window: Window, measures: Measures) 
         length = window.until - window.since
         baseline = attrs.evolve(window, since=minus(window.since, length), until=window.since)
     only = attrs.evolve(measures, names={name})
-    tally, unavailable = yield from only.tally(baseline)
+    try:
+        tally, unavailable = yield from only.tally(baseline)
+    except PrunedError as error:
+        if given is not None:
+            raise
+        return Metric(name, None, 0, 0, 0, reason=f"pruned: {error}")
     return only.of(tally, baseline, unavailable).metrics[name]
 
 
@@ -96,7 +110,10 @@ def _checked(given: Any) -> tuple[datetime | None, datetime | None]:
         raise InvalidQueryError(f"a baseline is (since, until) or a HealthSnapshot, got {given!r:.80}")
     for one in given:
         check_instant("baseline", one)
-    return given
+    since, until = given
+    if since is not None and until is not None and since > until:
+        raise InvalidQueryError(f"the baseline's since {since.isoformat()} lies after its until {until.isoformat()}")
+    return since, until
 
 
 def _of_snapshot(snapshot: HealthSnapshot, name: str) -> Metric:

@@ -333,7 +333,9 @@ class Monitor:
             **options: As `performance` takes them; with `as_of` the snapshot is dated then.
 
         Raises:
-            InvalidQueryError: If the baseline is a snapshot that is not trusted.
+            InvalidQueryError: If the baseline is a snapshot that is not trusted, or ends before it begins.
+            PrunedError: If the window, or a baseline that was given, was pruned. A pruned baseline by default is no
+                verdict, with that reason.
         """
         request, measures = asked(model_version, options)
         return self._run(health.capture(request, measures, baseline, snapshot_id, metadata))

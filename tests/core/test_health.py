@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import attrs
 import pytest
 
-from f1mon_core.errors import ConflictError, InvalidQueryError
+from f1mon_core.errors import ConflictError, InvalidQueryError, PrunedError
 from f1mon_core.health import snapshot_metric
 from f1mon_core.monitor import Monitor
 from f1mon_core.records import HealthSnapshot
@@ -103,6 +103,7 @@ def test_a_snapshot_under_an_id_is_repeated_safely(monitor):
         {"metadata": {"f1mon": 1}},
         {"baseline": MONDAY},
         {"baseline": (MONDAY,)},
+        {"baseline": (MONDAY + DAY, MONDAY)},
         {"baseline": ("yesterday", None)},
         {"horizon": DAY},
     ],
@@ -141,3 +142,18 @@ def test_metric_values_computed_elsewhere_are_kept(monitor):
     assert monitor.metric_snapshots("m", "latency") == [kept[1], kept[0]]
     assert monitor.metric_snapshots(since=MONDAY + 2 * DAY) == [kept[2]]
     assert monitor.metric_snapshots(limit=1, after=kept[2].cursor) == [kept[1]]
+
+
+def test_a_pruned_baseline_that_nobody_named_is_no_verdict(monitor):
+    monitor.storage.prune(MONDAY + 7 * DAY)
+    analysis = monitor.analyze_degradation("m", last=3 * DAY)
+    assert (analysis.degraded, analysis.baseline_value, analysis.current_value) == (False, None, 0.6)
+    assert analysis.summary.startswith("no verdict: baseline accuracy is missing, pruned: predictions made before")
+    kept = monitor.capture_health("m", last=3 * DAY)
+    assert kept.metadata["f1mon"]["degradation"]["judged"] is False
+    assert kept.metadata["f1mon"]["degradation"]["summary"] == analysis.summary
+    named = (MONDAY + timedelta(minutes=1), MONDAY + 7 * DAY)
+    for judged in (monitor.analyze_degradation, monitor.capture_health):
+        with pytest.raises(PrunedError):
+            judged("m", last=3 * DAY, baseline=named)
+    assert monitor.capture_health("m", last=3 * DAY, baseline=(MONDAY, None)).metadata["f1mon"]["degradation"]["judged"]
