@@ -18,7 +18,7 @@ from f1mon_core.rules import AlertRule, Reading
 from f1mon_core.storage import Select
 from f1mon_core.tally import Basis, TallyQuery
 from f1mon_core.validation import Document
-from f1mon_core.windows import Window, WindowBasis, WindowRequest
+from f1mon_core.windows import Window, WindowBasis, WindowRequest, minus
 
 NO_OUTCOMES = "no_outcomes"
 """The `metric_type` of rules on how many outcomes arrived; missing labels make every other metric no data."""
@@ -140,7 +140,7 @@ def _outcomes_arrived(window: Window) -> Plan[Reading]:
         return Reading(float(arrived), n=arrived)
     earlier = None
     if window.since is not None and window.until is not None:
-        earlier = max(window.since - (window.until - window.since), datetime.min.replace(tzinfo=window.since.tzinfo))
+        earlier = minus(window.since, window.until - window.since)
     cells = (yield from plans.tally(_query(window, earlier, "prediction"))).cells
     waiting = sum(cell.n for key, cell in cells.items() if key.actual is None)
     if not waiting:

@@ -167,3 +167,10 @@ def test_an_enrichment_that_fails_does_not_hold_up_the_alert(monitor, spy, monke
     assert monitor.deliver().delivered == 1
     assert len(spy.messages) == 1
     assert "enrichment" in caplog.text
+
+
+def test_a_window_longer_than_time_itself_is_evaluated(monitor, clock):
+    monitor.add_rule(rule(metric_name="outcomes_arrived", metric_type="no_outcomes", comparison="<", threshold=1))
+    record(monitor, clock, "a", 0, 0, unlabelled=3)
+    (alert,) = monitor.evaluate(last=timedelta(weeks=9_999))
+    assert alert.metric_value == 0.0

@@ -16,13 +16,20 @@ class Window(click.ParamType):  # type: ignore[type-arg]  # generic only in clic
 
     name = "window"
 
+    def __init__(self, *, unbounded: bool = True) -> None:
+        """Take a length of time, and `all` if it may be `unbounded`."""
+        self._all = ("all",) if unbounded else ()
+
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta | None:
         """See `click.ParamType.convert`."""
-        if value is None or isinstance(value, timedelta) or value == "all":
-            return None if value == "all" else value
+        if value is None or isinstance(value, timedelta):
+            return value
+        if value in self._all:
+            return None
         match = re.fullmatch(r"([0-9]{1,6})([mhdw])", value)
         if match is None or not (length := timedelta(**{_UNITS[match[2]]: int(match[1])})):
-            self.fail(f"{value!r} is no length of time such as 90m, 24h, 7d, 2w, or all", param, ctx)
+            examples = ", ".join(("90m", "24h", "7d", "2w", *self._all))
+            self.fail(f"{value!r} is no length of time such as {examples}", param, ctx)
         return length
 
 

@@ -10,19 +10,21 @@ import click
 from f1mon_core.cli.output import document, stamp, table
 from f1mon_core.cli.parameters import Window, json_option
 from f1mon_core.cli.place import Place, pass_place
-from f1mon_core.health import snapshot_metric
+from f1mon_core.cli.window import asked
+from f1mon_core.health import RESERVED, snapshot_metric
 from f1mon_core.metrics import Metric
-from f1mon_core.monitor import Monitor
 from f1mon_core.performance import PerformanceOptions
 from f1mon_core.printing import printable
 from f1mon_core.records import HealthSnapshot
-from f1mon_core.storage import Select
+from f1mon_core.validation import Document
 
 
 @click.command
 @json_option
 @click.option("--window", type=Window(), default="24h", show_default=True, help="90m, 24h, 7d, 2w, … or all.")
-@click.option("--horizon", type=Window(), help="Only predictions at least so old, the window ending there: 14d.")
+@click.option(
+    "--horizon", type=Window(unbounded=False), help="Only predictions at least so old, the window ending there: 14d."
+)
 @click.option("--model-version", metavar="V", help="Only this model, not each that has predictions then.")
 @click.option("--baseline", type=click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S%z"]), nargs=2, metavar="SINCE UNTIL",
               help="Judge against this window (2026-05-01 is midnight UTC), not the one of the same length before.",
@@ -39,14 +41,16 @@ def snapshot(
 ) -> None:
     """Compute the health of each model in a window of prediction time, and keep it.
 
-    Degraded means that the whole interval of the accuracy lies below that of the baseline.
+    Degraded means that the whole interval of the accuracy lies below that of the baseline; it is `-` where there is no
+    verdict.
     """
-    options: PerformanceOptions = {"last": window}
-    if horizon is not None:
-        options |= {"basis": "matured", "horizon": horizon}
     against = None if baseline is None else (_utc(baseline[0]), _utc(baseline[1]))
     with place.open() as monitor:
-        names = [model_version] if model_version else _models(monitor, window, horizon)
+        over = asked(monitor, window, horizon, model_version)
+        options: PerformanceOptions = {"since": over.since, "until": over.until}
+        if horizon is not None:
+            options |= {"basis": "matured", "horizon": horizon}
+        names = [model_version] if model_version else over.models
         kept = [monitor.capture_health(name, baseline=against, **options) for name in names]
     if as_json:
         document([_as_document(one) for one in kept])
@@ -63,14 +67,6 @@ def _utc(given: datetime) -> datetime:
     return given.replace(tzinfo=UTC) if given.tzinfo is None else given
 
 
-def _models(monitor: Monitor, window: timedelta | None, horizon: timedelta | None) -> list[str]:
-    """The models with predictions in the window."""
-    until = None if horizon is None else monitor.storage.clock() - horizon
-    since = None if window is None else (until or monitor.storage.clock()) - window
-    groups = monitor.storage.count(Select("prediction", since, until), ("model_version",))
-    return sorted(cast("str", name) for (name,) in groups)
-
-
 def _row(one: HealthSnapshot) -> tuple[object, ...]:
     accuracy = cast("Metric", snapshot_metric(one, "accuracy"))
     bounds = None if accuracy.low is None or accuracy.high is None else f"{accuracy.low:.3f} - {accuracy.high:.3f}"
@@ -81,8 +77,16 @@ def _row(one: HealthSnapshot) -> tuple[object, ...]:
         None if accuracy.value is None else f"{accuracy.value:.3f}",
         bounds,
         None if one.trend is None else f"{one.trend:+.1f} %",
-        "yes" if one.degradation_detected else "no",
+        _verdict(one),
     )
+
+
+def _verdict(one: HealthSnapshot) -> str | None:
+    """Whether it is degraded; None where there is no verdict."""
+    degradation = cast("Document", cast("Document", one.metadata[RESERVED])["degradation"])
+    if not degradation["judged"]:
+        return None
+    return "yes" if one.degradation_detected else "no"
 
 
 def _as_document(one: HealthSnapshot) -> dict[str, object]:

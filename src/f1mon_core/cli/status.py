@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from datetime import datetime, timedelta
-from typing import cast
+from datetime import timedelta
 
 import click
 
 from f1mon_core.cli.output import document, stamp, table
 from f1mon_core.cli.parameters import Window, json_option
 from f1mon_core.cli.place import Place, pass_place
+from f1mon_core.cli.window import asked
 from f1mon_core.metrics import METRIC_NAMES, Metric
-from f1mon_core.monitor import Monitor
 from f1mon_core.performance import Performance
 from f1mon_core.printing import printable
-from f1mon_core.storage import Select
 
 _SHOWN = ("accuracy", "precision", "recall", "expected_calibration_error", "avg_confidence")
 
@@ -32,8 +29,9 @@ def status(place: Place, *, as_json: bool, window: timedelta | None, model_versi
     """
     with place.open() as monitor:
         address = monitor.storage.address
-        since = None if window is None else monitor.storage.clock() - window
-        measured = _measured(monitor, since, model_version, METRIC_NAMES if as_json else _SHOWN)
+        over = asked(monitor, window, model_version=model_version)
+        names = METRIC_NAMES if as_json else _SHOWN
+        measured = {one: monitor.performance(one, since=over.since, metrics=names) for one in over.models}
         statistics = monitor.alert_statistics()
         newest = monitor.predictions(model_version, descending=True, limit=1)
     opened, total = statistics.unacknowledged, statistics.total
@@ -46,19 +44,10 @@ def status(place: Place, *, as_json: bool, window: timedelta | None, model_versi
     table(("model", "predictions", "labelled", "coverage", "accuracy", "95 % interval", "precision", "recall", "ECE",
            "confidence"), rows, right=range(1, 10))  # fmt: skip
     click.echo(f"alerts: {total}, {opened} open")
-    click.echo(f"{printable(address)}, {'all time' if since is None else f'since {stamp(since)}'}", err=True)
+    click.echo(f"{printable(address)}, {'all time' if over.since is None else f'since {stamp(over.since)}'}", err=True)
     if not measured:
         made = f"the newest was made {stamp(newest[0].at)}: try --window all" if newest else "none is stored"
         click.echo(f"no predictions in this window; {made}", err=True)
-
-
-def _measured(
-    monitor: Monitor, since: datetime | None, model_version: str | None, metrics: Collection[str]
-) -> dict[str, Performance]:
-    """The performance of each model that has predictions in the window, by its name."""
-    groups = monitor.storage.count(Select("prediction", since=since, model_version=model_version), ("model_version",))
-    names = sorted(cast("str", name) for (name,) in groups)
-    return {name: monitor.performance(name, since=since, metrics=metrics) for name in names}
 
 
 def _row(name: str, measured: Performance) -> tuple[object, ...]:
