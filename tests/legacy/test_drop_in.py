@@ -9,6 +9,7 @@ import time
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from f1mon_core import ConflictError, InvalidRecordError, legacy
@@ -250,6 +251,20 @@ def test_snapshots_come_back_newest_first_and_as_a_frame_oldest_first(tracker):
     assert list(frame.columns) == [*snapshots[0].to_dict(), "datetime"]
     assert frame["datetime"].is_monotonic_increasing
     assert tracker.get_performance_trend("nothing").empty
+
+
+def test_what_a_snapshot_does_not_know_is_null_in_the_frame_and_never_nan(tracker):
+    tracker.record_prediction("a", "m", 1, 0.9, {})
+    tracker.monitor.capture_health("m")
+    tracker.record_actual_outcome("a", 1)
+    tracker.monitor.capture_health("m")
+    frame = tracker.get_performance_trend("m")
+    for name in ("accuracy", "precision", "recall", "f1_score", "expected_calibration_error"):
+        unknown, known = frame[name]
+        assert unknown is pd.NA, name
+        assert known is not pd.NA
+    assert all(one is pd.NA for name in ("roc_auc", "prediction_accuracy_trend") for one in frame[name])
+    assert list(frame["num_predictions"]) == [1, 1]
 
 
 # Alerts -------------------------------------------------------------------------------------------------------------

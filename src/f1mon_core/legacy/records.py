@@ -23,6 +23,8 @@ _HEALTH_METRICS = (
     "expected_calibration_error",
     "num_predictions",
 )
+OPTIONAL_NUMBERS = (*_HEALTH_METRICS[:-1], "prediction_accuracy_trend")
+"""The fields of a `ModelHealthSnapshot` that are a number or None."""
 
 
 @dataclass

@@ -12,6 +12,7 @@ from f1mon_core.errors import InvalidQueryError, MissingExtraError
 from f1mon_core.legacy.drop_in import DropIn
 from f1mon_core.legacy.old_files import ADOPTION
 from f1mon_core.legacy.records import (
+    OPTIONAL_NUMBERS,
     ModelHealthSnapshot,
     health_metrics,
     instant,
@@ -162,6 +163,8 @@ class ModelPerformanceTracker(DropIn):
     def get_performance_trend(self, model_version: str | None = None, hours: float = 24) -> pd.DataFrame:
         """The snapshots of the last `hours` as a DataFrame with a `datetime` column, oldest first; empty without any.
 
+        A metric that is not known is `pandas.NA`, in a column of pandas' own Float64.
+
         Raises:
             MissingExtraError: If pandas is not installed.
         """
@@ -173,6 +176,8 @@ class ModelPerformanceTracker(DropIn):
         if not found:
             return pd.DataFrame()
         frame = pd.DataFrame([one.to_dict() for one in reversed(found)])
+        # numpy-backed floats mark what is missing as NaN; pandas' own Float64 has a null
+        frame = frame.astype(dict.fromkeys(OPTIONAL_NUMBERS, "Float64"))
         frame["datetime"] = pd.to_datetime(frame["timestamp"], unit="s")
         return frame
 
