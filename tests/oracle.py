@@ -32,10 +32,13 @@ def expected_metrics(rows, *, positive=1, labels=None, n_bins=10):
         "max_confidence": confidence.max() if rows else None,
         "confidence_std": confidence.std(ddof=1) if len(rows) > 1 else None,
     }
-    return found | _labelled_metrics(known, positive, labels, n_bins)
+    classes = {positive, *(labels or [])}
+    for predicted, _, actual in rows:
+        classes |= {predicted} if actual is None else {predicted, actual}
+    return found | _labelled_metrics(known, positive, labels, n_bins, len(classes))
 
 
-def _labelled_metrics(known, positive, labels, n_bins):
+def _labelled_metrics(known, positive, labels, n_bins, number_of_classes):
     if not known:
         names = ("accuracy", "precision", "recall", "f1_score", "brier_score", "log_loss", "roc_auc")
         return dict.fromkeys((*names, "expected_calibration_error", "maximum_calibration_error"))
@@ -48,7 +51,10 @@ def _labelled_metrics(known, positive, labels, n_bins):
         found[name] = _averages(score, actual, predicted, [positive])["macro"]
         for average, value in _averages(score, actual, predicted, labels or sorted({*actual, *predicted})).items():
             found[f"{name}_{average}"] = value
-    found |= _probability_metrics(predicted, confidence, actual, positive)
+    if number_of_classes > 2:  # what is left of a confidence is shared by the other classes, nobody knows how
+        found |= dict.fromkeys(("brier_score", "log_loss", "roc_auc"))
+    else:
+        found |= _probability_metrics(predicted, confidence, actual, positive)
     correct = predicted == actual
     gaps = [
         (inside.sum(), abs(correct[inside].mean() - confidence[inside].mean()))
@@ -81,8 +87,6 @@ def _averages(score, actual, predicted, classes):
 
 
 def _probability_metrics(predicted, confidence, actual, positive):
-    if len({positive, *predicted, *actual}) > 2:
-        return dict.fromkeys(("brier_score", "log_loss", "roc_auc"))
     is_positive = actual == positive
     chance = np.where(predicted == positive, confidence, 1 - confidence)
     one_class = is_positive.all() or not is_positive.any()

@@ -420,7 +420,9 @@ class Measurement:
         """Why P(positive) is not known, if it is not."""
         if not self.labelled:
             return self._unlabelled(name)
-        seen = {self.positive, *self.predicted, *self.actual}
+        # c is P(predicted), and so 1 - c is P(the other), only where there can be no third class: neither a declared
+        # one nor one that was predicted and has no outcome yet.
+        seen = {self.positive, *(self.labels or ()), *(key.predicted for key in self.tally.cells), *self.actual}
         if len(seen) > 2:  # noqa: PLR2004 - binary
             return self._none(
                 name, self.labelled, f"the confidence says P(positive) of two classes only, here are {len(seen)}"

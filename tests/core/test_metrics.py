@@ -122,6 +122,10 @@ REASONS = {
     "no positives at all": ([(0, 0.7, 0)], {"f1_score": "no predicted and no actual positives"}),
     "one value": ([(0, 0.7, 0)], {"confidence_std": "one value only"}),
     "three classes": ([(0, 0.7, 2)], dict.fromkeys(["brier_score", "log_loss", "roc_auc"], "the confidence says")),
+    "a third class predicted, not yet labelled": (
+        [(0, 0.7, 0), (1, 0.7, 1), (2, 0.4, None)],
+        dict.fromkeys(["brier_score", "log_loss", "roc_auc"], "the confidence says P(positive) of two classes only"),
+    ),
     "a class never predicted": ([(0, 0.7, 2)], {"precision_macro": "class 2: no predicted positives"}),
 }
 
@@ -134,6 +138,14 @@ def test_what_is_undefined_says_why(case):
         metric = performance[name]
         assert metric.value is None
         assert metric.reason.startswith(reason), metric
+
+
+def test_a_declared_third_class_leaves_no_binary_metric():
+    data = [(1, 0.7, 1), (0, 0.6, 0), (1, 0.8, 0)]
+    for name in ("brier_score", "log_loss", "roc_auc"):
+        assert monitored(data, labels=[0, 1])[name].value is not None
+        assert monitored(data, labels=[0, 1, 2])[name].reason.startswith("the confidence says"), name
+        assert monitored(data, positive=2)[name].value is None
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
