@@ -13,7 +13,7 @@ from typing import Any
 
 import attrs
 
-from f1mon_core import plans
+from f1mon_core import recording
 from f1mon_core.errors import InvalidRecordError
 from f1mon_core.plans import Plan
 from f1mon_core.records import DriftResult
@@ -21,19 +21,26 @@ from f1mon_core.validation import Document, number
 
 _EVIDENTLY_P_VALUES = frozenset(
     {
-        *("anderson", "anderson-darling", "chisquare", "cramer_von_mises", "cramer-von mises", "es", "epps-singleton"),
-        *("fisher_exact", "fisher's exact test", "g_test", "ks", "mannw", "mann-whitney u-rank test", "empirical_mmd"),
-        *("t_test", "tvd", "total-variation-distance", "z"),
+        *("anderson", "anderson-darling", "chisquare", "chi-square p_value", "cramer_von_mises", "cramer-von mises"),
+        *("empirical_mmd", "es", "epps-singleton", "fisher_exact", "fisher's exact test", "g_test"),
+        *("ks", "k-s p_value", "mannw", "mann-whitney u-rank test", "t_test", "tvd", "total-variation-distance"),
+        *("z", "z-test p_value"),
     }
 )
-"""Evidently's tests whose drift score is a p-value, by name and display name, besides those that say p_value."""
+"""Evidently's tests whose drift score is a p-value, by name and display name in lower case."""
 
 _EVIDENTLY_DISTANCES = frozenset(
     {
-        *("ed", "energy-distance", "hellinger", "hellinger distance", "jensenshannon", "jensen-shannon distance"),
+        *("abs_text_content_drift", "absolute text content drift", "ed", "energy-distance"),
+        *("hellinger", "hellinger distance", "jensenshannon", "jensen-shannon distance"),
         *("kl_div", "kullback-leibler divergence", "psi", "wasserstein", "wasserstein distance (normed)"),
     }
 )
+"""Those whose score grows with the drift and is compared with the threshold."""
+
+_EVIDENTLY_PERCENTILES = frozenset({"perc_text_content_drift", "percentile text content drift"})
+"""Those whose threshold is a percentile of what chance would score, which the report does not tell."""
+
 _VALUE_DRIFT = "ValueDrift"
 _SUFFICIENT = "a mapping, a scipy result, a number or an Evidently report"
 
@@ -43,7 +50,8 @@ class DriftDefaults:
     """What a result does not say of itself.
 
     Attributes:
-        threshold: Drift is a p-value below it, or a distance of at least it.
+        threshold: Drift is a p-value below it, or a distance of at least it; the verdict is derived from it, whatever
+            the result's own was.
         detected: The verdict, where it is not to be derived.
     """
 
@@ -59,34 +67,37 @@ class DriftDefaults:
 def record(result: Any, defaults: DriftDefaults) -> Plan[list[DriftResult]]:
     """Keep what a drift library found; one fact for each feature, all or none."""
     found = list(drift_results(result, defaults))
-    yield from plans.append(found)
-    return found
+    return (yield from recording.all_kept(found))
 
 
 def drift_results(result: Any, defaults: DriftDefaults) -> Iterator[DriftResult]:
     """The facts that a result of any known shape comes to.
 
     Raises:
-        InvalidRecordError: If the shape is unknown, holds no drift, or the verdict can neither be read nor derived.
+        InvalidRecordError: If the shape is unknown, holds no drift, or the verdict can neither be read nor derived; or
+            if one feature or one verdict is given for several.
     """
     if isinstance(result, DriftResult):
         yield result
         return
-    fields = list(_fields_of(result))
+    fields = list(_fields_of(result, defaults))
     if not fields:
         raise InvalidRecordError("result", result, "must hold the drift of at least one feature")
+    for name in ("feature", "detected") if len(fields) > 1 else ():
+        if (given := getattr(defaults, name)) is not None:
+            raise InvalidRecordError(name, given, f"must not be given for a result of {len(fields)} features")
     for one in fields:
         yield _result(one, defaults)
 
 
-def _fields_of(result: Any) -> Iterator[dict[str, Any]]:
+def _fields_of(result: Any, defaults: DriftDefaults) -> Iterator[dict[str, Any]]:
     """The fields of `DriftResult` that a result gives, once for each feature."""
     for export in ("as_dict", "dict"):
         if not isinstance(result, Mapping) and callable(method := getattr(result, export, None)):
             result = method()
     if isinstance(result, Mapping):
         if isinstance(result.get("metrics"), list):
-            yield from _evidently(result)
+            yield from _evidently(result, defaults)
         else:
             yield dict(result)
     elif hasattr(result, "pvalue"):
@@ -104,7 +115,8 @@ def _result(fields: dict[str, Any], defaults: DriftDefaults) -> DriftResult:
     for name in ("model_version", "feature"):
         if complete.get(name) is None:
             raise InvalidRecordError(name, None, "must be given: the result does not say it")
-    if complete.get("detected") is None:
+    scored = complete.get("p_value") is not None or complete.get("statistic") is not None
+    if complete.get("detected") is None or (defaults.detected is None and defaults.threshold is not None and scored):
         complete["detected"] = _verdict(complete)
     return DriftResult(**complete)
 
@@ -117,13 +129,24 @@ def _verdict(fields: Mapping[str, Any]) -> bool:
             return number(fields["p_value"], "p_value") < threshold
         if fields.get("statistic") is not None:
             return number(fields["statistic"], "statistic") >= threshold
-    raise InvalidRecordError("detected", None, "must be given, or a threshold to derive it with")
+    raise InvalidRecordError(
+        "detected", None, "must be given, or a threshold to derive it with; Evidently says it with include_tests=True"
+    )
 
 
 # Evidently ------------------------------------------------------------------------------------------------------------
 
 
-def _evidently(report: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+def _evidently(report: Mapping[str, Any], defaults: DriftDefaults) -> Iterator[dict[str, Any]]:
+    for one in _evidently_scores(report):
+        if one.pop("unknown") and (one["detected"], defaults.detected) == (None, None):
+            raise InvalidRecordError(
+                "method", one["method"], "is no Evidently method known here: give detected=, or run its tests"
+            )
+        yield one
+
+
+def _evidently_scores(report: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     verdicts = _evidently_verdicts(report)
     for metric in report["metrics"]:
         if "result" in metric:
@@ -163,17 +186,16 @@ def _evidently_before_0_6(result: Mapping[str, Any]) -> Iterator[dict[str, Any]]
 def _score(column: Any, method: Any, score: Any, threshold: Any, detected: Any) -> dict[str, Any]:
     """A drift score as a p-value or a statistic, by what its method is known to yield."""
     name = str(method).lower()
-    fields: Document = {"source": "evidently"}
+    metadata: Document = {"source": "evidently"}
     is_p_value = "p_value" in name or name in _EVIDENTLY_P_VALUES
-    if not is_p_value and name not in _EVIDENTLY_DISTANCES and detected is None:
-        raise InvalidRecordError(
-            "method", method, "is no Evidently method known here: give detected=, or run its tests"
-        )
+    if name in _EVIDENTLY_PERCENTILES:
+        metadata["percentile"], threshold = threshold, None
     return {
+        "unknown": not (is_p_value or name in _EVIDENTLY_DISTANCES or name in _EVIDENTLY_PERCENTILES),
         "feature": column,
         "method": str(method),
         "p_value" if is_p_value else "statistic": score,
         "threshold": threshold,
         "detected": detected,
-        "metadata": fields,
+        "metadata": metadata,
     }

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import attrs
 
-from f1mon_core import plans
+from f1mon_core import plans, recording
 from f1mon_core.errors import InvalidRecordError
 from f1mon_core.plans import Plan
 from f1mon_core.records import FeatureImportance
@@ -40,8 +40,7 @@ def record(
     sizes = sorted(abs(one.importance) for one in found)
     ranks = {size: len(sizes) - index for index, size in enumerate(sizes)}
     ranked = [attrs.evolve(one, rank=ranks[abs(one.importance)]) for one in found]
-    yield from plans.append(ranked)
-    return ranked
+    return (yield from recording.all_kept(ranked))
 
 
 def latest(model_version: str, method: str | None, as_of: datetime | None) -> Plan[dict[str, FeatureImportance]]:

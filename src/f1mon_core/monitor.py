@@ -460,15 +460,18 @@ class Monitor:
             result: A mapping with the fields of `DriftResult`, a scipy test result, a distance, or an Evidently report
                 (the object or its dictionary).
             model_version: The model; the result rarely says it.
-            feature: The feature, where the result does not say it.
+            feature: The feature, where the result does not say it; refused for a report of several.
             method: The test's name; scipy's results are named by their class.
-            threshold: Drift is a p-value below it, or a distance of at least it.
-            detected: The verdict, if it is not to be derived from the threshold.
+            threshold: Drift is a p-value below it, or a distance of at least it. It goes before the result's own
+                verdict.
+            detected: The verdict, if it is not to be derived from the threshold; refused for a report of several
+                features.
             at: When it was found; the store's clock if None.
             metadata: Whatever else belongs to it.
 
         Raises:
-            InvalidRecordError: If the shape is unknown or the verdict can neither be read nor derived.
+            InvalidRecordError: If the shape is unknown, the verdict can neither be read nor derived, or one feature or
+                verdict is given for several.
         """
         defaults = DriftDefaults(
             model_version=model_version,

@@ -17,6 +17,7 @@ from f1mon_core.validation import Document
 F = TypeVar("F", bound=Fact)
 
 BATCH_SIZE = 5_000
+_KEYS_PER_QUESTION = 500
 
 
 def record(facts: Iterable[Fact], batch_size: int = BATCH_SIZE) -> Plan[Appended]:
@@ -102,6 +103,22 @@ def kept(fact: F) -> Plan[F]:
     yield from plans.append([fact])
     key = {name: getattr(fact, name) for name in fact.key_fields}
     return cast("F", (yield from plans.find(Select(fact.kind, where=key)))[0])
+
+
+def all_kept(facts: Sequence[F]) -> Plan[list[F]]:
+    """Append facts of one kind, all or none, and answer them as the store keeps them, with their times.
+
+    Args:
+        facts: At least one; each has a key of one part.
+    """
+    yield from plans.append(facts)
+    kind, (name,) = facts[0].kind, facts[0].key_fields
+    stored: dict[tuple[str, ...], F] = {}
+    for begin in range(0, len(facts), _KEYS_PER_QUESTION):
+        keys = [getattr(one, name) for one in facts[begin : begin + _KEYS_PER_QUESTION]]
+        found = cast("Sequence[F]", (yield from plans.find(Select(kind, where={name: keys}))))
+        stored |= {one.key: one for one in found}
+    return [stored[one.key] for one in facts]
 
 
 def listing(

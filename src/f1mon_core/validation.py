@@ -115,10 +115,12 @@ def instant(given: Any, field: str) -> datetime:
 
 
 def flag(value: Any, field: str) -> bool:
-    """A bool, and nothing that merely looks like one."""
-    if not isinstance(value, bool):
-        raise InvalidRecordError(field, value, "must be a bool")
-    return value
+    """A bool, numpy's converted; nothing that merely looks like one."""
+    if isinstance(value, bool):
+        return value
+    if type(value).__module__ == "numpy" and type(value).__name__ in {"bool", "bool_"}:
+        return bool(value)
+    raise InvalidRecordError(field, value, "must be a bool")
 
 
 def json_object(value: Any, field: str) -> Document:

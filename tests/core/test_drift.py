@@ -100,6 +100,115 @@ def test_a_verdict_is_derived_from_evidentlys_threshold_where_no_test_ran(monito
     assert [one.statistic for one in plain] == [one.statistic for one in tested]
 
 
+# evidently 0.7.23, evidently/legacy/calculations/stattests: (name, display name) of each
+P_VALUES = [
+    ("anderson", "Anderson-Darling"),
+    ("chisquare", "chi-square p_value"),
+    ("cramer_von_mises", "Cramer-von Mises"),
+    ("empirical_mmd", "empirical_mmd"),
+    ("es", "Epps-Singleton"),
+    ("fisher_exact", "Fisher's Exact test"),
+    ("g_test", "g_test"),
+    ("ks", "K-S p_value"),
+    ("mannw", "Mann-Whitney U-rank test"),
+    ("t_test", "t_test"),
+    ("TVD", "Total-Variation-Distance"),
+    ("z", "Z-test p_value"),
+]
+DISTANCES = [
+    ("abs_text_content_drift", "Absolute text content drift"),
+    ("ed", "Energy-distance"),
+    ("hellinger", "Hellinger distance"),
+    ("jensenshannon", "Jensen-Shannon distance"),
+    ("kl_div", "Kullback-Leibler divergence"),
+    ("psi", "PSI"),
+    ("wasserstein", "Wasserstein distance (normed)"),
+]
+
+
+def evidently_says(method, score=0.9, threshold=0.6, tested=None, columns=("grid",)):
+    """A report as Evidently 0.7 makes it, of one method; `tested` is whether its tests failed."""
+    metrics = [
+        {
+            "id": column,
+            "metric_name": f"ValueDrift(column={column})",
+            "config": {"column": column, "method": method, "threshold": threshold},
+            "value": score,
+        }
+        for column in columns
+    ]
+    status = "FAIL" if tested else "SUCCESS"
+    tests = [] if tested is None else [{"metric_config": {"metric_id": one}, "status": status} for one in columns]
+    return {"metrics": metrics, "tests": tests}
+
+
+@pytest.mark.parametrize("method", [name for pair in P_VALUES for name in pair])
+def test_evidentlys_p_values_are_drift_below_the_threshold(monitor, method):
+    (kept,) = monitor.record_drift(evidently_says(method, 0.9), "m")
+    assert (kept.p_value, kept.statistic, kept.detected) == (0.9, None, False)
+    assert monitor.record_drift(evidently_says(method, 0.5), "m")[0].detected
+
+
+@pytest.mark.parametrize("method", [name for pair in DISTANCES for name in pair])
+def test_evidentlys_distances_are_drift_from_the_threshold_on(monitor, method):
+    (kept,) = monitor.record_drift(evidently_says(method, 0.9), "m")
+    assert (kept.p_value, kept.statistic, kept.detected) == (None, 0.9, True)
+    assert not monitor.record_drift(evidently_says(method, 0.5), "m")[0].detected
+
+
+@pytest.mark.parametrize("method", ["perc_text_content_drift", "Percentile text content drift"])
+def test_a_percentile_of_what_chance_scores_is_no_threshold_of_the_score(monitor, method):
+    with pytest.raises(InvalidRecordError, match="include_tests=True"):
+        monitor.record_drift(evidently_says(method, 0.7, 0.95), "m")
+    (kept,) = monitor.record_drift(evidently_says(method, 0.7, 0.95, tested=True), "m")
+    assert (kept.statistic, kept.threshold, kept.detected) == (0.7, None, True)
+    assert kept.metadata == {"source": "evidently", "percentile": 0.95}
+    assert monitor.record_drift(evidently_says(method, 0.7, 0.95), "m", threshold=0.6)[0].detected
+
+
+def test_a_method_nobody_knows_takes_the_callers_verdict(monitor):
+    (kept,) = monitor.record_drift(evidently_says("mine"), "m", detected=False)
+    assert (kept.method, kept.statistic, kept.detected) == ("mine", 0.9, False)
+
+
+def test_a_threshold_of_the_caller_goes_before_the_results_own_verdict(monitor):
+    tested = evidently_says("psi", 0.9, 0.6, tested=True)
+    assert monitor.record_drift(tested, "m")[0].detected
+    (kept,) = monitor.record_drift(tested, "m", threshold=0.95)
+    assert (kept.threshold, kept.detected) == (0.95, False)
+    assert monitor.record_drift(tested, "m", threshold=0.95, detected=True)[0].detected
+    mapping = {"feature": "grid", "p_value": 0.02, "threshold": 0.05, "detected": True}
+    assert not monitor.record_drift(mapping, "m", threshold=0.01)[0].detected
+    assert monitor.record_drift({"feature": "grid", "detected": True}, "m", threshold=0.01)[0].detected
+
+
+@pytest.mark.parametrize("given", [{"detected": True}, {"feature": "grid"}])
+def test_one_verdict_or_feature_for_several_is_refused(monitor, given):
+    with pytest.raises(InvalidRecordError, match="of 2 features") as refused:
+        monitor.record_drift(evidently_says("psi", columns=("grid", "form")), "m", **given)
+    assert refused.value.field in given
+    assert monitor.drift_results() == []
+
+
+def test_numpys_bools_are_flags(monitor):
+    for verdict in (np.True_, np.float64(0.5) < 0.1):
+        (kept,) = monitor.record_drift({"feature": "grid", "detected": verdict}, "m")
+        assert kept.detected is bool(verdict)
+    for looks_like_one in (1, 0.0, "True", np.int64(1), None):
+        with pytest.raises(InvalidRecordError):
+            monitor.record_drift({"feature": "grid", "detected": looks_like_one}, "m")
+
+
+def test_what_is_kept_comes_back_with_its_times(monitor):
+    several = [f"column-{number}" for number in range(1_001)]
+    kept = monitor.record_drift(evidently_says("psi", columns=several), "m")
+    assert [one.feature for one in kept] == several
+    assert sorted(kept, key=lambda one: one.cursor, reverse=True) == monitor.drift_results(limit=None)
+    ranked = monitor.record_importances("m", {"grid": 0.5, "form": 0.25})
+    assert {(one.at, one.recorded_at, one.at_given) for one in [*kept, *ranked]} == {(MONDAY, MONDAY, False)}
+    assert [monitor.latest_importances("m")[one.feature] for one in ranked] == ranked
+
+
 @pytest.mark.parametrize(
     ("result", "arguments", "field"),
     [
