@@ -328,12 +328,14 @@ class Monitor:
         Args:
             model_version: The model.
             baseline: A window `(since, until)`, a trusted snapshot, or None for the window of the same length before.
-            snapshot_id: An id of the caller's, which makes a repeat safe; a fresh one if None.
+            snapshot_id: An id of the caller's, which makes a repeat safe: the same window asked again under it, at
+                whatever time, answers the snapshot that is stored. A fresh one if None.
             metadata: Whatever else belongs to it.
             **options: As `performance` takes them; with `as_of` the snapshot is dated then.
 
         Raises:
             InvalidQueryError: If the baseline is a snapshot that is not trusted, or ends before it begins.
+            ConflictError: If another snapshot has this id, of another model or window.
             PrunedError: If the window, or a baseline that was given, was pruned. A pruned baseline by default is no
                 verdict, with that reason.
         """

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from itertools import islice
 from typing import Any, TypeVar, cast
 
 from f1mon_core import plans
-from f1mon_core.errors import InvalidQueryError
+from f1mon_core.errors import ConflictError, InvalidQueryError
 from f1mon_core.plans import Plan
 from f1mon_core.records import Cursor, Fact, Outcome, Prediction
 from f1mon_core.storage import Appended, Scalar, Select
@@ -103,6 +103,24 @@ def kept(fact: F) -> Plan[F]:
     yield from plans.append([fact])
     key = {name: getattr(fact, name) for name in fact.key_fields}
     return cast("F", (yield from plans.find(Select(fact.kind, where=key)))[0])
+
+
+def stored(kind: type[F], key: str) -> Plan[F | None]:
+    """The stored fact of a kind whose key is one id; None where there is none."""
+    (name,) = kind.key_fields
+    found = yield from plans.find(Select(kind.kind, where={name: key}))
+    return cast("F", found[0]) if found else None
+
+
+def kept_first(made: F, repeats: Callable[[F], bool]) -> Plan[F]:
+    """As `kept`; but where another fact has that key, and `made` only repeats it at a later time, that one stands."""
+    try:
+        return (yield from kept(made))
+    except ConflictError as error:
+        first = cast("F", error.stored)
+        if isinstance(first, type(made)) and repeats(first):
+            return first
+        raise
 
 
 def all_kept(facts: Sequence[F]) -> Plan[list[F]]:

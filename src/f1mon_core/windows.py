@@ -109,6 +109,19 @@ class WindowRequest:
         if self.since is not None and self.until is not None and self.since > self.until:
             raise InvalidQueryError(f"since {self.since.isoformat()} lies after until {self.until.isoformat()}")
 
+    def to_dict(self) -> Document:
+        """What was asked, as a JSON object: times in ISO 8601, durations in seconds."""
+        return {
+            "model_version": self.model_version,
+            "since": _iso(self.since),
+            "until": _iso(self.until),
+            "last": None if self.last is None else self.last.total_seconds(),
+            "basis": self.basis,
+            "horizon": None if self.horizon is None else self.horizon.total_seconds(),
+            "as_of": _iso(self.as_of),
+            "as_recorded": _iso(self.as_recorded),
+        }
+
     def resolve(self) -> Plan[Window]:
         """The window it stands for at present."""
         since, until, end = self.since, self.until, self.until

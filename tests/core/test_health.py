@@ -96,6 +96,32 @@ def test_a_snapshot_under_an_id_is_repeated_safely(monitor):
     assert [one.at for one in monitor.health()] == [MONDAY + 8 * DAY]
 
 
+@pytest.mark.parametrize("window", [{"last": 3 * DAY}, {}, {"basis": "matured", "horizon": DAY, "last": DAY}])
+def test_a_repeat_under_an_id_answers_what_is_stored_whatever_happened_since(monitor, window):
+    first = monitor.capture_health("m", snapshot_id="mine", **window)
+    monitor.present[0] += DAY
+    monitor.record_prediction("late", "m", 1, 0.9)
+    assert monitor.capture_health("m", snapshot_id="mine", **window) == first
+    for other in ({"model_version": "n", **window}, {"model_version": "m", "until": monitor.present[0]}):
+        with pytest.raises(ConflictError):
+            monitor.capture_health(snapshot_id="mine", **other)
+    monitor.storage.prune(monitor.present[0], keep=["health_snapshot"])
+    assert monitor.capture_health("m", snapshot_id="mine", **window) == first
+
+
+def test_of_two_who_capture_at_once_under_an_id_both_answer_the_first(monitor, monkeypatch):
+    first = monitor.capture_health("m", snapshot_id="mine")
+    unseen = [True]  # by the second, when it looks
+    find = monitor.storage.find
+
+    def found(select):
+        return [] if select.where.get("snapshot_id") and unseen and unseen.pop() else find(select)
+
+    monkeypatch.setattr(monitor.storage, "find", found)
+    assert monitor.capture_health("m", snapshot_id="mine") == first
+    assert unseen == []
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
