@@ -167,7 +167,11 @@ class Monitor:
         outcomes: Iterable[Outcome | Mapping[str, Any] | tuple[str, int] | tuple[str, int, datetime | None]],
         batch_size: int = recording.BATCH_SIZE,
     ) -> Appended:
-        """Store many outcomes: records, mappings, or `(prediction_id, actual_outcome[, known_at])`."""
+        """Store many outcomes: records, mappings, or `(prediction_id, actual_outcome[, known_at])`.
+
+        Raises:
+            InvalidRecordError, ConflictError, StorageError: With a note that names the first batch not written.
+        """
         return self._run(recording.record(map(recording.outcome_of, outcomes), batch_size))
 
     def predictions(

@@ -7,8 +7,10 @@ from datetime import datetime
 from itertools import islice
 from typing import Any, TypeVar, cast
 
+import attrs
+
 from f1mon_core import plans
-from f1mon_core.errors import ConflictError, InvalidQueryError
+from f1mon_core.errors import ConflictError, InvalidQueryError, InvalidRecordError
 from f1mon_core.plans import Plan
 from f1mon_core.records import Cursor, Fact, Outcome, Prediction
 from f1mon_core.storage import Appended, Scalar, Select
@@ -68,20 +70,44 @@ def outcome(prediction_id: str, actual_outcome: int, known_at: datetime | None) 
     return (yield from plans.append([outcome_of((prediction_id, actual_outcome, known_at))]))
 
 
-def prediction_of(given: Prediction | Mapping[str, Any]) -> Prediction:
-    """A prediction from itself or from a mapping with its field names."""
-    return given if isinstance(given, Prediction) else Prediction(**given)
+def prediction_of(given: object) -> Prediction:
+    """A prediction from itself or from a mapping with its field names. Raises `InvalidRecordError`."""
+    return given if isinstance(given, Prediction) else _of_fields(Prediction, given)
 
 
-def outcome_of(given: Outcome | Mapping[str, Any] | tuple[str, int] | tuple[str, int, datetime | None]) -> Outcome:
-    """An outcome from itself, a mapping with its field names, or `(prediction_id, actual_outcome[, known_at])`."""
+def outcome_of(given: object) -> Outcome:
+    """An outcome from itself, a mapping with its field names, or `(prediction_id, actual_outcome[, known_at])`.
+
+    Raises:
+        InvalidRecordError: If it is none of them, or holds more or less than they do.
+    """
     if isinstance(given, Outcome):
         return given
     if isinstance(given, Mapping):
         fields = dict(given)
-        return Outcome(at=fields.pop("known_at", None), **fields)
-    prediction_id, actual_outcome, *known_at = given
-    return Outcome(prediction_id=prediction_id, actual_outcome=actual_outcome, at=known_at[0] if known_at else None)
+        if "known_at" in fields:
+            if "at" in fields:
+                raise InvalidRecordError("at", fields["at"], "must not be given beside known_at, which is the same")
+            fields["at"] = fields.pop("known_at")
+        return _of_fields(Outcome, fields)
+    parts: tuple[Any, ...] = tuple(given) if isinstance(given, tuple | list) else ()
+    if not 2 <= len(parts) <= 3:  # noqa: PLR2004 - with or without known_at
+        raise InvalidRecordError("outcome", given, "must be (prediction_id, actual_outcome[, known_at])")
+    return Outcome(prediction_id=parts[0], actual_outcome=parts[1], at=parts[2] if parts[2:] else None)
+
+
+def _of_fields(kind: type[F], given: object) -> F:
+    """A record from a mapping with its fields. Raises `InvalidRecordError` for one too many or too few."""
+    if not isinstance(given, Mapping):
+        raise InvalidRecordError(kind.kind, given, "must be a record or a mapping with its fields")
+    fields = attrs.fields_dict(kind)
+    for name in given:
+        if name not in fields:
+            raise InvalidRecordError(str(name), given[name], f"is no field of a {kind.kind}")
+    for name, field in fields.items():
+        if field.default is attrs.NOTHING and name not in given:
+            raise InvalidRecordError(name, None, "must be given")
+    return kind(**given)
 
 
 def predictions(
