@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -14,7 +14,7 @@ from f1mon_core import plans
 from f1mon_core.errors import InvalidQueryError
 from f1mon_core.metrics import NO_LABELS, NO_PREDICTIONS
 from f1mon_core.plans import Plan
-from f1mon_core.tally import CellKey, Tally
+from f1mon_core.tally import CellKey, Tally, check_width
 from f1mon_core.times import duration_micros, to_micros
 from f1mon_core.validation import Document
 from f1mon_core.windows import WindowRequest
@@ -69,7 +69,10 @@ def label_delay(request: WindowRequest, quantiles: Sequence[float], unit: timede
     """The label delay of the predictions made in a window."""
     if request.basis != "prediction":
         raise InvalidQueryError("label delays are of predictions made in the window: basis='prediction' only")
+    if not isinstance(quantiles, Iterable):
+        raise InvalidQueryError(f"quantiles is a collection of shares, got {quantiles!r:.80}")
     wanted = [_checked_share(share) for share in quantiles]
+    check_width("unit", unit)
     window = yield from request.resolve()
     present = yield from request.present()
     tally = yield from plans.tally(window.query(1, bucket=unit, delay=unit))

@@ -14,7 +14,7 @@ import attrs
 
 from f1mon_core import validation
 from f1mon_core.errors import InvalidQueryError, InvalidRecordError
-from f1mon_core.times import EPOCH, duration_micros, from_micros, to_micros
+from f1mon_core.times import EPOCH, LATEST, duration_micros, from_micros, to_micros
 
 Bins: TypeAlias = int | Literal["exact"]
 Basis: TypeAlias = Literal["prediction", "outcome"]
@@ -129,9 +129,8 @@ class TallyQuery:
         if self.model_version is not None:
             check_id("model_version", self.model_version)
         for name in ("bucket", "delay"):
-            width = getattr(self, name)
-            if width is not None and (not isinstance(width, timedelta) or width <= timedelta(0)):
-                raise InvalidQueryError(f"{name} must be a positive timedelta, got {width!r}")
+            if (width := getattr(self, name)) is not None:
+                check_width(name, width)
 
 
 def check_bins(bins: object) -> None:
@@ -139,6 +138,12 @@ def check_bins(bins: object) -> None:
     if bins == "exact" or (type(bins) is int and 1 <= bins <= MAX_BINS):
         return
     raise InvalidQueryError(f"bins must be 'exact' or an int from 1 to {MAX_BINS}, got {bins!r}")
+
+
+def check_width(name: str, width: Any) -> None:
+    """Refuse anything but a positive timedelta that a store's calendar can hold."""
+    if not isinstance(width, timedelta) or not timedelta(0) < width <= LATEST - EPOCH:
+        raise InvalidQueryError(f"{name} must be a positive timedelta of less than 8,030 years, got {width!r:.80}")
 
 
 def check_instant(name: str, value: Any) -> None:

@@ -15,8 +15,8 @@ from f1mon_core.intervals import Method
 from f1mon_core.metrics import Metric
 from f1mon_core.performance import Measures, Performance
 from f1mon_core.plans import Plan
-from f1mon_core.tally import CellKey, Moments, Tally, bucket_of
-from f1mon_core.times import MICROSECOND, duration_micros, from_micros, to_micros
+from f1mon_core.tally import CellKey, Moments, Tally, bucket_of, check_width
+from f1mon_core.times import LATEST, MICROSECOND, duration_micros, from_micros, to_micros
 from f1mon_core.validation import Document
 from f1mon_core.windows import Window, WindowRequest
 
@@ -36,8 +36,9 @@ PROPORTIONS = ("accuracy", "precision", "recall")
 def width_of(every: Every) -> timedelta:
     """The width of the time buckets. Raises `InvalidQueryError`."""
     width = NAMED_WIDTHS.get(every) if isinstance(every, str) else every
-    if not isinstance(width, timedelta) or width <= timedelta(0):
-        raise InvalidQueryError(f"every must be 'hour', 'day', 'week' or a positive timedelta, got {every!r}")
+    if not isinstance(width, timedelta):
+        raise InvalidQueryError(f"every must be 'hour', 'day', 'week' or a positive timedelta, got {every!r:.80}")
+    check_width("every", width)
     return width
 
 
@@ -68,7 +69,8 @@ def _starts(window: Window, width: timedelta, split: Mapping[int, Any]) -> range
 
 
 def _part(window: Window, start: int, width: timedelta) -> Window:
-    since, until = from_micros(max(0, start)), from_micros(start + duration_micros(width))
+    end = min(start + duration_micros(width), to_micros(LATEST))  # the calendar's last bucket is cut by its end
+    since, until = from_micros(max(0, start)), from_micros(end)
     return attrs.evolve(
         window,
         since=since if window.since is None else max(since, window.since),

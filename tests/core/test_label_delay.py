@@ -91,3 +91,11 @@ def test_delays_that_cannot_be_known_say_why():
 def test_a_quantile_that_is_none_is_refused(share):
     with Monitor.open("memory") as monitor, pytest.raises(InvalidQueryError):
         monitor.label_delay(quantiles=[share])
+
+
+@pytest.mark.parametrize(
+    "arguments", [{"quantiles": 0.5}, {"quantiles": None}, {"unit": None}, {"unit": 5}, {"unit": timedelta.max}]
+)
+def test_what_is_no_quantile_or_unit_at_all_is_refused(arguments):
+    with stream([(0, 0)], MONDAY + 9 * HOUR) as monitor, pytest.raises(InvalidQueryError):
+        monitor.label_delay(**arguments)

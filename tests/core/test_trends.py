@@ -61,10 +61,18 @@ def test_weeks_begin_on_monday_and_an_open_window_ends_with_its_predictions(moni
     assert monitor.trend("nobody", every="day") == []
 
 
-@pytest.mark.parametrize("every", ["month", 5, timedelta(0), None])
+@pytest.mark.parametrize("every", ["month", 5, timedelta(0), timedelta.max, None])
 def test_a_width_that_is_none_is_refused(monitor, every):
     with pytest.raises(InvalidQueryError):
         monitor.trend(every=every)
+
+
+def test_the_last_bucket_of_the_calendar_is_cut_by_its_end(monitor):
+    until = datetime.max.replace(tzinfo=UTC)
+    buckets = monitor.trend(every="week", until=until, last=10 * DAY)
+    assert [buckets[0].window.since, buckets[-1].window.until] == [until - 10 * DAY, until]
+    early, late = monitor.trend(every=timedelta(days=2_900_000), until=until)
+    assert (early.total, late.total, late.window.until) == (monitor.performance().total, 0, until)
 
 
 def test_too_many_buckets_are_refused(monitor):
