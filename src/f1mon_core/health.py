@@ -64,7 +64,7 @@ def capture(
                 "asked": asked,
                 "window": window.to_dict(),
                 "degradation": verdict.to_dict(),
-                "reliability_bins": [one.to_dict() for one in measured.bins],
+                "reliability_bins": [one.to_dict() for one in measured.bins if one.total],
                 "confusion": measured.confusion.to_dict(),
                 "positive": measured.positive,
                 "interval": measured.interval,
@@ -78,11 +78,13 @@ def capture(
 
 
 def previous_accuracy(model_version: str, until: datetime | None) -> Plan[float | None]:
-    """The accuracy of the model's newest trusted snapshot; None where there is none."""
+    """The accuracy of the model's newest trusted snapshot, also a bare number; None where there is none."""
     select = Select("health_snapshot", None, until, model_version, where={"trusted": True}, descending=True, limit=1)
     found = yield from plans.find(select)
-    metric = snapshot_metric(found[0], "accuracy") if found else None
-    return None if metric is None else metric.value
+    kept = found[0].metrics.get("accuracy") if found else None
+    if isinstance(kept, dict):
+        return Metric.from_dict(kept).value
+    return float(kept) if isinstance(kept, int | float) and not isinstance(kept, bool) else None
 
 
 def snapshot_metric(snapshot: HealthSnapshot, name: str) -> Metric | None:

@@ -183,3 +183,17 @@ def test_a_pruned_baseline_that_nobody_named_is_no_verdict(monitor):
         with pytest.raises(PrunedError):
             judged("m", last=3 * DAY, baseline=named)
     assert monitor.capture_health("m", last=3 * DAY, baseline=(MONDAY, None)).metadata["f1mon"]["degradation"]["judged"]
+
+
+def test_a_bare_accuracy_of_a_trusted_snapshot_is_the_previous_one(monitor):
+    typed = HealthSnapshot(model_version="m", metrics={"accuracy": 0.8}, at=MONDAY + 9 * DAY)
+    monitor.storage.append([typed])
+    assert monitor.capture_health("m", last=3 * DAY).trend == pytest.approx(-25)
+    unknown = HealthSnapshot(model_version="n", metrics={"accuracy": None}, at=MONDAY + 9 * DAY)
+    monitor.storage.append([unknown])
+    assert monitor.capture_health("n").trend is None
+
+
+def test_a_snapshot_keeps_the_reliability_bins_that_hold_something(monitor):
+    kept = monitor.capture_health("m", n_bins=10_000).metadata["f1mon"]["reliability_bins"]
+    assert [(one["index"], one["total"]) for one in kept] == [(9_000, 1_000)]
