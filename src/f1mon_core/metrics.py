@@ -186,22 +186,35 @@ class LabelMetrics:
     recall: Metric
     f1_score: Metric
 
+    def to_dict(self) -> Document:
+        """As a JSON object."""
+        return {
+            "label": self.label,
+            "support": self.support,
+            "precision": self.precision.to_dict(),
+            "recall": self.recall.to_dict(),
+            "f1_score": self.f1_score.to_dict(),
+        }
+
 
 def check_names(names: Collection[str] | None) -> frozenset[str]:
     """The metrics asked for; all for None. Raises `InvalidQueryError` for an unknown name."""
     if names is None:
         return frozenset(METRIC_NAMES)
-    if isinstance(names, str):
-        raise InvalidQueryError(f"metrics is a collection of names, got the str {names!r}")
-    if unknown := [name for name in names if name not in METRIC_NAMES]:
+    if isinstance(names, str) or not isinstance(names, Iterable):
+        raise InvalidQueryError(f"metrics is a collection of names, got {names!r:.80}")
+    wanted = tuple(names)
+    if unknown := [name for name in wanted if name not in METRIC_NAMES]:
         raise InvalidQueryError(f"no metric {unknown[0]!r}; there are {', '.join(METRIC_NAMES)}")
-    return frozenset(names)
+    return frozenset(wanted)
 
 
 def check_labels(labels: Iterable[int] | None) -> tuple[int, ...] | None:
     """The declared classes. Raises `InvalidQueryError` for none, a repeated one or one that is no label."""
     if labels is None:
         return None
+    if not isinstance(labels, Iterable):
+        raise InvalidQueryError(f"labels is a collection of classes, got {labels!r:.80}")
     declared = tuple(check_label("labels", one) for one in labels)
     if not declared or len(set(declared)) < len(declared):
         raise InvalidQueryError(f"labels must name at least one class, each once, got {declared}")

@@ -113,9 +113,15 @@ class Performance:
             "metrics": {name: one.to_dict() for name, one in self.metrics.items()},
             "bins": [one.to_dict() for one in self.bins],
             "confusion": self.confusion.to_dict(),
+            "by_label": [one.to_dict() for one in self.by_label.values()],
             "positive": self.positive,
             "interval": self.interval,
         }
+
+
+def _positive(value: Any) -> int:
+    """The positive class as a plain int, with which cells are compared."""
+    return check_label("positive", value)
 
 
 @attrs.frozen(kw_only=True)
@@ -131,7 +137,7 @@ class Measures:
     """
 
     n_bins: int = 10
-    positive: int = 1
+    positive: int = attrs.field(default=1, converter=_positive)
     labels: tuple[int, ...] | None = attrs.field(default=None, converter=check_labels)
     interval: Method = "wilson"
     names: frozenset[str] = attrs.field(default=None, converter=check_names)
@@ -141,7 +147,6 @@ class Measures:
         if not isinstance(self.n_bins, int):
             raise InvalidQueryError("n_bins is a number of bins")
         check_method(self.interval)
-        check_label("positive", self.positive)
 
     def with_names(self, names: Collection[str]) -> Measures:
         """The same, of these metrics too."""

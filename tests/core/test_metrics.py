@@ -1,5 +1,6 @@
 """Metrics against scikit-learn and numpy, on data hypothesis makes."""
 
+import json
 import math
 from datetime import UTC, datetime, timedelta
 
@@ -182,6 +183,9 @@ def test_a_metric_has_a_value_or_a_reason():
         {"labels": [1, 1]},
         {"metrics": ["accurracy"]},
         {"metrics": "accuracy"},
+        {"metrics": 5},
+        {"labels": 5},
+        {"positive": "1"},
     ],
 )
 def test_a_question_that_makes_no_sense_is_refused(arguments):
@@ -192,3 +196,25 @@ def test_a_question_that_makes_no_sense_is_refused(arguments):
 def test_only_what_was_asked_for_is_computed():
     performance = monitored([(1, 0.7, 1)], metrics=["accuracy", "coverage"])
     assert list(performance.metrics) == ["coverage", "accuracy"]
+
+
+def test_numpys_integers_are_classes_and_any_iterable_holds_names():
+    data = [(1, 0.7, 1), (0, 0.6, 0), (1, 0.8, 0)]
+    plain = monitored(data, labels=[0, 1])
+    assert monitored(data, positive=np.int64(1), labels=np.array([0, 1])).metrics == plain.metrics
+    assert monitored(data, positive=np.int64(1)).to_dict()["positive"] == 1
+    named = monitored(data, metrics=(name for name in ("accuracy", "roc_auc")))
+    assert list(named.metrics) == ["accuracy", "roc_auc"]
+
+
+def test_a_performance_as_a_dict_is_json_and_holds_every_class():
+    performance = monitored([(1, 0.7, 1), (0, 0.6, 0), (1, 0.8, 0)])
+    told = json.loads(json.dumps(performance.to_dict(), allow_nan=False))
+    assert [(one["label"], one["support"]) for one in told["by_label"]] == [(0, 2), (1, 1)]
+    assert told["by_label"][1]["precision"] == performance.by_label[1].precision.to_dict()
+
+
+def test_the_coverage_of_nothing_labelled_is_0_and_of_nothing_at_all_undefined():
+    assert monitored([(1, 0.7, None)] * 2)["coverage"].value == 0.0
+    assert monitored([(1, 0.7, None)] * 2).coverage == 0.0
+    assert monitored([])["coverage"].value is None
