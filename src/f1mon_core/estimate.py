@@ -1,5 +1,7 @@
 """Expected accuracy without labels: confidences recalibrated on matured ones. An estimate, and marked as one.
 
+Learned from are the predictions made before the window that have matured by now, or by `as_of`.
+
 The recalibration is an isotonic regression of "was correct" on the confidence; the estimate is its mean over the
 window's predictions. It holds as long as the confidence means what it meant on the matured labels: it follows a shift
 of what is asked, and cannot see that the world answers differently.
@@ -119,13 +121,28 @@ def expected_accuracy(recalibration: Recalibration, tally: Tally) -> float:
     return min(1.0, total / tally.count)
 
 
-def estimate(request: WindowRequest, horizon: timedelta, metadata: Mapping[str, Any] | None) -> Plan[AccuracyEstimate]:
-    """Estimate the accuracy of a window from its confidences, recalibrated on what matured before it; and keep it."""
+def estimate(
+    request: WindowRequest, horizon: timedelta, metadata: Mapping[str, Any] | None, estimate_id: str | None = None
+) -> Plan[AccuracyEstimate]:
+    """Estimate the accuracy of a window from its confidences, recalibrated on matured ones made before it; keep it.
+
+    What has matured is decided by the present (or `as_of`), not by the start of the window: the labels of predictions
+    made before it count although they became known during it.
+    """
     if request.model_version is None:
         raise InvalidQueryError("an estimate is of one model version")
     if request.since is None and request.last is None:
-        raise InvalidQueryError("give since or last: an estimate learns from what matured before its window")
+        raise InvalidQueryError("give since or last: an estimate learns from predictions made before its window")
     learned = attrs.evolve(request, since=None, last=None, until=None, basis="matured", horizon=horizon)
+    asked: Document = {**request.to_dict(), "horizon": horizon.total_seconds()}
+
+    def repeats(stored: AccuracyEstimate) -> bool:
+        return stored.calibration.get("asked") == asked
+
+    if estimate_id is not None:
+        first = yield from recording.stored(AccuracyEstimate, estimate_id)
+        if first is not None and repeats(first):
+            return first
     window = yield from request.resolve_closed()
     reference = yield from learned.resolve()
     before = [one for one in (reference.until, window.since) if one is not None]
@@ -148,11 +165,14 @@ def estimate(request: WindowRequest, horizon: timedelta, metadata: Mapping[str, 
             "until": None if reference.until is None else reference.until.isoformat(),
             "horizon_seconds": horizon.total_seconds(),
             "reason": reason,
+            "asked": asked,
         },
         metadata=cast("Document", metadata or {}),
         at=request.as_of,
     )
-    return (yield from recording.kept(made))
+    if estimate_id is not None:
+        made = attrs.evolve(made, estimate_id=estimate_id)
+    return (yield from recording.kept_first(made, repeats))
 
 
 def _not_pruned(window: Window) -> Plan[tuple[Window, Tally]]:

@@ -572,12 +572,15 @@ class Monitor:
         last: timedelta | None = None,
         as_of: datetime | None = None,
         as_recorded: datetime | None = None,
+        estimate_id: str | None = None,
         metadata: Mapping[str, Any] | None = None,
     ) -> AccuracyEstimate:
         """Estimate the accuracy of a window without its labels, and keep the estimate to be scored later.
 
-        The expected accuracy is the mean of the confidences after an isotonic recalibration on the predictions that
-        had matured before the window. It is an estimate: it cannot see that the world answers differently than before.
+        The expected accuracy is the mean of the confidences after an isotonic recalibration on the predictions made
+        before the window that have matured by now (or by `as_of`), with their labels as known then; so labels that
+        became known during the window count. Where predictions were pruned it learns from those that are left, and
+        `calibration` says since when. It is an estimate: it cannot see that the world answers differently than before.
 
         Args:
             model_version: The model.
@@ -587,12 +590,17 @@ class Monitor:
             last: The newest stretch of time instead.
             as_of: As it was knowable then; the estimate is dated then.
             as_recorded: As the store held it then.
+            estimate_id: An id of the caller's, which makes a repeat safe as `snapshot_id` does in `capture_health`.
             metadata: Whatever else belongs to it.
+
+        Raises:
+            PrunedError: If the window itself was pruned.
+            ConflictError: If another estimate has this id, of another model or window.
         """
         request = WindowRequest(
             model_version=model_version, since=since, until=until, last=last, as_of=as_of, as_recorded=as_recorded
         )
-        return self._run(estimate.estimate(request, horizon, metadata))
+        return self._run(estimate.estimate(request, horizon, metadata, estimate_id))
 
     def accuracy_estimates(
         self,
@@ -1276,13 +1284,14 @@ class AsyncMonitor:
         last: timedelta | None = None,
         as_of: datetime | None = None,
         as_recorded: datetime | None = None,
+        estimate_id: str | None = None,
         metadata: Mapping[str, Any] | None = None,
     ) -> AccuracyEstimate:
         """See `Monitor.estimate_accuracy`."""
         request = WindowRequest(
             model_version=model_version, since=since, until=until, last=last, as_of=as_of, as_recorded=as_recorded
         )
-        return await self._run(estimate.estimate(request, horizon, metadata))
+        return await self._run(estimate.estimate(request, horizon, metadata, estimate_id))
 
     async def accuracy_estimates(
         self,

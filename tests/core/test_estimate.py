@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.isotonic import IsotonicRegression
 
-from f1mon_core.errors import InvalidQueryError, PrunedError
+from f1mon_core.errors import ConflictError, InvalidQueryError, PrunedError
 from f1mon_core.estimate import metric_of, recalibrate
 from f1mon_core.monitor import Monitor
 
@@ -106,6 +106,24 @@ def test_an_estimate_learns_only_from_what_matured_before_its_window(monitor):
     known = monitor.estimate_accuracy("m", horizon=2 * DAY, last=DAY, as_of=MONDAY + 6 * DAY)
     assert known.calibration["n"] == 1_001  # the one made exactly a horizon ago is mature
     assert known.at == MONDAY + 6 * DAY
+
+
+def test_a_repeat_under_an_id_answers_what_is_stored(monitor):
+    asked = {"horizon": 2 * DAY, "last": 3 * DAY, "estimate_id": "monday"}
+    first = monitor.estimate_accuracy("m", **asked)
+    monitor.present[0] += DAY
+    assert monitor.estimate_accuracy("m", **asked) == first
+    assert [one.estimate for one in monitor.accuracy_estimates()] == [first]
+    for other in ({"model_version": "n"}, {"model_version": "m", "horizon": DAY}):
+        with pytest.raises(ConflictError):
+            monitor.estimate_accuracy(**{**asked, **other})
+
+
+def test_labels_that_came_during_the_window_count_if_they_are_known(monitor):
+    window = {"since": MONDAY + 5 * DAY, "until": MONDAY + 6 * DAY}
+    late = monitor.estimate_accuracy("m", horizon=2 * DAY, **window)
+    then = monitor.estimate_accuracy("m", horizon=2 * DAY, as_of=MONDAY + 5 * DAY, **window)
+    assert (late.calibration["n"], then.calibration["n"]) == (1_250, 751)
 
 
 def test_no_estimate_without_ground_says_why(monitor):
