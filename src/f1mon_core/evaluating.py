@@ -8,12 +8,12 @@ from typing import cast
 
 import attrs
 
-from f1mon_core import alerting, incidents, plans
+from f1mon_core import alerting, incidents, plans, readings
 from f1mon_core.errors import NotFoundError, PrunedError
 from f1mon_core.metrics import METRIC_NAMES
 from f1mon_core.performance import Measures, Performance
 from f1mon_core.plans import Plan
-from f1mon_core.records import Alert, MetricSnapshot
+from f1mon_core.records import Alert
 from f1mon_core.rules import AlertRule, Reading
 from f1mon_core.storage import Select
 from f1mon_core.tally import Basis, TallyQuery
@@ -31,7 +31,8 @@ class EvaluationRequest:
     """What to evaluate.
 
     Attributes:
-        model_version: Only this model. If None, a rule of scope "instance" is evaluated for each model of the window,
+        model_version: Only this model. If None, a rule of scope "instance" is evaluated for each model of the window
+            (with predictions in it, or with facts the metric is read from),
             and a rule of scope "rule" that names no model over all of them together, as model "all".
         component, metric_name, rule_id: Only the rules of these.
         until: The end of the windows; the present if None.
@@ -67,12 +68,12 @@ class EvaluationRequest:
 def evaluate(request: EvaluationRequest) -> Plan[list[Alert]]:
     """Evaluate every rule that is asked for; the alerts that fired, in the order of rules and models."""
     rules = [rule for rule in (yield from alerting.stored_rules()) if request.wants(rule)]
-    readings = _Readings({rule.metric_name for rule in rules}, (yield from plans.now()))
+    measured = _Readings({rule.metric_name for rule in rules}, (yield from plans.now()))
     fired: list[Alert] = []
     for rule in rules:
         for model in (yield from _models(rule, request)):
             window = yield from request.window_of(rule, model).resolve()
-            reading, context = yield from readings.of(rule, window)
+            reading, context = yield from measured.of(rule, window)
             try:
                 alert = yield from alerting.evaluate_rule(rule.rule_id, reading, model or ALL_MODELS, context=context)
             except NotFoundError:
@@ -90,6 +91,9 @@ def _models(rule: AlertRule, request: EvaluationRequest) -> Plan[Sequence[str | 
         return [None]
     window = yield from request.window_of(rule, None).resolve()
     counted = yield from plans.count(Select("prediction", window.since, window.until), ("model_version",))
+    seen = {cast("str", model) for (model,) in counted}
+    if rule.metric_type != NO_OUTCOMES and rule.metric_name not in METRIC_NAMES:
+        seen |= yield from readings.models(rule.metric_name, window)
     # So are instances that breach, or whose missing data would be a breach: their model may just have fallen silent.
     known = yield from plans.state(incidents.instances_prefix(rule.rule_id))
     silent = {
@@ -97,7 +101,7 @@ def _models(rule: AlertRule, request: EvaluationRequest) -> Plan[Sequence[str | 
         for key, document in known.items()
         if rule.on_no_data == "fire" or document.get("incident") is not None
     }
-    return sorted({cast("str", model) for (model,) in counted} | silent)
+    return sorted(seen | silent)
 
 
 class _Readings:
@@ -118,7 +122,7 @@ class _Readings:
             if rule.metric_type == NO_OUTCOMES:
                 return (yield from _outcomes_arrived(window)), context
             if rule.metric_name not in METRIC_NAMES:
-                return (yield from _stored_value(rule.metric_name, window)), context
+                return (yield from readings.reading(rule.metric_name, window)), context
             if window not in self._measured:
                 measures = Measures(names=self._names)
                 tally, unavailable = yield from measures.tally(window)
@@ -150,23 +154,6 @@ def _outcomes_arrived(window: Window) -> Plan[Reading]:
 
 def _query(window: Window, since: datetime | None, basis: Basis) -> TallyQuery:
     return attrs.evolve(window.query(1), since=since, basis=basis)
-
-
-def _stored_value(metric_name: str, window: Window) -> Plan[Reading]:
-    """The newest stored metric snapshot of the window, for a metric that f1mon does not compute."""
-    select = Select(
-        "metric_snapshot",
-        window.since,
-        window.until,
-        window.model_version,
-        {"metric_name": metric_name},
-        descending=True,
-        limit=1,
-    )
-    found = cast("list[MetricSnapshot]", (yield from plans.find(select)))
-    if not found:
-        return Reading(None, reason=f"no {metric_name} is stored in the window")
-    return Reading.of(found[0].value)
 
 
 def _told(window: Window) -> Document:

@@ -680,8 +680,11 @@ class Monitor:
     ) -> list[Alert]:
         """Measure a window and evaluate every stored, enabled rule that matches; the alerts that fired.
 
-        Rules on metrics that `performance` does not have go by the newest `MetricSnapshot` of that name in the
-        window; rules of the metric_type "no_outcomes" by how many predictions got their first outcome in it.
+        Rules on metrics that `performance` does not have go by the newest facts in the window: `drifted_features`,
+        `drift_statistic:<feature>`, `drift_p_value:<feature>`, `feature_importance:<feature>` and
+        `degradation:<metric>` by what `record_drift`, `record_importances` and `analyze_degradation` kept, any other
+        by the newest `MetricSnapshot` of that name. Rules of the metric_type "no_outcomes" go by how many predictions
+        got their first outcome in it.
 
         Args:
             model_version: One model. If None, a rule of scope "instance" is evaluated for each model of the window,
