@@ -187,6 +187,13 @@ def brier_of_confidence(self):
     return self._of("brier_score", sum(terms) / self.labelled, self.labelled)
 
 
+def third_class_overlooked(self, name):
+    if not self.labelled:
+        return self._unlabelled(name)
+    classes = len({self.positive, *self.predicted, *self.actual})
+    return self._none(name, self.labelled, f"here are {classes}") if classes > 2 else None
+
+
 def naive_squares(moments):
     return max(0.0, moments.squares)
 
@@ -277,6 +284,12 @@ MUTANTS = {
     "the squares of a bin are not its own": (BINS, metrics, "_inner_squares", naive_squares),
     "precision of nothing is 0": (TWO, Measurement, "_precision", empty_precision_is_zero),
     "averages skip what is undefined": (holds_for_declared_classes, Measurement, "_averaged", skipping_average),
+    "a declared class that did not occur is none": (
+        holds_for_declared_classes,
+        Measurement,
+        "_not_binary",
+        third_class_overlooked,
+    ),
     "bins weigh alike": (TWO, Measurement, "_expected_calibration_error", unweighted_calibration),
     "a certain miss costs without limit": (TWO, Measurement, "_log_loss", unclipped_loss),
     "confidence is always P(positive)": (TWO, Measurement, "_brier_score", brier_of_confidence),

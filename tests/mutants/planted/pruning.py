@@ -3,7 +3,7 @@
 import attrs
 
 from f1mon_core import folding
-from f1mon_core.errors import ClosedError
+from f1mon_core.errors import ClosedError, PrunedError
 from f1mon_core.memory import MemoryStorage, _Contents
 from f1mon_core.storage import CheckReport, Pruned
 from planted.registry import altered, fault, rewired
@@ -166,6 +166,18 @@ class PrunedWindowAnswered(MemoryStorage):
             return super().tally(query)
         finally:
             self._contents.horizons = horizons
+
+
+@fault(
+    "what pruning refuses does not say from when on it is answered",
+    caught_by="windows_the_kept_cells_cannot_answer_are_refused",
+)
+class RefusedWithoutSince(MemoryStorage):
+    def tally(self, query):
+        try:
+            return super().tally(query)
+        except PrunedError as error:
+            raise PrunedError(str(error)) from error
 
 
 @fault(
