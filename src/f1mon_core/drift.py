@@ -130,7 +130,10 @@ def _verdict(fields: Mapping[str, Any]) -> bool:
         if fields.get("statistic") is not None:
             return number(fields["statistic"], "statistic") >= threshold
     raise InvalidRecordError(
-        "detected", None, "must be given, or a threshold to derive it with; Evidently says it with include_tests=True"
+        "detected",
+        None,
+        f"must be given for {fields['feature']!r}, or a threshold to derive it with (Evidently says it with "
+        "include_tests=True)",
     )
 
 
