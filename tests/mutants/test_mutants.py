@@ -1,15 +1,13 @@
 """Every planted fault is caught by its law, and the store it was planted in keeps that law."""
 
 import pytest
-from planted.registry import OVER, faults
+from planted.registry import BLUNDERS, OVER, faults
 from planted.table import README, table
 
 from f1mon_core.testing import LAWS, run_law
 from f1mon_core.testing.laws.races import RaceLaws
 
 FAULTS = faults().values()
-BLUNDERS = (NameError, ImportError, SyntaxError, RecursionError)
-"""What would say that the fault itself is wrong, not the store."""
 FEW = {"processes": 4, "windows": 20, "fresh_rules": 20, "meetings": 60, "shrink": False}
 """The measure of the races: these faults show within a few turns, and nobody reads the shortest example."""
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import copy
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from typing import Any
 
+import attrs
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
@@ -27,6 +32,8 @@ IDS = ("a", "A", "a ", "b", "ä")
 MODELS = ("m", "M")
 KEYS = ("k", "K", "k/1", "k%", "incident")
 MOST_HANDLES = 3
+MOMENT = 0.02
+"""Seconds for which a step holds the door open to a second writer, whom a sound store does not let in."""
 
 _times = st.none() | own.near(NOON)
 _ids = st.sampled_from(IDS)
@@ -58,6 +65,7 @@ _acknowledgements = st.builds(Acknowledgement, alert_id=_ids, by=st.sampled_from
 _revisions = st.builds(RuleRevision, rule_id=_ids, revision=st.sampled_from([1, 2, 10]), at=_times)
 _facts = st.one_of(_predictions, _outcomes, _predictions, _outcomes, _alerts, _acknowledgements, _revisions)
 _batches = st.lists(_facts, max_size=6)
+_few = st.lists(_facts, max_size=2)
 
 _edges = st.none() | own.near(NOON)
 _where: dict[str, dict[str, tuple[Any, ...]]] = {
@@ -106,6 +114,46 @@ class Interrupted(Exception):
     """What a step of the machine raises."""
 
 
+@attrs.frozen
+class Writing:
+    """What one of two writers does.
+
+    Attributes:
+        batch: The facts it appends.
+        key: The key of the transition they belong to, whose step counts; None for an append.
+        operation_id: The transition's.
+    """
+
+    batch: Sequence[Fact]
+    key: str | None
+    operation_id: str
+
+    def to(self, store: Storage, inside: Callable[[], Any]) -> Any:
+        """Do it to a store, and call `inside` within the step."""
+        if self.key is None:
+            return store.append(self.batch)
+
+        def step(document: Any, now: datetime) -> Change:
+            inside()
+            return self.step(document, now)
+
+        return store.transition(self.key, step, operation_id=self.operation_id)
+
+    def to_model(self, model: Model, now: datetime) -> Any:
+        """Do it to the model; `Refused` is answered, not raised."""
+        try:
+            if self.key is None:
+                return model.append(self.batch, now)
+            return model.transition(self.key, self.step, self.operation_id, now)
+        except Refused as refused:
+            return refused
+
+    def step(self, document: Any, now: datetime) -> Change:
+        """Count one on."""
+        seen = 1 + (document or {}).get("n", 0)
+        return Change({"n": seen, "at": now.isoformat()}, self.batch, result=seen)
+
+
 class Machine(RuleBasedStateMachine):
     """One store under several handles, and the model of it; a subclass names the contract it runs for."""
 
@@ -118,6 +166,7 @@ class Machine(RuleBasedStateMachine):
         self.handles: list[Storage] = [self.place.open()]
         self.model = Model()
         self.operations = 0
+        self.met = False
 
     def teardown(self) -> None:
         """Compare all there is, in the end."""
@@ -209,6 +258,28 @@ class Machine(RuleBasedStateMachine):
             return
         raise AssertionError("the exception of a step did not come out of its transition")
 
+    @precondition(lambda self: self.place.record.shared and not self.met)
+    @rule(number=st.integers(0, 2), key=st.sampled_from(KEYS), batches=st.tuples(_few, _few), appends=st.booleans())
+    def write_at_once(self, number: int, key: str, batches: tuple[list[Fact], list[Fact]], appends: bool) -> None:
+        self.met = True  # once in a sequence: it takes its time
+        if len(self.handles) == 1:
+            self.handles.append(self.place.open())
+        first, second = (Writing(batch, key, f"op-{self.operations + turn}") for turn, batch in enumerate(batches))
+        if appends:
+            second = attrs.evolve(second, key=None)
+        self.operations += 2
+        met = _meeting((first, self.handle(number)), (second, self.handle(number + 1)))
+        answers = {first.operation_id: met[0], second.operation_id: met[1]}
+        left = [_contents(store) for store in self.handles]
+        for turns in ((first, second), (second, first)):
+            model = copy.deepcopy(self.model)
+            wanted = {one.operation_id: one.to_model(model, self.now) for one in turns}
+            agreed = all(_is_answer(answers[name], wanted[name]) for name in wanted)
+            if agreed and all(one == _contents(model) for one in left):
+                self.model = model
+                return
+        raise AssertionError(f"answered {answers!r} and left {left[0]!r}, which the two come to in neither order")
+
     @rule(
         number=st.integers(0, 2),
         back=st.sampled_from([0, 1, 30, 61, 600, 1900]),
@@ -298,10 +369,7 @@ class Machine(RuleBasedStateMachine):
         assert list(found.items()) == list(wanted.items())
 
     def _compare_all(self, store: Storage) -> None:
-        for kind in _where:
-            found = [written(one) for one in store.find(Select(kind))]
-            assert found == [written(one) for one in self.model.find(Select(kind))], kind
-        assert dict(store.state("")) == self.model.state("")
+        assert _contents(store) == _contents(self.model)
         report = store.check()
         assert report.ok, report.problems
         counted = {kind: n for kind, n in report.facts.items() if n and kind != "kept_tally"}
@@ -314,7 +382,46 @@ class Machine(RuleBasedStateMachine):
             answer = call()
         except F1monError as error:
             answer = error
-        assert type(answer) in refused.reasons, f"answered {answer!r} where {refused.reasons} is due"
+        assert _is_answer(answer, refused), f"answered {answer!r} where {refused.reasons} is due"
+
+
+def _meeting(first: tuple[Writing, Storage], second: tuple[Writing, Storage]) -> list[Any]:
+    """What two writers are answered, or raised, of whom the second begins while the first is inside its step."""
+    begun, met, done = threading.Event(), threading.Event(), threading.Event()
+
+    def hold() -> None:
+        begun.set()
+        if met.wait(MOMENT):
+            # The store let the second in: where it may also end first, the same is lost in every run.
+            done.wait(10 * MOMENT)
+
+    def lead() -> Any:
+        try:
+            return first[0].to(first[1], hold)
+        finally:
+            begun.set()
+
+    def follow() -> Any:
+        begun.wait()
+        try:
+            return second[0].to(second[1], met.set)
+        finally:
+            done.set()
+            met.set()
+
+    with ThreadPoolExecutor(2) as threads:
+        answers = [threads.submit(lead), threads.submit(follow)]
+        return [answer.exception() or answer.result() for answer in answers]
+
+
+def _is_answer(answer: Any, wanted: Any) -> bool:
+    return type(answer) in wanted.reasons if isinstance(wanted, Refused) else answer == wanted
+
+
+def _contents(asked: Storage | Model) -> dict[str, Any]:
+    """All that a store, or the model, holds."""
+    listed = {kind: [written(one) for one in asked.find(Select(kind))] for kind in _where}
+    return {**listed, "state": dict(asked.state(""))}
 
 
 def _paged(select: Select, size: int, after: Any) -> Select:

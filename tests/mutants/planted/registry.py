@@ -17,6 +17,8 @@ from f1mon_core.testing.location import Location
 
 ROOMS = ("appending", "listing", "tallying", "changing", "pruning", "sharing", "sql")
 """The modules of this package that plant faults."""
+BLUNDERS = (NameError, ImportError, SyntaxError, RecursionError)
+"""What would say that a fault itself is wrong, not the store it was planted in."""
 
 
 @attrs.frozen
