@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from f1mon_core.cli import demo
+from f1mon_core.cli.place import Place
+
 PLACES = {"jsonl": ("--path", "season"), "sqlite": ("--url", "sqlite:///season.db")}
 
 
@@ -86,6 +89,16 @@ def test_without_a_place_the_demo_finds_a_fresh_directory_whatever_the_environme
     assert sorted(path.name for path in Path.cwd().iterdir()) == ["f1mon-demo", "f1mon-demo-1"]
     assert "not empty" in run("demo", "f1mon-demo", code=1).stderr
     assert "not both" in run("--path", "x", "demo", "y", code=2).stderr
+
+
+def test_the_commands_it_suggests_hold_no_password_and_a_place_of_any_name(capsys):
+    secret = Place(backend="sql", url="postgresql://monitor:canary@db/f1?sslpassword=canary")
+    demo._end(secret)
+    said = capsys.readouterr().out
+    assert "canary" not in said + repr(secret)
+    assert "f1mon --backend sql --url 'postgresql://monitor:***@db/f1?sslpassword=***' alerts" in said
+    demo._end(Place(path="a season; here"))
+    assert "f1mon --path 'a season; here' check" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("window", ["0h", "h", "1.5h", "24", "1y", "-3d", "9999999d"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shlex
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import attrs
 import click
 
+from f1mon_core.backends import masked
 from f1mon_core.cli.errors import CannotError
 from f1mon_core.cli.output import stamp
 from f1mon_core.cli.place import Place, pass_place
@@ -154,7 +156,9 @@ def _acknowledge(place: Place, clock: SeasonClock, alert: Alert) -> None:
 
 def _end(place: Place) -> None:
     options = " ".join(
-        f"--{name} {value}" for name, value in attrs.asdict(place).items() if value and (name, value) != _IMPLIED
+        f"--{name} {shlex.quote(masked(value))}"
+        for name, value in attrs.asdict(place).items()
+        if value and (name, value) != _IMPLIED
     )
     click.echo("\nLook around:")
     for command in ("status --window all", "alerts", "check"):

@@ -7,6 +7,7 @@ from typing import Any
 import attrs
 import click
 
+from f1mon_core.backends import masked
 from f1mon_core.monitor import Monitor
 
 
@@ -15,7 +16,7 @@ class Place:
     """The store that the command line's own options name; what they leave open the environment decides."""
 
     backend: str | None = None
-    url: str | None = None
+    url: str | None = attrs.field(default=None, repr=lambda url: repr(url and masked(url)))
     path: str | None = None
 
     @property
