@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, cast
-from urllib.parse import quote
+from urllib.parse import quote, unquote, urlsplit
 
 import attrs
 
@@ -31,6 +31,8 @@ from f1mon_core.storage import AsyncStorage, Storage
 BACKENDS_GROUP = "f1mon.backends"
 SCHEMES_GROUP = "f1mon.schemes"
 DEFAULT_BACKEND = "jsonl"
+DATABASE_BACKEND = "sql"
+"""The backend of the database that `MONITORING_DB_*` names."""
 DEFAULT_DIRECTORY = "data/monitoring"
 DEFAULT_SQLITE_PATH = "data/monitoring/monitoring.db"
 
@@ -122,7 +124,7 @@ def upgrade_storage(backend: str | None = None, /, **options: Any) -> None:
 
 def resolve(backend: str | None, options: Mapping[str, Any]) -> tuple[Backend, dict[str, Any]]:
     """The backend and the options that arguments and environment come to: argument, `F1MON_*`, `MONITORING_DB_*`,
-    default, in this order.
+    default, in this order. A backend that is named without a place gets the one the environment has for it.
     """
     settled = dict(options)
     if backend is None and "url" not in settled:
@@ -133,17 +135,29 @@ def resolve(backend: str | None, options: Mapping[str, Any]) -> tuple[Backend, d
             raise ConfigurationError("give the address once: as the first argument or as url=")
         settled["url"], backend = backend, None
     if backend is not None:
+        if not {"url", "path"} & set(settled):
+            settled = {**_environment_of(backend, os.environ), **settled}
         return load_backend(backend), settled
     url = settled["url"]
     if not isinstance(url, str) or "://" not in url:
         raise ConfigurationError("url must be an address such as sqlite:///f1mon.db, or name the backend too")
-    return _backend_of_scheme(url.partition("://")[0]), settled
+    return _backend_of_scheme(url), settled
 
 
-def _backend_of_scheme(scheme: str) -> Backend:
+def _backend_of_scheme(url: str) -> Backend:
     points = list(entry_points(group=SCHEMES_GROUP))
-    name = scheme.partition("+")[0].lower()
-    return _load(_only(name, points, what="address scheme"))
+    return _load(_only(_scheme(url), points, what="address scheme"))
+
+
+def _scheme(url: str) -> str:
+    """The scheme of an address, without the driver that may be in it."""
+    return url.partition("://")[0].partition("+")[0].lower()
+
+
+def _schemes_of(backend: str) -> list[str]:
+    """The schemes of the addresses that a registered backend takes."""
+    values = {point.value for point in entry_points(group=BACKENDS_GROUP) if point.name == backend}
+    return sorted({point.name for point in entry_points(group=SCHEMES_GROUP) if point.value in values})
 
 
 def _only(name: str, points: list[EntryPoint], what: str = "backend") -> EntryPoint:
@@ -210,8 +224,19 @@ def _canonical(name: str) -> str:
 
 
 def _check_options(name: str, opener: Callable[..., Any], options: Mapping[str, Any]) -> None:
-    """Refuse an option the backend does not take, naming those it does, before anything is opened."""
+    """Refuse, before anything is opened, an option the backend does not take and the lack of one that it needs."""
     signature = inspect.signature(opener)
+    if lacking := [
+        parameter.name
+        for parameter in signature.parameters.values()
+        if parameter.kind is parameter.KEYWORD_ONLY
+        and parameter.default is parameter.empty
+        and parameter.name not in options
+    ]:
+        schemes = [f"{scheme}://" for scheme in _schemes_of(name)] if "url" in lacking else []
+        begins = " or ".join(filter(None, [", ".join(schemes[:-1]), *schemes[-1:]]))
+        hint = f": give an address that begins with {begins}, or set F1MON_URL" if begins else ""
+        raise ConfigurationError(f"backend {name!r} needs {', '.join(lacking)}{hint}")
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in signature.parameters.values()):
         return
     if unknown := sorted(set(options) - set(signature.parameters)):
@@ -238,9 +263,46 @@ def from_environment(
     old = _from_monitoring_db(environ, directory)
     if own is None:
         return old or (DEFAULT_BACKEND, {"path": directory})
-    if old is not None and old != own:
+    if old is not None and own == (DATABASE_BACKEND, {}) and old[0] == DATABASE_BACKEND:
+        return old
+    if old is not None and _place(own) != _place(old):
         _log.warning("F1MON_BACKEND/F1MON_URL and MONITORING_DB_* name different stores; F1MON_* wins")
     return own
+
+
+def _environment_of(backend: str, environ: Mapping[str, str]) -> dict[str, Any]:
+    """The options that environment variables have for a backend that was named without a place."""
+    if url := environ.get("F1MON_URL"):
+        if _scheme(url) in _schemes_of(backend):
+            return {"url": url}
+        _log.warning("F1MON_URL names a store of another backend; the argument %r wins", backend)
+        return {}
+    if backend == DATABASE_BACKEND:
+        name, options = _from_monitoring_db(environ, DEFAULT_DIRECTORY) or (None, {})
+        return options if name == DATABASE_BACKEND else {}
+    return {}
+
+
+def _place(named: tuple[str | None, Mapping[str, Any]]) -> tuple[Any, ...]:
+    """What two settings have in common if they name one store, however each spells it and whoever logs in."""
+    name, options = named
+    if (url := options.get("url")) is None:
+        return (name, os.path.abspath(options.get("path", "")))  # noqa: PTH100 - only to compare, also what is no path
+    scheme, rest = _scheme(url), url.partition("://")[2]
+    if scheme == DEFAULT_BACKEND:
+        return (scheme, os.path.abspath(unquote(rest)))  # noqa: PTH100
+    if scheme == "sqlite":
+        path = rest.removeprefix("/").partition("?")[0]
+        return (scheme, os.path.abspath(unquote(path)))  # noqa: PTH100
+    scheme = {"postgres": "postgresql"}.get(scheme, scheme)
+    try:
+        parts = urlsplit(f"//{rest}")
+        return (scheme, parts.hostname, parts.port or _PORTS.get(scheme), unquote(parts.path))
+    except ValueError:
+        return (scheme, url)  # no address at all, which whoever opens it says
+
+
+_PORTS = {"postgresql": 5432}
 
 
 def database_enabled(environ: Mapping[str, str]) -> bool:
@@ -275,10 +337,16 @@ def _from_monitoring_db(environ: Mapping[str, str], directory: str) -> tuple[str
 def _database_url(family: Mapping[str, str]) -> str:
     kind = family.get("MONITORING_DB_TYPE", "sqlite").lower()
     if kind == "sqlite":
-        return f"sqlite:///{family.get('MONITORING_DB_PATH', DEFAULT_SQLITE_PATH)}"
+        path = family.get("MONITORING_DB_PATH", DEFAULT_SQLITE_PATH)
+        return "sqlite:///" + re.sub("[%?#]", lambda special: quote(special[0]), path)
     if kind != "postgresql":
         raise ConfigurationError(f"MONITORING_DB_TYPE must be sqlite or postgresql, got {kind!r}")
     host = family.get("MONITORING_DB_HOST", "localhost")
+    if re.search(r"[/?#@%\s]", host):
+        # It is not repeated: an address in here may hold a password.
+        raise ConfigurationError(
+            "MONITORING_DB_HOST must be a host's name or address alone; for a socket or anything else set F1MON_URL"
+        )
     port = _integer("MONITORING_DB_PORT", family.get("MONITORING_DB_PORT", "5432"))
     account = quote(family.get("MONITORING_DB_USER", "postgres"), safe="")
     if (password := family.get("MONITORING_DB_PASSWORD")) is not None:

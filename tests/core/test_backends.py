@@ -1,5 +1,6 @@
 """Backends are found by name, address or environment; each way to fail has its own message, and none spoils another."""
 
+import asyncio
 import logging
 import os
 import subprocess
@@ -8,6 +9,7 @@ from pathlib import Path
 from textwrap import dedent
 
 import pytest
+from sqlalchemy import make_url
 
 import f1mon_core
 from f1mon_core import (
@@ -16,6 +18,7 @@ from f1mon_core import (
     F1monError,
     MissingExtraError,
     UnknownBackendError,
+    open_async_storage,
     open_storage,
 )
 from f1mon_core.backends import backend_names, from_environment, masked, resolve, upgrade_storage
@@ -235,6 +238,112 @@ def test_the_environment_only_speaks_where_the_call_does_not(monkeypatch):
     open_storage(url="memory://").close()
     with pytest.raises(UnknownBackendError, match="'nowhere'"):
         open_storage()
+
+
+DATABASE = {"MONITORING_DB_ENABLED": "true", "MONITORING_DB_PATH": "x.db"}
+
+
+@pytest.mark.parametrize("own", [{"F1MON_BACKEND": "sql"}, {}])
+def test_a_named_database_backend_is_the_database_of_the_old_variables(own, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    for name, value in {**own, **DATABASE, "MONITORING_DB_POOL_SIZE": "2"}.items():
+        monkeypatch.setenv(name, value)
+    backend, settled = resolve(None if own else "sql", {"pool_size": 3})
+    assert (backend.name, settled) == ("sql", {"url": "sqlite:///x.db", "pool_size": 3})
+
+
+def test_a_named_backend_takes_the_address_of_the_environment_that_belongs_to_it(monkeypatch, caplog):
+    monkeypatch.setenv("F1MON_URL", "sqlite:///x.db")
+    assert resolve("sql", {"pool_size": 3})[1] == {"url": "sqlite:///x.db", "pool_size": 3}
+    monkeypatch.setenv("F1MON_URL", "jsonl:///srv")
+    assert resolve("jsonl", {})[1] == {"url": "jsonl:///srv"}
+    assert resolve("jsonl", {"path": "here"})[1] == {"path": "here"}
+    assert resolve("jsonl", {"url": "jsonl://here"})[1] == {"url": "jsonl://here"}
+    assert caplog.text == ""
+
+
+def test_an_address_of_the_environment_that_belongs_to_another_backend_loses_and_that_is_logged(monkeypatch, caplog):
+    monkeypatch.setenv("F1MON_URL", "sqlite:///x.db")
+    assert resolve("jsonl", {})[1] == {}
+    assert "F1MON_URL names a store of another backend; the argument 'jsonl' wins" in caplog.text
+    caplog.clear()
+    monkeypatch.setenv("F1MON_URL", "nowhere://canary")
+    assert resolve("memory", {})[1] == {}
+    assert "F1MON_URL names a store of another backend" in caplog.text
+    assert "canary" not in caplog.text
+
+
+@pytest.mark.parametrize("open_it", [open_storage, upgrade_storage, lambda name: asyncio.run(open_async_storage(name))])
+def test_a_backend_that_lacks_what_it_needs_says_what_to_give(open_it, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigurationError) as raised:
+        open_it("sql")
+    assert str(raised.value) == (
+        "backend 'sql' needs url: give an address that begins with mariadb://, mysql://, postgres://, postgresql:// or "
+        "sqlite://, or set F1MON_URL"
+    )
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_missing_option_that_is_no_address_is_named(install_distribution):
+    source = A_BACKEND.replace("open=open_memory", "open=lambda *, bucket, clock=None: None")
+    install_distribution("third-store", source, group={"f1mon.backends": "third = third_store:backend"})
+    with pytest.raises(ConfigurationError, match=r"^backend 'third' needs bucket$"):
+        open_storage("third")
+
+
+@pytest.mark.parametrize("name", ["x?cache=shared.db", "50%25.db", "a#b.db", "a b+c.db", "ö/ü.db"])
+def test_the_path_of_a_database_is_a_path_whatever_is_in_it(name, monkeypatch, tmp_path):
+    monkeypatch.setenv("MONITORING_DB_ENABLED", "true")
+    monkeypatch.setenv("MONITORING_DB_PATH", str(tmp_path / name))
+    open_storage().close()
+    assert (tmp_path / name).is_file()
+
+
+def test_a_database_in_memory_is_one_still():
+    environ = {"MONITORING_DB_ENABLED": "true", "MONITORING_DB_PATH": ":memory:"}
+    assert from_environment(environ) == ("sql", {"url": "sqlite:///:memory:"})
+
+
+def test_account_and_name_of_a_database_are_what_they_are():
+    odd = "a/b?c#d%e@f:g+h i"
+    variables = {f"MONITORING_DB_{name}": odd for name in ("USER", "PASSWORD", "NAME")}
+    url = make_url(from_environment(POSTGRESQL | variables)[1]["url"])
+    assert (url.username, url.password, url.database, url.host) == (odd, odd, odd, "localhost")
+
+
+@pytest.mark.parametrize("host", ["u:canary@h", "h/d", "h?x=1", "h#x", "/run/postgresql", "a%62"])
+def test_a_host_that_is_more_than_a_host_is_refused(host):
+    with pytest.raises(ConfigurationError, match="MONITORING_DB_HOST must be a host's name or address") as raised:
+        from_environment(POSTGRESQL | {"MONITORING_DB_HOST": host})
+    assert "canary" not in str(raised.value)
+
+
+SERVER = POSTGRESQL | {"MONITORING_DB_USER": "u", "MONITORING_DB_PASSWORD": "p@", "MONITORING_DB_NAME": "f1"}
+
+
+@pytest.mark.parametrize(
+    ("own", "old", "differ"),
+    [
+        ({"F1MON_URL": "sqlite:///x.db"}, DATABASE, False),
+        ({"F1MON_URL": "sqlite+pysqlite:///./x.db?timeout=9"}, DATABASE, False),
+        ({"F1MON_URL": f"sqlite:///{Path.cwd()}/x.db"}, DATABASE, False),
+        ({"F1MON_URL": "sqlite:///a%20b.db"}, DATABASE | {"MONITORING_DB_PATH": "a b.db"}, False),
+        ({"F1MON_BACKEND": "sql", "F1MON_URL": "sqlite:///x.db"}, DATABASE, False),
+        ({"F1MON_BACKEND": "sql"}, DATABASE | {"MONITORING_DB_POOL_SIZE": "3"}, False),
+        ({"F1MON_URL": "jsonl://data/monitoring"}, {"MONITORING_DB_ENABLED": "false"}, False),
+        ({"F1MON_URL": "postgres://someone:else@LOCALHOST/f1"}, SERVER, False),
+        ({"F1MON_URL": "sqlite:///y.db"}, DATABASE, True),
+        ({"F1MON_URL": "jsonl:///data/monitoring"}, {"MONITORING_DB_ENABLED": "false"}, True),
+        ({"F1MON_URL": "postgresql://u@localhost:5433/f1"}, SERVER, True),
+        ({"F1MON_URL": "postgresql://u@localhost/f2"}, SERVER, True),
+        ({"F1MON_URL": "postgresql://u@[::1/f1"}, SERVER, True),
+        ({"F1MON_BACKEND": "jsonl"}, DATABASE, True),
+    ],
+)
+def test_a_difference_is_one_between_places_not_between_spellings(own, old, differ, caplog):
+    from_environment({**own, **old})
+    assert ("name different stores" in caplog.text) is differ
 
 
 def test_the_directory_says_where_the_file_backend_lives_and_never_chooses_it():

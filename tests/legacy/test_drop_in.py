@@ -369,6 +369,9 @@ def test_the_health_check_says_whether_the_store_can_be_read(monkeypatch, tmp_pa
     assert DatabaseManager.health_check() is True
     monkeypatch.setenv("F1MON_URL", "nowhere://")
     assert DatabaseManager.health_check() is False
+    monkeypatch.delenv("F1MON_URL")
+    monkeypatch.setenv("F1MON_BACKEND", "sql")  # and no address
+    assert DatabaseManager.health_check() is False
 
 
 def test_an_alert_reaches_the_channels_of_its_rule_at_once(deployment):
