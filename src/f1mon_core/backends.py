@@ -177,12 +177,9 @@ def _load(point: EntryPoint) -> Backend:
     try:
         loaded = point.load()
     except ImportError as error:
-        name, owner = backend_name_of(point), _distribution(point)
-        if error.name is not None and _canonical(error.name.partition(".")[0]) in _extra_requirements(point, name):
-            raise MissingExtraError(
-                f"backend {name!r} needs {error.name!r}, which is not installed: pip install '{owner}[{name}]'",
-                name=error.name,
-            ) from error
+        name = backend_name_of(point)
+        if (missing := missing_extra(point, f"backend {name!r}", error)) is not None:
+            raise missing from error
         raise BrokenBackendError(
             f"backend {name!r} of {_distribution(point)} does not load: {error}", name=error.name
         ) from error
@@ -195,12 +192,40 @@ def _load(point: EntryPoint) -> Backend:
     return loaded
 
 
+def missing_extra(point: EntryPoint, needing: str, error: ImportError) -> MissingExtraError | None:
+    """What to install where an entry point does not load for want of a library of its backend's extra; else None.
+
+    Args:
+        point: The entry point.
+        needing: What it stands for, as the message begins.
+        error: Why it does not load.
+    """
+    extra = backend_name_of(point)
+    library = (error.name or "").partition(".")[0]
+    if not library or _canonical(library) not in _extra_requirements(point, extra):
+        return None
+    return MissingExtraError(
+        f"{needing} needs {error.name!r}, which is not installed: pip install '{_distribution(point)}[{extra}]'",
+        name=error.name,
+    )
+
+
 def backend_name_of(point: EntryPoint) -> str:
-    """The backend name of an entry point, which for a scheme is that of the backend with the same value."""
-    for other in entry_points(group=BACKENDS_GROUP):
-        if other.value == point.value:
-            return other.name
+    """The name of the backend that an entry point is of: the one with the same value, or of the same package."""
+    backends = entry_points(group=BACKENDS_GROUP)
+    for belongs in (_value, _package):
+        for other in backends:
+            if belongs(other) == belongs(point):
+                return other.name
     return point.name
+
+
+def _value(point: EntryPoint) -> str:
+    return point.value
+
+
+def _package(point: EntryPoint) -> str:
+    return point.value.partition(":")[0].partition(".")[0]
 
 
 def _distribution(point: EntryPoint) -> str:

@@ -1,6 +1,7 @@
 """The command itself: its options, its errors, its exit codes, and the commands of other distributions."""
 
 import json
+import subprocess
 import sys
 
 import pytest
@@ -77,6 +78,46 @@ def test_a_command_that_does_not_load_breaks_no_other_and_not_the_help(run, inst
     run("backends")
     assert "command 'broken' does not load" in run("--help").stdout
     assert said in run("broken", code=1).stderr
+
+
+def test_a_command_whose_extra_is_not_installed_says_what_to_install(tmp_path):
+    code = "import sys; sys.modules['sqlalchemy'] = None; from f1mon_core.cli import main; main()"
+    command = [sys.executable, "-c", code, "db", "upgrade", "--url", "sqlite:///x.db"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, ""), done.stderr
+    (line,) = done.stderr.splitlines()
+    assert "which is not installed: pip install 'f1mon[sql]'" in line
+
+
+def test_a_command_that_misses_no_library_of_an_extra_is_broken(run, install_distribution):
+    group = {"f1mon.commands": "odd = odd_one:command"}
+    install_distribution("odd-one", "import nonexistent_library", group=group, requires=("other; extra == 'odd'",))
+    assert "does not load: ModuleNotFoundError" in run("odd", code=1).stderr
+
+
+STORES = {
+    "no address": ({"F1MON_BACKEND": "sql"}, ()),
+    "no address in the arguments": ({}, ("--backend", "sql")),
+    "a directory": ({}, ("--backend", "sql", "--path", "x")),
+    "another's address": ({"F1MON_URL": "jsonl://x"}, ("--backend", "sql")),
+}
+
+
+@pytest.mark.parametrize(("environ", "arguments"), STORES.values(), ids=STORES)
+def test_a_backend_without_what_it_needs_is_wrong_usage_in_one_line(environ, arguments, run, monkeypatch, tmp_path):
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    *_, line = run(*arguments, "status", code=2).stderr.splitlines()
+    assert line.startswith("Error: backend 'sql' needs url: give an address")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_backend_without_a_place_is_where_the_environment_says(run, monkeypatch):
+    for name, backend in (("sqlite:///x.db", "sql"), ("jsonl://x", "jsonl")):
+        monkeypatch.setenv("F1MON_URL", name)
+        with Monitor.open() as monitor:
+            monitor.create_alert("info", "here", "", "m", 1.0, 2.0, "x", "y")
+        assert "here" in run("--backend", backend, "alerts").stdout
 
 
 def test_a_command_that_two_distributions_claim_names_both(run, install_distribution):

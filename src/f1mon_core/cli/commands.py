@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from f1mon_core._version import __version__
+from f1mon_core.backends import missing_extra
 from f1mon_core.cli.errors import CannotError, said
 from f1mon_core.cli.place import Place
 from f1mon_core.errors import F1monError
@@ -98,6 +99,10 @@ def _load(name: str, points: list[EntryPoint]) -> click.Command:
         raise CannotError(f"command {name!r} is registered twice, by {claims}: uninstall one of them")
     try:
         command = points[0].load()
+    except ImportError as error:
+        if (missing := missing_extra(points[0], f"command {name!r}", error)) is not None:
+            raise said(missing) from error
+        raise CannotError(f"command {name!r} does not load: {type(error).__name__}: {error}") from error
     except Exception as error:
         raise CannotError(f"command {name!r} does not load: {type(error).__name__}: {error}") from error
     if not isinstance(command, click.Command):
