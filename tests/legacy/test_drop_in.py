@@ -14,6 +14,7 @@ import pytest
 
 from f1mon_core import ConflictError, InvalidRecordError, legacy
 from f1mon_core.legacy import AlertingSystem, AlertRule, DatabaseManager, ModelHealthSnapshot, ModelPerformanceTracker
+from f1mon_core.storage import Select
 
 RULE = AlertRule("low", "accuracy", "threshold", 0.8, "<", "warning", "performance")
 
@@ -191,6 +192,21 @@ def test_what_the_old_system_took_is_taken(tracker):
     assert tracker.record_actual_outcome("p", True)["actual"] == 1
     with pytest.raises(InvalidRecordError, match="confidence"):
         tracker.record_prediction("q", "m", 1, 1.5, {})
+
+
+@pytest.mark.parametrize("value", ["1", b"1", "\u0663", "abc", None, 0.5, float("nan"), [], 2**63])
+def test_an_outcome_that_is_no_label_is_refused_and_nothing_is_stored(tracker, value):
+    tracker.record_prediction("p", "m", 1, 0.5, {})
+    with pytest.raises(InvalidRecordError, match="actual_outcome"):
+        tracker.record_actual_outcome("p", value)
+    assert tracker.monitor.storage.count(Select("outcome")) == {}
+
+
+@pytest.mark.parametrize("value", [1, True, 1.0, np.int64(1), np.float64(1.0), np.bool_(1)])
+def test_an_outcome_is_a_whole_number_of_any_library(tracker, value):
+    tracker.record_prediction("p", "m", 1, 0.5, {})
+    actual = tracker.record_actual_outcome("p", value)["actual"]
+    assert (actual, type(actual)) == (1, int)
 
 
 def test_confidences_are_described_and_an_empty_window_is_an_empty_dict(tracker):

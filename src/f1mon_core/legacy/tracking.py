@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from f1mon_core import validation
 from f1mon_core.errors import InvalidQueryError, MissingExtraError
 from f1mon_core.legacy.drop_in import DropIn
 from f1mon_core.legacy.old_files import ADOPTION
@@ -71,12 +72,15 @@ class ModelPerformanceTracker(DropIn):
         Returns:
             prediction_id, model_version, predicted, actual, correct, confidence, calibration_error
             (|confidence - 1| if correct, else confidence) and timestamp; None, and nothing stored, for an unknown id.
+
+        Raises:
+            InvalidRecordError: If the outcome is no whole number.
         """
         found = self.monitor.storage.find(Select("prediction", where={"prediction_id": prediction_id}))
         if not found:
             return None
         made = cast("Prediction", found[0])
-        actual = int(label(actual_outcome, "actual_outcome"))
+        actual = validation.label(label(actual_outcome, "actual_outcome"), "actual_outcome")
         self.monitor.record_outcome(prediction_id, actual)
         correct = made.predicted_outcome == actual
         return {
