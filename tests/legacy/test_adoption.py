@@ -1,6 +1,7 @@
 """Old files become facts: once, whole, whatever is wrong with them, and they stay as they are."""
 
 import base64
+import errno
 import json
 from datetime import UTC, datetime
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from f1mon_core import open_storage
+from f1mon_core.errors import LockTimeoutError, StorageError
 from f1mon_core.legacy import adopt
 from f1mon_core.legacy.adoption import OLD_FILES
 from f1mon_core.monitor import Monitor
@@ -266,3 +268,49 @@ def test_what_is_set_aside_twice_is_kept_once(storage, directory):
     assert adopt(other, directory).set_aside_file == one.set_aside_file
     other.close()
     assert len(list(directory.glob("f1mon-set-aside-*"))) == 1
+
+
+def unwritable(monkeypatch):
+    """No file can be made beside the old ones, also where the tests run as root."""
+    monkeypatch.setattr("secrets.token_hex", lambda _: "no/such/directory")
+
+
+def test_what_cannot_be_set_aside_is_told_and_read_again_until_it_can(storage, directory, monkeypatch, caplog):
+    write(directory, "predictions.jsonl", b"{", a_prediction())
+    write(directory, "metrics.jsonl", {"timestamp": 5.0, "metric_name": "ece", "value": 0.1})
+    with monkeypatch.context() as broken:
+        unwritable(broken)
+        account = adopt(storage, directory)
+    assert account.set_aside_file is None
+    assert account.not_kept.startswith(f"1 line could not be set aside in {directory}/f1mon-set-aside-")
+    assert account.not_kept in str(account)
+    assert [record.levelname for record in caplog.records if record.getMessage() == account.not_kept] == ["ERROR"]
+    assert keys(storage, "prediction") == ["p1"]
+    (account,) = (again := adopt(storage, directory)).files
+    assert (account.name, account.lines, account.repeated) == ("predictions.jsonl", 2, 1)
+    assert again.set_aside_file.exists()
+    assert adopt(storage, directory).files == ()
+
+
+def test_an_old_file_that_cannot_be_read_is_an_error_that_names_it(storage, directory, monkeypatch):
+    write(directory, "predictions.jsonl", a_prediction())
+    write(directory, "alert_rules.json", b"[]")
+
+    def opened(path, *arguments, _original=Path.open):
+        if path.name == "alert_rules.json":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return _original(path, *arguments)
+
+    monkeypatch.setattr(Path, "open", opened)
+    with pytest.raises(StorageError, match=r"cannot read .*/old/alert_rules\.json: Permission denied"):
+        adopt(storage, directory)
+
+
+def test_a_store_that_is_locked_is_not_taken_for_a_file_that_cannot_be_read(storage, directory, monkeypatch):
+    def locked(_):
+        raise LockTimeoutError("another writer")
+
+    write(directory, "predictions.jsonl", a_prediction())
+    monkeypatch.setattr(storage, "append", locked)
+    with pytest.raises(LockTimeoutError):
+        adopt(storage, directory)

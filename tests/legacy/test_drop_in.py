@@ -415,3 +415,11 @@ def test_the_old_systems_channel_configuration_is_understood(tmp_path):
         assert channels.problems(["email"]) == {}
         assert "nothing is configured" in channels.problems(["slack"])["slack"]
         assert "secret" not in repr(channels)
+
+
+def test_the_drop_in_starts_where_nothing_can_be_set_aside(deployment, monkeypatch):
+    deployment.data_dir.mkdir(parents=True)
+    (deployment.data_dir / "predictions.jsonl").write_bytes(b"{\n")
+    monkeypatch.setattr("f1mon_core.legacy.adoption.secrets.token_hex", lambda _: "no/such/directory")
+    with ModelPerformanceTracker(deployment.data_dir) as tracker:
+        assert "could not be set aside" in tracker.adopted.not_kept

@@ -7,6 +7,7 @@ from pathlib import Path
 import attrs
 import click
 
+from f1mon_core.cli.errors import CannotError
 from f1mon_core.cli.output import document
 from f1mon_core.cli.parameters import json_option
 from f1mon_core.cli.place import Place, pass_place
@@ -22,16 +23,18 @@ def adopt(place: Place, directory: Path, *, as_json: bool) -> None:
     """Adopt the old system's files in DIRECTORY; again is harmless, and they stay as they are."""
     with place.open() as monitor:
         account = adopt_files(monitor.storage, directory)
-    if not as_json:
-        click.echo(str(account))
-        return
-    document(
-        {
-            "directory": str(directory),
-            "files": [_as_document(one) for one in account.files],
-            "set_aside_file": None if account.set_aside_file is None else str(account.set_aside_file),
-        }
-    )
+    if as_json:
+        document(
+            {
+                "directory": str(directory),
+                "files": [_as_document(one) for one in account.files],
+                "set_aside_file": None if account.set_aside_file is None else str(account.set_aside_file),
+            }
+        )
+    else:
+        click.echo(str(attrs.evolve(account, not_kept=None)))
+    if account.not_kept is not None:
+        raise CannotError(account.not_kept)
 
 
 def _as_document(account: FileAccount) -> dict[str, object]:

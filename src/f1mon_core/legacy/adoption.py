@@ -22,7 +22,7 @@ from typing import BinaryIO, cast
 import attrs
 
 from f1mon_core import incidents, plans
-from f1mon_core.errors import ConflictError, F1monError, InvalidRecordError, PrunedError
+from f1mon_core.errors import ConflictError, F1monError, InvalidRecordError, PrunedError, StorageError
 from f1mon_core.ids import new_operation_id
 from f1mon_core.legacy import old_files
 from f1mon_core.legacy.old_files import Fields, Line, OldAlert, Translate, Unreadable
@@ -122,16 +122,21 @@ class Account:
     Attributes:
         files: One account for each file that was read; those unchanged since their adoption are not read again.
         set_aside_file: Where what could not be stored was written; None if there was nothing.
+        not_kept: Why that file could not be written; None if it was. The lines are in the old files still, which the
+            next adoption reads again.
     """
 
     directory: Path
     files: tuple[FileAccount, ...] = ()
     set_aside_file: Path | None = None
+    not_kept: str | None = None
 
     def __str__(self) -> str:
         told = [line for one in self.files for line in one.report()]
         if self.set_aside_file is not None:
             told.append(f"set aside in {self.set_aside_file}")
+        if self.not_kept is not None:
+            told.append(self.not_kept)
         return "\n".join(told) or f"nothing to adopt in {self.directory}"
 
 
@@ -143,9 +148,11 @@ def adopt(storage: Storage, directory: Path) -> Account:
 
     The files stay as they are, byte for byte.
 
+    Where the set-aside file cannot be written, all else is adopted, and the account and the log say so: an application
+    starts in a directory that it may only read.
+
     Raises:
-        StorageError: If the store fails; repeating goes on where it stopped.
-        OSError: If a file cannot be read, or the set-aside file not be written.
+        StorageError: If the store fails, or a file cannot be read; repeating goes on where it stopped.
     """
     present = [name for name in _READERS if (directory / name).is_file()]
     if not present:
@@ -156,7 +163,7 @@ def adopt(storage: Storage, directory: Path) -> Account:
     settled: list[tuple[str, Document]] = []
     for name in present:
         key = state_key("adopted", place, name)
-        with (directory / name).open("rb") as file:
+        with _read(directory / name) as file:
             marker = _Marker.of(markers.get(key))
             status = os.fstat(file.fileno())
             if (marker.size, marker.mtime_ns) == (status.st_size, status.st_mtime_ns):
@@ -166,17 +173,34 @@ def adopt(storage: Storage, directory: Path) -> Account:
         accounts.append(account)
         made = attrs.evolve(read, size=status.st_size, mtime_ns=status.st_mtime_ns, directory=_shown(directory))
         settled.append((key, attrs.asdict(made)))
-    kept = _keep(directory, [one for account in accounts for one in account.set_aside])
-    for key, document in settled:
-        storage.transition(key, _storing(document), operation_id=new_operation_id())
-    account_of_all = Account(directory, tuple(accounts), kept)
+    kept, not_kept = _keep(directory, [one for account in accounts for one in account.set_aside])
+    for account, (key, document) in zip(accounts, settled, strict=True):
+        if not_kept is None or not account.set_aside:
+            storage.transition(key, _storing(document), operation_id=new_operation_id())
+    account_of_all = Account(directory, tuple(accounts), kept, not_kept)
     for account in accounts:
         level = logging.INFO if account.clean else logging.WARNING
         for line in account.report():
             _log.log(level, line)
     if kept is not None:
         _log.warning("set aside in %s", kept)
+    if not_kept is not None:
+        _log.error(not_kept)
     return account_of_all
+
+
+@contextlib.contextmanager
+def _read(path: Path) -> Iterator[BinaryIO]:
+    """An old file while it is read. Raises `StorageError` where that fails."""
+    try:
+        with path.open("rb") as file:
+            yield file
+    except F1monError:
+        raise  # of the store: its timeouts are of the operating system's family too
+    except OSError as error:
+        raise StorageError(
+            f"cannot read {path}: {error.strerror}; let this process read it, or move it away, and adopt again"
+        ) from error
 
 
 @attrs.frozen
@@ -380,15 +404,28 @@ def _unless_defined(define: Step) -> Step:
 # What is set aside --------------------------------------------------------------------------------------------------
 
 
-def _keep(directory: Path, kept: Sequence[SetAside]) -> Path | None:
-    """Write what was set aside beside the old files, whole or not at all, under a name that its content makes."""
+def _keep(directory: Path, kept: Sequence[SetAside]) -> tuple[Path | None, str | None]:
+    """Write what was set aside beside the old files; where, or why it could not be."""
     if not kept:
-        return None
+        return None, None
     text = "".join(one.to_json() + "\n" for one in kept).encode()
     path = directory / f"f1mon-set-aside-{old_files.digest(text)[:8]}.jsonl"
+    try:
+        _write(path, text)
+    except OSError as error:
+        lines = "1 line" if len(kept) == 1 else f"{len(kept)} lines"
+        return None, (
+            f"{lines} could not be set aside in {path}: {error.strerror}; the old files keep them: let this process "
+            "write there, or run `f1mon adopt` as someone who may"
+        )
+    return path, None
+
+
+def _write(path: Path, text: bytes) -> None:
+    """Write a file whose name its content makes, whole or not at all; nothing to do where it is."""
     if path.exists():
-        return path
-    draft = directory / f".{path.name}.{secrets.token_hex(8)}"
+        return
+    draft = path.parent / f".{path.name}.{secrets.token_hex(8)}"
     try:
         with draft.open("xb") as file:
             file.write(text)
@@ -397,7 +434,6 @@ def _keep(directory: Path, kept: Sequence[SetAside]) -> Path | None:
         draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)
-    return path
 
 
 _Reader = Callable[[Storage, BinaryIO, FileAccount, _Marker], _Marker]
