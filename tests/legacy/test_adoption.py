@@ -188,6 +188,15 @@ def test_a_record_glued_to_a_torn_one_is_read_and_a_torn_end_is_read_again_when_
     assert keys(storage, "prediction") == ["p1", "p2"]
 
 
+def test_lines_keep_their_numbers_when_the_end_of_the_last_one_comes_later(storage, directory):
+    write(directory, "predictions.jsonl", a_prediction(), a_prediction(prediction_id="p2"), end="")
+    adopt(storage, directory)
+    with (directory / "predictions.jsonl").open("ab") as file:
+        file.write(b"\n{\n")
+    (account,) = adopt(storage, directory).files
+    assert [one.line for one in account.set_aside] == [3]
+
+
 def test_different_alerts_under_one_id_are_all_there_and_the_first_keeps_it(storage, directory):
     write(directory, "alerts.jsonl", an_alert(), an_alert(model_version="n"), an_alert(), an_alert(title="U"))
     (account,) = adopt(storage, directory).files

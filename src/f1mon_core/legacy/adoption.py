@@ -205,7 +205,7 @@ def _read(path: Path) -> Iterator[BinaryIO]:
 
 @attrs.frozen
 class _Marker:
-    """How far a file was adopted: its first `bytes` bytes and `lines` lines, whose SHA-256 was this."""
+    """How far a file was adopted: its first `bytes` bytes, whose SHA-256 was this, with `lines` ends of lines."""
 
     bytes: int = 0
     lines: int = 0
@@ -256,7 +256,8 @@ def _adopt_lines(
                 break  # a torn last line: whoever writes on completes it, and it is read again
             items += whole or ()
             hashed.update(line.whole)
-            offset, number = offset + len(line.whole), number + 1
+            # A last line without its end counts when the end has come: what follows is still the same line.
+            offset, number = offset + len(line.whole), number + line.terminated
         _append(storage, items, account)
     return _Marker(offset, number, hashed.hexdigest())
 
