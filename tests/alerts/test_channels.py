@@ -391,3 +391,11 @@ def test_a_channel_of_another_distribution_is_found_by_its_entry_point(tmp_path,
     assert "sms" in channels.names()
     with pytest.raises(ConfigurationError, match="their_channel:broken failed: RuntimeError"):
         channels.get("bad")
+
+
+@pytest.mark.parametrize("name", ["a b", "50%25", "season?#1", "größe"])
+def test_the_channel_file_logs_into_the_directory_of_the_store_whatever_its_name(tmp_path, message, name):
+    with Monitor.open("jsonl", path=tmp_path / name) as monitor:
+        monitor.channels.get("file").send(message)
+    assert (tmp_path / name / "alert_log.txt").is_file()
+    assert [path.name for path in tmp_path.iterdir()] == [name]

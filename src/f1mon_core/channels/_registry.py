@@ -60,7 +60,7 @@ class Channel(Protocol):
 def directory_of(address: str) -> Path:
     """Where the log file of a store's alerts lives: in the directory of the file backend, else the default one."""
     scheme, _, path = address.partition("://")
-    return Path(path) if scheme == "jsonl" and path else Path(DEFAULT_DIRECTORY)
+    return Path(unquote(path)) if scheme == "jsonl" and path else Path(DEFAULT_DIRECTORY)
 
 
 class Channels:
