@@ -63,6 +63,7 @@ def wheel(session: nox.Session) -> None:
     with session.chdir(outside):
         session.run("f1mon", "backends")
         session.run("f1mon", "--url", "sqlite:///none.db", "check", success_codes=[2])
+        session.run("f1mon", "db", "upgrade", "--url", "sqlite:///none.db", success_codes=[2])
         session.install(f"f1mon[all] @ {wheel.as_uri()}")
         shutil.rmtree("season", ignore_errors=True)
         session.run("f1mon", "demo", "season")

@@ -1,5 +1,8 @@
 """What an installer sees: the names, extras and entry points of the distribution, and nothing that is not meant."""
 
+import subprocess
+import sys
+import tarfile
 import tomllib
 from importlib.metadata import distribution, entry_points
 from pathlib import Path
@@ -53,6 +56,19 @@ def test_backends_are_entry_points_whose_name_is_their_extra(project):
 @pytest.mark.parametrize("package", PACKAGES)
 def test_every_package_carries_its_types(package):
     assert (Path(f1mon_core.__file__).parents[1] / package / "py.typed").exists()
+
+
+def test_a_source_distribution_holds_all_that_its_tests_need(tmp_path):
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "sdist", "-d", str(tmp_path)]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    (built,) = tmp_path.glob("*.tar.gz")
+    with tarfile.open(built) as sdist:
+        packed = {name.partition("/")[2] for name in sdist.getnames()}
+    suffixes = {".py", ".md", ".json", ".sql", ".db", ".mako", ".typed"}
+    lying = [path for top in ("src", "tests", "docs") for path in (ROOT / top).rglob("*") if path.suffix in suffixes]
+    needed = {str(path.relative_to(ROOT)) for path in [*lying, *ROOT.glob("*.py"), *ROOT.glob("*.md")]}
+    assert {"conftest.py", "noxfile.py", "README.md"} <= needed
+    assert needed - packed == set()
 
 
 def test_the_commands_of_the_readme_are_those_that_work(project):
