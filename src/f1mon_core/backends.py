@@ -24,6 +24,7 @@ from f1mon_core.errors import (
     ConfigurationError,
     DuplicateBackendError,
     MissingExtraError,
+    NotFoundError,
     UnknownBackendError,
 )
 from f1mon_core.storage import AsyncStorage, Storage
@@ -53,6 +54,8 @@ class Backend:
         fresh: A context manager for those who try a backend out: takes the options of `open`, yields options that
             open an empty place of its own beside the one they name, and takes that away again. None for a backend
             that offers none.
+        exists: Says whether there is a store where its options name one, and makes none; takes the options of `open`.
+            None for a backend that cannot tell.
         durable: Claims that what was appended survives the handle and the process.
         shared: Claims that several processes may work on one place at once.
     """
@@ -62,6 +65,7 @@ class Backend:
     open_async: Callable[..., Any] | None = None
     upgrade: Callable[..., Any] | None = None
     fresh: Callable[..., AbstractContextManager[Mapping[str, Any]]] | None = None
+    exists: Callable[..., bool] | None = None
     durable: bool = True
     shared: bool = True
 
@@ -96,6 +100,25 @@ def open_storage(backend: str | None = None, /, **options: Any) -> Storage:
     chosen, options = resolve(backend, options)
     _check_options(chosen.name, chosen.open, options)
     return chosen.open(**options)
+
+
+def open_existing_storage(backend: str | None = None, /, **options: Any) -> Storage:
+    """Open a store as `open_storage`, for who only reads: one that is not there is not made.
+
+    Raises:
+        NotFoundError: If there is none, where the backend can tell.
+    """
+    chosen, options = resolve(backend, options)
+    _check_options(chosen.name, chosen.open, options)
+    require_existing(chosen, options)
+    return chosen.open(**options)
+
+
+def require_existing(backend: Backend, options: Mapping[str, Any]) -> None:
+    """Raise `NotFoundError` if there is no store where a backend's options name one, where the backend can tell."""
+    if backend.exists is not None and not backend.exists(**options):
+        place = masked(str(options.get("url") or options.get("path") or backend.name))
+        raise NotFoundError(f"there is no store at {place}; whoever records something there first makes it")
 
 
 async def open_async_storage(backend: str | None = None, /, **options: Any) -> AsyncStorage:

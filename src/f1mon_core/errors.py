@@ -86,7 +86,7 @@ class PrunedError(F1monError, LookupError):
 
 
 class NotFoundError(F1monError, LookupError):
-    """No alert, rule or delivery is stored under that id."""
+    """No alert, rule or delivery is stored under that id, or there is no store at that place."""
 
 
 class ConfigurationError(F1monError, ValueError):

@@ -44,5 +44,18 @@ def upgrade_sql(*, url: str | URL, clock: Clock | None = None, **settings: Any) 
     _upgrading.upgrade(url)
 
 
-backend = Backend(name="sql", open=open_sql, open_async=open_async_sql, fresh=fresh_sql, upgrade=upgrade_sql)
+def sql_exists(*, url: str | URL | Engine | AsyncEngine, **_settings: Any) -> bool:
+    """Whether the file of an SQLite database is there; a server, or a database in memory, always is."""
+    if isinstance(url, Engine | AsyncEngine):
+        return True
+    file = place_of(url).database_file
+    try:
+        return file is None or file.exists()
+    except OSError:
+        return True  # opening it says what is in the way
+
+
+backend = Backend(
+    name="sql", open=open_sql, open_async=open_async_sql, fresh=fresh_sql, upgrade=upgrade_sql, exists=sql_exists
+)
 """What `f1mon.backends` names "sql"."""

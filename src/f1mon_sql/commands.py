@@ -7,9 +7,9 @@ from typing import Any
 
 import click
 
-from f1mon_core.backends import from_environment
+from f1mon_core.backends import from_environment, require_existing
 from f1mon_core.errors import ConfigurationError
-from f1mon_sql import _schema, _upgrading
+from f1mon_sql import _schema, _upgrading, backend
 from f1mon_sql._engine import place_of
 
 BEHIND = 1
@@ -50,6 +50,7 @@ def upgrade(url: str, revision: str, timeout: float) -> None:
 @click.pass_context
 def current(ctx: click.Context, url: str) -> None:
     """Show the schema's revision; exit code 1 if it is not this f1mon's."""
+    require_existing(backend, {"url": url})
     revision = _upgrading.current(url)
     version = _schema.version_of(revision)
     click.echo(f"{revision or 'none'} ({_WORDS[version]})")
@@ -62,6 +63,7 @@ def current(ctx: click.Context, url: str) -> None:
 @click.pass_context
 def check(ctx: click.Context, url: str) -> None:
     """Compare the tables with what they should be; exit code 1 if they differ."""
+    require_existing(backend, {"url": url})
     revision = _upgrading.current(url)
     if _schema.version_of(revision) is not _schema.Version.CURRENT:
         raise _schema.refusal(revision, place_of(url).address)

@@ -120,6 +120,35 @@ def test_a_backend_without_a_place_is_where_the_environment_says(run, monkeypatc
         assert "here" in run("--backend", backend, "alerts").stdout
 
 
+READING = (
+    *("status", "alerts", "check", "snapshot", "evaluate", "deliver", "deliveries list", "rules list", "rules show r"),
+    *("rules enable r", "rules apply r.toml --dry-run", "silence list", "ack a --by me", "db current", "db check"),
+)
+
+
+@pytest.mark.parametrize("command", READING)
+def test_a_command_that_only_reads_makes_no_database_where_none_is(command, run, tmp_path):
+    rules = tmp_path / "r.toml"
+    rules.write_text("")
+    said = run("--url", "sqlite:///no/such.db", *command.split(), code=1)
+    assert said.stderr.splitlines() == [
+        "Error: there is no store at sqlite:///no/such.db; whoever records something there first makes it"
+    ]
+    assert list(tmp_path.iterdir()) == [rules]
+
+
+@pytest.mark.parametrize("command", ["silence add --for 1h --component x", "rules apply r.toml", "db upgrade"])
+def test_a_command_that_writes_makes_the_database(command, run, tmp_path):
+    (tmp_path / "r.toml").write_text("")
+    run("--url", "sqlite:///some/new.db", *command.split())
+    assert (tmp_path / "some/new.db").is_file()
+    run("--url", "sqlite:///some/new.db", "status")
+
+
+def test_a_backend_that_cannot_tell_whether_a_store_is_there_opens_it(run):
+    run("--backend", "memory", "status")
+
+
 def test_a_command_that_two_distributions_claim_names_both(run, install_distribution):
     for name in ("one-hello", "two-hello"):
         point = f"hello = {name.replace('-', '_')}:command"

@@ -21,7 +21,7 @@ from f1mon_core.legacy.adoption import adopt as adopt_files
 @pass_place
 def adopt(place: Place, directory: Path, *, as_json: bool) -> None:
     """Adopt the old system's files in DIRECTORY; again is harmless, and they stay as they are."""
-    with place.open() as monitor:
+    with place.open(create=True) as monitor:
         account = adopt_files(monitor.storage, directory)
     if as_json:
         document(

@@ -26,7 +26,7 @@ from f1mon_core.times import from_micros
 @pass_place
 def deliver(place: Place, *, watch: bool, interval: float) -> None:
     """Send what is due to its channels; any number of these may run at once."""
-    with place.open() as monitor:
+    with place.open(create=watch) as monitor:
         if watch:
             stop = threading.Event()
 
@@ -117,7 +117,7 @@ def add(place: Place, /, *, duration: timedelta | None, start: datetime | None, 
     """Silence alerts that match all that is named; every alert if nothing is."""
     if duration is None:
         raise click.UsageError("a silence has an end: give a length of time")
-    with place.open() as monitor:
+    with place.open(create=True) as monitor:
         made = monitor.silence((start or monitor.storage.clock()) + duration, start=start, **named)
     click.echo(made.silence_id)
     click.echo(f"silent until {stamp(made.end)}", err=True)

@@ -71,7 +71,7 @@ def demo(place: Place, directory: Path | None) -> None:
     elif directory is not None:
         raise click.UsageError("give DIRECTORY, or a store by --backend, --url or --path, not both")
     clock = SeasonClock()
-    with place.open(clock=clock) as monitor:
+    with place.open(create=True, clock=clock) as monitor:
         if monitor.storage.count(Select("prediction")):
             raise CannotError(f"{monitor.storage.address} holds predictions already; the demo wants a fresh place")
         monitor.add_rule(RULE)

@@ -7,7 +7,7 @@ from typing import Any
 import attrs
 import click
 
-from f1mon_core.backends import masked
+from f1mon_core.backends import masked, open_existing_storage, open_storage
 from f1mon_core.monitor import Monitor
 
 
@@ -24,15 +24,21 @@ class Place:
         """Whether the command line names a store at all."""
         return (self.backend, self.url, self.path) != (None, None, None)
 
-    def open(self, **options: Any) -> Monitor:
-        """Open it, with further options of the backend. Errors are those of `open_storage`."""
+    def open(self, *, create: bool = False, **options: Any) -> Monitor:
+        """Open it. Errors are those of `open_storage`.
+
+        Args:
+            create: Whether a store that is not there is made; else it is a `NotFoundError`, where the backend can tell.
+            **options: Further options of the backend.
+        """
         backend = self.backend
         if self.url is not None:
             options["url"] = self.url
         if self.path is not None:
             options["path"] = self.path
             backend = backend or ("jsonl" if self.url is None else None)
-        return Monitor.open(backend, **options)
+        opened = open_storage if create else open_existing_storage
+        return Monitor(opened(backend, **options))
 
 
 pass_place = click.make_pass_decorator(Place)

@@ -34,7 +34,7 @@ def apply(place: Place, file: Path, *, dry_run: bool, prune: bool) -> None:
     except (OSError, UnicodeDecodeError) as error:
         raise CannotError(f"{file}: {error}") from error
     wanted = {rule.rule_id: rule for rule in alert_rules.from_toml(text, file.name)}
-    with place.open() as monitor:
+    with place.open(create=not dry_run) as monitor:
         stored = {rule.rule_id: rule for rule in monitor.rules()}
         changes = 0
         for rule_id in sorted({*wanted, *(stored if prune else ())}):

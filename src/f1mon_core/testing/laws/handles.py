@@ -74,6 +74,16 @@ class HandleLaws(Laws):
             assert report.ok
             assert not any(report.facts.values())
 
+    def test_asking_whether_a_store_is_there_makes_none(self) -> None:
+        with self.place() as place:
+            exists, options = place.record.exists, place.location.options
+            if exists is None:  # it cannot tell, and need not
+                return
+            before = exists(**options)
+            assert exists(**options) is before
+            place.open()
+            assert exists(**options) is True
+
     def test_a_store_shows_the_clock_it_was_opened_with(self) -> None:
         with self.place() as place:
             store = place.open()
