@@ -46,6 +46,8 @@ def _of_tail(reader: Reader, files: Files, descriptor: int) -> list[Problem]:
     if (size := files.fstat(descriptor).st_size) <= reader.end:
         return []
     where = f"{JOURNAL}, byte {reader.end}"
+    if whole := _whole_transactions(read_all(files, descriptor, reader.end, size)):
+        return [Problem("error", where, f"{_BEHIND_ZEROS.format(whole)}; the next writer sets them aside")]
     return [
         Problem("warning", where, f"{size - reader.end} bytes that nobody finished; the next writer sets them aside")
     ]
@@ -93,7 +95,16 @@ def _of_directory(directory: Directory, files: Files) -> list[Problem]:
 def _of_bytes(name: str, data: bytes) -> Problem:
     if name.startswith("damaged-"):
         return Problem("error", name, "a damaged line that a compaction set aside; delete the file to end this report")
-    whole = sum(1 for line in data.split(b"\n") if intact(line))
-    if whole:
-        return Problem("warning", name, f"{whole} whole transactions that were set aside before they were acknowledged")
+    if whole := _whole_transactions(data):
+        return Problem("error", name, f"{_BEHIND_ZEROS.format(whole)}; repeat what is missing, then delete the file")
+    if intact(data):
+        return Problem("warning", name, "1 whole transactions that lack the newline; they were never acknowledged")
     return Problem("warning", name, "the torn end of a journal, set aside; it was never acknowledged")
+
+
+_BEHIND_ZEROS = "{} whole transactions behind zeros; whether they were acknowledged is not known"
+
+
+def _whole_transactions(data: bytes) -> int:
+    """How many lines that somebody finished lie in what is no part of the journal."""
+    return sum(map(intact, data.split(b"\n")[:-1]))

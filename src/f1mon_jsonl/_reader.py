@@ -2,7 +2,7 @@
 
 Only lines that end in a newline and whose checksum holds are taken; bad ones are noted with their position and the
 rest stays readable. One kind of bad line ends the journal: un-synced bytes that a power loss turned into zeros, when
-no later line vouches that they had been synced. What follows them was never acknowledged, and rests on lost lines.
+no later line vouches that they had been synced. What follows them rests on lost lines.
 """
 
 from __future__ import annotations

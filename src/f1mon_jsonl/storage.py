@@ -60,7 +60,7 @@ R = TypeVar("R")
 
 LOCK_TIMEOUT = 30.0
 _UNVOUCHED = 1 << 16
-"""Bytes that writers of one line each may leave for the next one to write again."""
+"""Bytes of other writers, vouched for by no line, that a handle leaves to its next one to vouch for."""
 _OPERATION_MICROS = duration_micros(timedelta(hours=OPERATION_HOURS))
 
 _log = logging.getLogger("f1mon.jsonl")
@@ -76,6 +76,7 @@ class _Session:
         descriptor: The journal, open for reading and writing.
         now: The store's clock, read after the lock was taken.
         header, end: The generation, and up to where it was read or written.
+        taken_over: Bytes of others, written again, that no line vouches for.
         members: What to commit, as JSON text by member; nothing is written without any.
     """
 
@@ -83,6 +84,7 @@ class _Session:
     now: datetime = EPOCH
     header: bytes = b""
     end: int = 0
+    taken_over: int = 0
     members: list[tuple[str, str]] = attrs.field(factory=list)
 
 
@@ -368,7 +370,7 @@ class JSONLStorage:
     def _decided(self, session: _Session, decide: Callable[[_Session], R]) -> R:
         with _typed(NotWritten, f"could not read {self._directory.path}"):
             self._refresh(session.descriptor, locked=True)
-            self._mend(session.descriptor)
+            self._mend(session)
         session.now = validation.instant(self.clock(), "clock")
         session.header, session.end = self._reader.header, self._reader.end
         answer = decide(session)
@@ -376,9 +378,9 @@ class JSONLStorage:
             self._write(session)
         return answer
 
-    def _mend(self, descriptor: int) -> None:
+    def _mend(self, session: _Session) -> None:
         """Set aside what lies behind the journal's end, and begin a new journal with its header."""
-        reader = self._reader
+        reader, descriptor = self._reader, session.descriptor
         size = self._files.fstat(descriptor).st_size
         if size > reader.end:
             tail = read_all(self._files, descriptor, reader.end, size)
@@ -395,7 +397,7 @@ class JSONLStorage:
                 extra={"path": self._directory.path, "offset": reader.end, "size": len(tail)},
             )
         if self._durability == "commit":
-            self._take_over(descriptor)
+            self._take_over(session)
         if reader.end == 0:
             line = header_line()
             self._write_at(descriptor, line, 0)
@@ -405,9 +407,10 @@ class JSONLStorage:
             raise self._not_a_journal()
         elif reader.number == 0:
             self._files.fsync(descriptor)  # whoever wrote the header may have died before syncing it
+            self._syncer.learn(reader.header, reader.end, reader.end)
         self._seen = True
 
-    def _take_over(self, descriptor: int) -> None:
+    def _take_over(self, session: _Session) -> None:
         """Write again what others wrote and no line vouches for.
 
         A sync of theirs may have failed. The kernel calls such bytes clean although they are on no disk, so that a
@@ -415,12 +418,10 @@ class JSONLStorage:
         """
         reader = self._reader
         start = max(reader.vouched, self._syncer.known(reader.header))
-        if start >= reader.end:
-            return
-        write_all(self._files, descriptor, read_all(self._files, descriptor, start, reader.end), start)
-        if reader.end - start > _UNVOUCHED:  # so that our line vouches for it, and the next writer need not
-            self._files.fdatasync(descriptor)
-            self._syncer.learn(reader.header, reader.end, reader.end)
+        if start < reader.end:
+            left = read_all(self._files, session.descriptor, start, reader.end)
+            write_all(self._files, session.descriptor, left, start)
+            session.taken_over = len(left)
 
     def _not_a_journal(self) -> CorruptStoreError:
         path = self._directory.of(JOURNAL)
@@ -431,9 +432,9 @@ class JSONLStorage:
         if session.descriptor not in self._descriptors:
             raise NotWritten("this process was forked inside a step; the parent commits it")
         reader = self._reader
-        synced = max(reader.vouched, self._syncer.synced(reader.header))
-        line = transaction_line(reader.number + reader.bad_since + 1, synced, session.members)
         with _typed(NotWritten, f"could not write to {self._directory.of(JOURNAL)}"):
+            synced = self._vouched_for(session)
+            line = transaction_line(reader.number + reader.bad_since + 1, synced, session.members)
             self._write_at(session.descriptor, line, reader.end)
         self._wrote = True
         session.end = reader.end + len(line)
@@ -442,6 +443,21 @@ class JSONLStorage:
         except BaseException:
             self._forget()
             raise
+
+    def _vouched_for(self, session: _Session) -> int:
+        """Up to which byte the line to be written can say that the journal is on the disk.
+
+        The first line of a handle vouches for all that it found: of handles that write one line each and close, no
+        later line would, and a damaged line among theirs would pass for one that a power loss took. After it the
+        handle's own syncs cover what others write in between, as long as that is little.
+        """
+        reader = self._reader
+        synced = self._syncer.synced(reader.header)
+        if session.taken_over and (not synced or session.taken_over > _UNVOUCHED):
+            self._syncer.learn(reader.header, reader.end)
+            self._syncer.sync(session.descriptor, reader.header, reader.end)
+            synced = reader.end
+        return max(reader.vouched, synced)
 
     def _write_at(self, descriptor: int, data: bytes, offset: int) -> None:
         """Write all of it or, cutting the file back, nothing."""

@@ -166,6 +166,47 @@ def test_a_bit_that_flipped_to_zero_is_damage_even_where_nobody_vouches(place):
     assert not store.check().ok
 
 
+def test_a_line_vouches_also_for_what_writers_of_one_line_each_left(place):
+    """Each of them synced its line and went, and no later line of its own says so."""
+    for name in "abcdef":
+        store = place.open()
+        store.append([prediction(name)])
+        store.close()
+    lines = place.lines()
+    lines[2] = lines[2].replace(b"0.75", b"0\0\x005")
+    place.journal.write_bytes(b"".join(lines))
+    store = place.open()
+    assert place.ids(store) == ["a", "c", "d", "e", "f"]
+    assert [problem.where for problem in store.check().problems] == [
+        f"journal.jsonl, line 3, byte {len(lines[0]) + len(lines[1])}"
+    ]
+    store.append([prediction("g")])
+    assert place.ids() == ["a", "c", "d", "e", "f", "g"]
+    assert place.aside() == []
+
+
+def test_whole_transactions_behind_zeros_are_an_error(place):
+    """Nobody can say whether they were acknowledged, so nobody may say that all is well."""
+    store = place.open(durability="os")
+    for name in "abcd":
+        store.append([prediction(name)])
+    lines = place.lines()
+    lines[2] = bytes(len(lines[2]) - 1) + b"\n"
+    place.journal.write_bytes(b"".join(lines))
+    where = f"journal.jsonl, byte {len(lines[0]) + len(lines[1])}"
+    report = place.open().check()
+    assert [(one.severity, one.where, "2 whole transactions" in one.message) for one in report.problems] == [
+        ("error", where, True)
+    ]
+    store = place.open()
+    store.append([prediction("e")])
+    (problem,) = store.check().problems
+    assert problem.severity == "error"
+    assert problem.where in place.aside()
+    assert "2 whole transactions" in problem.message
+    assert "never acknowledged" not in problem.message
+
+
 @pytest.mark.parametrize("content", [b"somebody else's\n", b"somebody else's", b'{"level":"info"}\n{"level":"info"}\n'])
 def test_a_file_that_is_no_journal_is_left_alone(place, content):
     place.directory.mkdir()

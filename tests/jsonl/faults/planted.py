@@ -8,6 +8,7 @@ import contextlib
 import os
 import stat
 from collections.abc import Iterator
+from typing import Any
 from unittest import mock
 
 from f1mon_jsonl import JSONLStorage, _checking, _loading, _reader
@@ -137,12 +138,12 @@ def no_repair() -> Iterator[None]:
     """Writes behind a torn tail as it lies there."""
     original = JSONLStorage._mend
 
-    def mend(self: JSONLStorage, descriptor: int) -> None:
-        size = os.fstat(descriptor).st_size
+    def mend(self: JSONLStorage, session: Any) -> None:
+        size = os.fstat(session.descriptor).st_size
         if self._reader.end and size > self._reader.end:
             self._reader.end = size
             return
-        original(self, descriptor)
+        original(self, session)
 
     with mock.patch.object(JSONLStorage, "_mend", mend):
         yield
@@ -153,13 +154,13 @@ def repair_by_newline() -> Iterator[None]:
     """Ends a torn tail with a newline, and so brings a line back that was never acknowledged."""
     original = JSONLStorage._mend
 
-    def mend(self: JSONLStorage, descriptor: int) -> None:
-        size = os.fstat(descriptor).st_size
+    def mend(self: JSONLStorage, session: Any) -> None:
+        size = os.fstat(session.descriptor).st_size
         if self._reader.end and size > self._reader.end:
-            os.pwrite(descriptor, b"\n", size)
-            self._refresh(descriptor, locked=True)
+            os.pwrite(session.descriptor, b"\n", size)
+            self._refresh(session.descriptor, locked=True)
             return
-        original(self, descriptor)
+        original(self, session)
 
     with mock.patch.object(JSONLStorage, "_mend", mend):
         yield

@@ -123,7 +123,7 @@ def _again(loss: Loss, first: Crash, home: Path) -> Findings:
 def judged_crash(scenario: Scenario, crash: Crash, home: Path, plant: Plant = as_it_is, *, finish: bool) -> list[str]:
     """Lay a disk's state out and judge it."""
     base = materialised(crash.state, replica(_empty(home / "empty"), home / "left"))
-    return judged(scenario, base, crash.acknowledged, crash.begun, plant, finish=finish)
+    return judged(scenario, base, crash.acknowledged, crash.begun, plant, finish=finish, power_lost=True)
 
 
 def _where(loss: Loss, crash: Crash) -> str:
