@@ -16,6 +16,7 @@ from typing import Any, cast
 import attrs
 
 from f1mon_core import codec, folding
+from f1mon_core.errors import CorruptStoreError
 from f1mon_core.records import Fact
 from f1mon_core.storage import LASTING_KINDS, held_by
 from f1mon_core.times import to_micros
@@ -24,11 +25,16 @@ from f1mon_jsonl._cells import Tallies
 from f1mon_jsonl._directory import JOURNAL, REWRITTEN, Directory, read_all, write_all
 from f1mon_jsonl._files import Files
 from f1mon_jsonl._index import NONE, Index, Place, decode_document
-from f1mon_jsonl._lines import decode_raw_line, header_line, transaction_line
+from f1mon_jsonl._lines import decode_raw_line, header_line, intact, transaction_line
+from f1mon_jsonl._loading import damage_since
 from f1mon_jsonl._reader import CHUNK, Reader
 
 _TOGETHER = 1_000
 """State documents, operations or pruned ids in a line."""
+
+
+class RottenError(CorruptStoreError):
+    """A line is no longer what was read of it."""
 
 
 @attrs.define
@@ -113,6 +119,7 @@ def rewrite(
 
     Raises:
         OSError: If anything fails; the journal is what it was.
+        RottenError: If a line was damaged since it was read: plan anew on what can be read now.
     """
     for damage in reader.damages:
         if damage.size:
@@ -177,6 +184,8 @@ def _kept_facts(files: Files, descriptor: int, index: Index, gone: Mapping[int, 
         if offset + size > start + len(buffer):
             buffer, start = read_all(files, descriptor, offset, offset + max(size, CHUNK)), offset
         line = buffer[offset - start : offset - start + size]
+        if not intact(line):
+            raise RottenError(damage_since(offset))
         facts = decode_raw_line(line).facts
         left_out = gone.get(number, ())
         kept = [bytes(fact) for item, fact in enumerate(facts) if item not in left_out]

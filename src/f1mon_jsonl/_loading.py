@@ -55,7 +55,7 @@ class Loader:
         offset, size = self._lines.offsets[line], self._lines.sizes[line]
         text = self._read(offset, size)
         if not intact(text):
-            raise _damaged(offset)
+            raise CorruptStoreError(damage_since(offset))
         if len(self._met) >= _LINES_KEPT:
             del self._met[next(iter(self._met))]
         facts = self._met[line] = decode_raw_line(text).facts
@@ -69,7 +69,7 @@ class Loader:
         offset = self._lines.offsets[line] + bounds[item]
         text = self._read(offset, bounds[item + 1] - bounds[item] - 1)
         if zlib.crc32(text) != checksums[item]:
-            raise _damaged(offset)
+            raise CorruptStoreError(damage_since(offset))
         return text
 
     def _read(self, offset: int, size: int) -> bytes:
@@ -79,8 +79,9 @@ class Loader:
             raise self._error(f"could not read the journal at byte {offset}: {error}") from error
 
 
-def _damaged(offset: int) -> CorruptStoreError:
-    return CorruptStoreError(f"the journal at byte {offset} was damaged after it was read; run check")
+def damage_since(offset: int) -> str:
+    """The message of an error about bytes that no longer are what was read."""
+    return f"the journal at byte {offset} was damaged after it was read; run check"
 
 
 def _spans(text: bytes, facts: Sequence[msgspec.Raw]) -> Spans | None:

@@ -245,9 +245,12 @@ class JSONLStorage:
         folding.prunable_kinds(keep)
 
         def decide(session: _Session) -> Pruned:
-            plan = _compaction.pruning(self._reader.index, self._tallies, horizon, keep, session.now)
+            def planned() -> _compaction.Plan:
+                return _compaction.pruning(self._reader.index, self._tallies, horizon, keep, session.now)
+
+            plan = planned()
             if plan.removed:
-                self._compacted(session, plan)
+                plan = self._compacted(session, plan, planned)
             else:
                 session.members.append(("horizons", encoded(plan.horizons)))  # type: ignore[arg-type]
             return Pruned(horizon, plan.removed)
@@ -260,7 +263,11 @@ class JSONLStorage:
         Damaged lines are set aside in files of the directory and stay in the report of `check`. Other handles and
         processes may go on meanwhile: readers at once, writers when it is done.
         """
-        self._commit(lambda session: self._compacted(session, _compaction.Plan()))
+
+        def decide(session: _Session) -> None:
+            self._compacted(session, _compaction.Plan(), _compaction.Plan)
+
+        self._commit(decide)
 
     def check(self) -> CheckReport:
         """See `Storage.check`."""
@@ -490,11 +497,30 @@ class JSONLStorage:
             session.members.append(("facts", f"[{','.join(map(encoded, staged.documents))}]"))
         return staged
 
-    def _compacted(self, session: _Session, plan: _compaction.Plan) -> None:
-        """Replace the journal by a rewritten one."""
+    def _compacted(
+        self, session: _Session, plan: _compaction.Plan, planned: Callable[[], _compaction.Plan]
+    ) -> _compaction.Plan:
+        """Replace the journal by a rewritten one; answers the plan that was carried out.
+
+        Args:
+            session: The writer's turn.
+            plan: What to change.
+            planned: Makes the plan anew, should lines have rotted since they were read.
+        """
         oldest = to_micros(session.now) - _OPERATION_MICROS
+
+        def rewritten() -> int:
+            return _compaction.rewrite(self._directory, self._files, session.descriptor, self._reader, plan, oldest)
+
         with _typed(NotWritten, f"could not rewrite {self._directory.of(JOURNAL)}"):
-            fresh = _compaction.rewrite(self._directory, self._files, session.descriptor, self._reader, plan, oldest)
+            try:
+                fresh = rewritten()
+            except _compaction.RottenError:
+                self._forget()
+                self._refresh(session.descriptor, locked=True)
+                self._mend(session)
+                plan = planned()
+                fresh = rewritten()
         # From here on the new journal is the store.
         self._descriptors.add(fresh)
         self._shut(session.descriptor)
@@ -503,6 +529,7 @@ class JSONLStorage:
         with _typed(OutcomeUnknown, f"could not read {self._directory.of(JOURNAL)}"):
             self._refresh(fresh, locked=True)
         session.header, session.end = self._reader.header, self._reader.end
+        return plan
 
     # Descriptors, forks, closing ------------------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ from f1mon_core.errors import CorruptStoreError, SchemaError, StorageError
 from f1mon_core.storage import Change, Select
 from f1mon_core.tally import TallyQuery
 from f1mon_core.testing.facts import HOUR, MINUTE, NOON, alert, prediction
-from f1mon_jsonl import _index, _lines
+from f1mon_jsonl import _compaction, _index, _lines
 
 
 def test_a_person_can_read_the_journal(place):
@@ -320,6 +320,39 @@ def test_compaction_leaves_out_what_is_superseded(place):
         assert handle.state("") == {"k": {"n": 49}}
         assert handle.transition("k", lambda _, __: Change(None), operation_id="40") == 40
         assert place.ids(handle) == ["a"]
+
+
+@pytest.mark.parametrize("rotten", [b'"grid":9', b'"grid;:1'], ids=["a value", "the JSON"])
+@pytest.mark.parametrize(
+    ("rewrite", "kept"),
+    [(lambda store: store.compact(), ["old", "b"]), (lambda store: store.prune(NOON), ["b"])],
+    ids=["compact", "prune"],
+)
+def test_a_line_that_rotted_since_it_was_read_is_set_aside_and_not_sealed_anew(place, rotten, rewrite, kept):
+    store = place.open(clock=lambda: NOON + HOUR)
+    store.append([prediction("old", at=NOON - HOUR)])
+    store.append([prediction("a", features={"grid": 1}), prediction("older", at=NOON - 2 * HOUR)])
+    store.append([prediction("b")])
+    lines = place.lines()
+    lines[2] = lines[2].replace(b'"grid":1', rotten)
+    place.journal.write_bytes(b"".join(lines))
+    rewrite(store)
+    assert place.ids(store) == place.ids() == kept
+    (name,) = place.aside()
+    assert (place.directory / name).read_bytes() == lines[2]
+    assert [problem.where for problem in store.check().problems] == [name]
+    store.append([prediction("c")])
+    assert place.ids() == [*kept, "c"]
+
+
+def test_a_line_that_stays_rotten_is_an_error_and_the_journal_stays(place, monkeypatch):
+    store = place.open()
+    store.append([prediction("a")])
+    before = place.journal.read_bytes()
+    monkeypatch.setattr(_compaction, "intact", lambda _: False)
+    with pytest.raises(CorruptStoreError, match="run check"):
+        store.compact()
+    assert place.journal.read_bytes() == before
 
 
 def test_a_compaction_that_was_cut_off_is_mentioned_and_replaced(place):
