@@ -180,7 +180,8 @@ def test_a_record_glued_to_a_torn_one_is_read_and_a_torn_end_is_read_again_when_
     write(directory, "predictions.jsonl", torn[:40] + whole, torn[:60], end="")
     (account,) = adopt(storage, directory).files
     assert keys(storage, "prediction") == ["p1"]
-    assert [what for _, what in account.repaired] == ["40 bytes of a torn record before it were skipped"]
+    assert [(one.line, one.raw) for one in account.set_aside] == [(1, torn[:40]), (2, torn[:60])]
+    assert "not a whole record" in account.set_aside[0].reason
     with (directory / "predictions.jsonl").open("ab") as file:
         file.write(torn[60:])
     (account,) = adopt(storage, directory).files
@@ -195,6 +196,60 @@ def test_lines_keep_their_numbers_when_the_end_of_the_last_one_comes_later(stora
         file.write(b"\n{\n")
     (account,) = adopt(storage, directory).files
     assert [one.line for one in account.set_aside] == [3]
+
+
+def the(name):
+    return json.dumps(a_prediction(prediction_id=name)).encode()
+
+
+@pytest.mark.parametrize(
+    ("line", "adopted", "aside"),
+    [
+        (the("p1") + the("p2"), ["p1", "p2"], []),
+        (the("p1") + b"\r" + the("p2") + b" " + the("p3") + b"\r", ["p1", "p2", "p3"], []),
+        (the("p1")[:50] + the("p2") + the("p3"), ["p2", "p3"], [the("p1")[:50]]),
+        (the("p1") + the("p2")[:50] + the("p3"), ["p1", "p3"], [the("p2")[:50]]),
+        (the("p1") + the("p2")[:-4], ["p1"], [the("p2")[:-4]]),
+        (the("p1")[:-4] + the("p2")[:9] + the("p3"), ["p3"], [the("p1")[:-4] + the("p2")[:9]]),
+        (the("p1") + b"\xff\xfe" + the("p2"), ["p1", "p2"], [b"\xff\xfe"]),
+        (the("p1").replace(b"m", b"\xff", 1) + the("p2"), ["p2"], [the("p1").replace(b"m", b"\xff", 1)]),
+        (
+            json.dumps(a_prediction(confidence=2.0)).encode() + the("p2"),
+            ["p2"],
+            [json.dumps(a_prediction(confidence=2.0)).encode()],
+        ),
+    ],
+    ids=["two", "CR", "torn first", "torn between", "torn last", "torn twice", "bytes between", "no UTF-8", "invalid"],
+)
+def test_of_a_line_that_holds_several_records_each_whole_one_is_adopted_and_the_rest_kept(
+    storage, directory, line, adopted, aside
+):
+    write(directory, "predictions.jsonl", line, the("last"))
+    (account,) = adopt(storage, directory).files
+    assert keys(storage, "prediction") == ["last", *adopted]
+    assert [one.raw for one in account.set_aside] == aside
+    assert account.lines == 2
+
+
+def test_alerts_and_snapshots_that_were_glued_are_adopted_too(storage, directory):
+    one, other = json.dumps(an_alert()).encode(), json.dumps(an_alert(alert_id="b")).encode()
+    write(directory, "alerts.jsonl", one[:30] + one + other)
+    health = b"".join(json.dumps({"timestamp": at, "model_version": "m"}).encode() for at in (5.0, 6.0))
+    write(directory, "health_snapshots.jsonl", health)
+    account = adopt(storage, directory)
+    assert len(keys(storage, "alert")) == len(keys(storage, "health_snapshot")) == 2
+    assert [kept.raw for file in account.files for kept in file.set_aside] == [one[:30]]
+
+
+def test_a_record_glued_to_one_that_is_still_being_written_waits_with_it(storage, directory):
+    write(directory, "predictions.jsonl", the("p1") + the("p2")[:50], end="")
+    adopt(storage, directory)
+    assert keys(storage, "prediction") == ["p1"]
+    with (directory / "predictions.jsonl").open("ab") as file:
+        file.write(the("p2")[50:] + b"\n")
+    (account,) = adopt(storage, directory).files
+    assert (account.adopted, account.repeated, account.set_aside) == (1, 1, [])
+    assert keys(storage, "prediction") == ["p1", "p2"]
 
 
 def test_different_alerts_under_one_id_are_all_there_and_the_first_keeps_it(storage, directory):

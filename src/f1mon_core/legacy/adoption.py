@@ -25,7 +25,7 @@ from f1mon_core import incidents, plans
 from f1mon_core.errors import ConflictError, F1monError, InvalidRecordError, PrunedError, StorageError
 from f1mon_core.ids import new_operation_id
 from f1mon_core.legacy import old_files
-from f1mon_core.legacy.old_files import Fields, Line, OldAlert, Translate, Unreadable
+from f1mon_core.legacy.old_files import Fields, Line, OldAlert, Read, Torn, Translate, Unreadable
 from f1mon_core.legacy.records import AlertRule, core_rule
 from f1mon_core.records import Alert, Fact, same
 from f1mon_core.storage import Change, Select, Step, Storage, state_key
@@ -235,7 +235,7 @@ def _shown(directory: Path) -> str:
 
 @attrs.frozen
 class _Item:
-    """A fact and the line it comes from."""
+    """A fact and the line, or the part of one, that it comes from."""
 
     line: Line
     fact: Fact
@@ -251,10 +251,10 @@ def _adopt_lines(
     while batch := list(islice(pending, _BATCH)):
         items: list[_Item] = []
         for line in batch:
-            whole = _translated(line, account, translate)
-            if whole is None and not line.terminated:
+            left = len(account.set_aside)
+            items += _translated(line, account, translate)
+            if len(account.set_aside) > left and not line.terminated:
                 break  # a torn last line: whoever writes on completes it, and it is read again
-            items += whole or ()
             hashed.update(line.whole)
             # A last line without its end counts when the end has come: what follows is still the same line.
             offset, number = offset + len(line.whole), number + line.terminated
@@ -274,19 +274,35 @@ def _resumed(file: BinaryIO, marker: _Marker) -> tuple[hashlib._Hash, _Marker]:
     return hashlib.sha256(), _Marker()
 
 
-def _translated(line: Line, account: FileAccount, translate: Translate) -> list[_Item] | None:
-    """The facts of a line; none of a blank one. None, and the line set aside, where there is no record in it."""
+def _translated(line: Line, account: FileAccount, translate: Translate) -> list[_Item]:
+    """The facts of a line; what is no record in it is set aside."""
+    items: list[_Item] = []
+    for one in _records(line, account):
+        fields = Fields(one)
+        try:
+            facts = translate(fields, one.line)
+        except InvalidRecordError as error:
+            account.set_aside.append(SetAside(account.name, line.number, str(error), one.line.raw))
+            continue
+        account.repaired += [(line.number, what) for what in fields.repairs]
+        items += [_Item(one.line, fact) for fact in facts]
+    return items
+
+
+def _records(line: Line, account: FileAccount) -> list[Read]:
+    """The records of a line, none of a blank one; what is none is set aside."""
     if not line.raw.strip():
         return []
     account.lines += 1
     try:
-        fields = Fields(old_files.read(line))
-        facts = translate(fields, line)
-    except (Unreadable, InvalidRecordError) as error:
+        parts = old_files.read(line)
+    except Unreadable as error:
         account.set_aside.append(SetAside(account.name, line.number, str(error), line.raw))
-        return None
-    account.repaired += [(line.number, what) for what in fields.repairs]
-    return [_Item(line, fact) for fact in facts]
+        return []
+    for part in parts:
+        if isinstance(part, Torn):
+            account.set_aside.append(SetAside(account.name, line.number, part.reason, part.line.raw))
+    return [part for part in parts if isinstance(part, Read)]
 
 
 def _append(storage: Storage, items: Sequence[_Item], account: FileAccount) -> None:
@@ -319,13 +335,11 @@ def _adopt_alerts(storage: Storage, file: BinaryIO, account: FileAccount, _: _Ma
     found: list[OldAlert] = []
     for line in old_files.lines(file, 1):
         hashed.update(line.whole)
-        if not line.raw.strip():
-            continue
-        account.lines += 1
-        try:
-            found.append(OldAlert.of(old_files.read(line)))
-        except (Unreadable, InvalidRecordError) as error:
-            account.set_aside.append(SetAside(account.name, line.number, str(error), line.raw))
+        for record in _records(line, account):
+            try:
+                found.append(OldAlert.of(record))
+            except InvalidRecordError as error:
+                account.set_aside.append(SetAside(account.name, line.number, str(error), record.line.raw))
     ids = old_files.derived_ids(found, _holders(storage, found))
     items: list[_Item] = []
     for one in found:

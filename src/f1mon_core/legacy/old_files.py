@@ -21,8 +21,11 @@ UNSPECIFIED = "unspecified"
 """The model of an old metric, which named none."""
 
 _BOM = b"\xef\xbb\xbf"
-_FIRST_KEY = b'{"timestamp"'
+_FIRST_KEY = '{"timestamp"'
 """How the old system began every line."""
+
+_BLANKS = (" ", "\t", "\r", "\n")
+_decoder = json.JSONDecoder()
 
 
 class Unreadable(Exception):
@@ -54,11 +57,19 @@ class Line:
 
 @attrs.frozen
 class Read:
-    """What was read from one line: its fields, and what had to be repaired for it."""
+    """One record: the part of a line that it is, its fields, and what had to be repaired for it."""
 
     line: Line
     fields: dict[str, Any]
-    repairs: tuple[str, ...]
+    repairs: tuple[str, ...] = ()
+
+
+@attrs.frozen
+class Torn:
+    """A part of a line that is no record, and why."""
+
+    line: Line
+    reason: str
 
 
 def lines(file: BinaryIO, number: int) -> Iterator[Line]:
@@ -67,22 +78,66 @@ def lines(file: BinaryIO, number: int) -> Iterator[Line]:
         yield Line(count, whole)
 
 
-def read(line: Line) -> Read:
-    """The JSON object of a line. Raises `Unreadable`."""
-    repairs: list[str] = []
+def read(line: Line) -> list[Read | Torn]:
+    """What a line holds, in its order: one record, as a rule.
+
+    A torn write left no newline, so the next record was glued to it; of several, every whole one is read.
+
+    Raises:
+        Unreadable: If there is no whole record in it.
+    """
+    repairs: tuple[str, ...] = ()
     raw = line.raw
     if line.number == 1 and raw.startswith(_BOM):
         raw = raw[len(_BOM) :]
-        repairs.append("a byte order mark was skipped")
+        repairs = ("a byte order mark was skipped",)
     try:
-        fields = parsed(raw)
+        return [Read(Line(line.number, raw), parsed(raw), repairs)]
     except Unreadable:
-        # A torn write without a newline, and the next record glued to it: the whole one is read, the torn one is not.
-        if (start := raw.rfind(_FIRST_KEY)) <= 0:
+        parts = list(_parts(Line(line.number, raw)))
+        if not any(isinstance(part, Read) for part in parts):
             raise
-        fields = parsed(raw[start:])
-        repairs.append(f"{start} bytes of a torn record before it were skipped")
-    return Read(line, fields, tuple(repairs))
+    return [attrs.evolve(parts[0], repairs=repairs) if isinstance(parts[0], Read) else parts[0], *parts[1:]]
+
+
+def _parts(line: Line) -> Iterator[Read | Torn]:
+    """The whole records in a line, and what lies between them."""
+    text = line.raw.decode(errors="surrogateescape")
+    taken, at = 0, _behind_blanks(text, 0)
+    while at >= 0:
+        found = _record_at(text, at)
+        if found is None:
+            at = text.find(_FIRST_KEY, at + 1)
+            continue
+        fields, end = found
+        yield from _torn(line, text[taken:at])
+        yield Read(Line(line.number, text[at:end].encode()), fields)
+        taken, at = end, _behind_blanks(text, end)
+        if not text.startswith("{", at):
+            at = text.find(_FIRST_KEY, at)
+    yield from _torn(line, text[taken:])
+
+
+def _record_at(text: str, start: int) -> tuple[dict[str, Any], int] | None:
+    """The JSON object that begins at a place, and where it ends; None if there is no whole one."""
+    try:
+        fields, end = _decoder.raw_decode(text, start)
+        text[start:end].encode()  # fails on bytes that were no UTF-8
+    except (ValueError, RecursionError):
+        return None
+    return (fields, end) if isinstance(fields, dict) else None
+
+
+def _behind_blanks(text: str, start: int) -> int:
+    while text[start : start + 1] in _BLANKS:
+        start += 1
+    return start
+
+
+def _torn(line: Line, text: str) -> Iterator[Torn]:
+    if text := text.strip("".join(_BLANKS)):
+        raw = text.encode(errors="surrogateescape")
+        yield Torn(Line(line.number, raw), "not a whole record; whole ones were glued to it")
 
 
 def parsed(raw: bytes) -> dict[str, Any]:
