@@ -76,8 +76,10 @@ class Syncer:
             self._busy = True
             target = max(end, self._written) if header == self._header else end
         failure: OSError | None = None
+        synced = False
         try:
             self._files.fdatasync(descriptor)
+            synced = True
         except OSError as error:
             failure = error
         finally:
@@ -85,7 +87,7 @@ class Syncer:
                 self._busy = False
                 if failure is not None:
                     self._poison = f"syncing the journal failed ({failure})"
-                elif header == self._header:
+                elif synced and header == self._header:  # an interrupt proves nothing: who waits syncs again
                     self._synced = max(self._synced, target)
                 self._turn.notify_all()
         if failure is not None:

@@ -324,6 +324,62 @@ def test_a_handle_that_goes_on_syncs_once_a_commit(place):
     assert files.synced == ["data"] * 5
 
 
+def test_a_sync_that_was_interrupted_proves_nothing(place):
+    class Interrupted(Recording):
+        strike = False
+
+        def fdatasync(self, descriptor):
+            if self.strike:
+                self.strike = False
+                raise KeyboardInterrupt
+            super().fdatasync(descriptor)
+
+    files = Interrupted()
+    store = place.open(_files=files)
+    store.append([prediction("before")])
+    files.synced.clear()
+    files.strike = True
+    with pytest.raises(KeyboardInterrupt):
+        store.append([prediction()])
+    assert store.append([prediction()]).repeated == 1  # acknowledged now, so on the disk
+    assert files.synced == ["data"]
+
+
+def test_who_waits_for_a_sync_that_is_interrupted_syncs_itself(place):
+    class Interrupted(Recording):
+        going, entered, strike = threading.Event(), threading.Event(), False
+
+        def fdatasync(self, descriptor):
+            if self.strike:
+                self.strike = False
+                self.entered.set()
+                self.going.wait()
+                raise KeyboardInterrupt
+            super().fdatasync(descriptor)
+
+    files = Interrupted()
+    store = place.open(_files=files)
+    store.append([prediction("before")])
+    files.synced.clear()
+    files.strike = True
+
+    def interrupted():
+        with pytest.raises(KeyboardInterrupt):
+            store.append([prediction("a")])
+
+    threads = [threading.Thread(target=interrupted), threading.Thread(target=store.append, args=([prediction("b")],))]
+    threads[0].start()
+    files.entered.wait()
+    threads[1].start()
+    while len(place.lines()) < 4:
+        time.sleep(0.001)
+    time.sleep(0.02)
+    files.going.set()
+    for thread in threads:
+        thread.join()
+    assert files.synced == ["data"]
+
+
 def test_writers_share_a_sync(place):
     """While one thread syncs, the others write; the next sync is for all of them."""
     going, entered = threading.Event(), threading.Event()
