@@ -61,6 +61,8 @@ class Reader:
     """One generation of a journal as far as it was read.
 
     Attributes:
+        identity: Of the file that was read from its beginning: one restored from a copy bears an old header, but what
+            was known of its predecessor is not known of it.
         header: The bytes of the first line, which tell one generation from another.
         end: Behind the last byte consumed; whatever lies there is torn, or dead behind a hole.
         number: The highest line number met.
@@ -70,6 +72,7 @@ class Reader:
 
     files: Files
     index: Index = attrs.field(factory=Index)
+    identity: object = attrs.field(factory=object)
     header: bytes = b""
     store: str | None = None
     generation: int = 0

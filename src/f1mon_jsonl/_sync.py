@@ -13,26 +13,26 @@ from f1mon_jsonl._files import Files
 
 
 class Syncer:
-    """What this handle knows to be on the disk."""
+    """What this handle knows to be on the disk, of the journal that it met last (`Reader.identity`)."""
 
     def __init__(self, files: Files) -> None:
         self._files = files
         self._turn = threading.Condition()
         self._busy = False
-        self._header = b""
+        self._journal: object = None
         self._written = 0
         self._synced = 0
         self._poison: str | None = None
 
-    def synced(self, header: bytes) -> int:
-        """Up to which byte the journal of this header is known to be on the disk."""
+    def synced(self, journal: object) -> int:
+        """Up to which byte this journal is known to be on the disk."""
         with self._turn:
-            return self._synced if header == self._header else 0
+            return self._synced if journal is self._journal else 0
 
-    def known(self, header: bytes) -> int:
-        """Up to which byte this handle wrote the journal of this header, or found it written and synced."""
+    def known(self, journal: object) -> int:
+        """Up to which byte this handle wrote this journal, or found it written and synced."""
         with self._turn:
-            return self._written if header == self._header else 0
+            return self._written if journal is self._journal else 0
 
     def check(self) -> None:
         """Refuse to go on after a sync that failed. Raises `NotWritten`."""
@@ -47,15 +47,15 @@ class Syncer:
             self._poison = reason
         return OutcomeUnknown(f"{reason}; whether this was stored is unknown: open the store again and repeat it")
 
-    def learn(self, header: bytes, written: int, synced: int = 0) -> None:
+    def learn(self, journal: object, written: int, synced: int = 0) -> None:
         """Note how much was written, and how much is known to be on the disk; before the writers' lock is let go."""
         with self._turn:
-            if header != self._header:
-                self._header, self._written, self._synced = header, 0, 0
+            if journal is not self._journal:
+                self._journal, self._written, self._synced = journal, 0, 0
             self._written = max(self._written, written)
             self._synced = max(self._synced, synced)
 
-    def sync(self, descriptor: int, header: bytes, end: int) -> None:
+    def sync(self, descriptor: int, journal: object, end: int) -> None:
         """Return once the first `end` bytes are on the disk.
 
         Raises:
@@ -68,13 +68,13 @@ class Syncer:
                     raise OutcomeUnknown(
                         f"{self._poison}; whether this was stored is unknown: open the store again and repeat it"
                     )
-                if header == self._header and self._synced >= end:
+                if journal is self._journal and self._synced >= end:
                     return
                 if not self._busy:
                     break
                 self._turn.wait()
             self._busy = True
-            target = max(end, self._written) if header == self._header else end
+            target = max(end, self._written) if journal is self._journal else end
         failure: OSError | None = None
         synced = False
         try:
@@ -87,7 +87,7 @@ class Syncer:
                 self._busy = False
                 if failure is not None:
                     self._poison = f"syncing the journal failed ({failure})"
-                elif synced and header == self._header:  # an interrupt proves nothing: who waits syncs again
+                elif synced and journal is self._journal:  # an interrupt proves nothing: who waits syncs again
                     self._synced = max(self._synced, target)
                 self._turn.notify_all()
         if failure is not None:

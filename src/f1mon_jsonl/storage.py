@@ -75,14 +75,14 @@ class _Session:
     Attributes:
         descriptor: The journal, open for reading and writing.
         now: The store's clock, read after the lock was taken.
-        header, end: The generation, and up to where it was read or written.
+        journal, end: The journal's identity, and up to where it was read or written.
         taken_over: Bytes of others, written again, that no line vouches for.
         members: What to commit, as JSON text by member; nothing is written without any.
     """
 
     descriptor: int = -1
     now: datetime = EPOCH
-    header: bytes = b""
+    journal: object = None
     end: int = 0
     taken_over: int = 0
     members: list[tuple[str, str]] = attrs.field(factory=list)
@@ -340,7 +340,7 @@ class JSONLStorage:
                     self._open_to_write(session)
                     with self._mutex:
                         answer = self._decided(session, decide)
-                        self._syncer.learn(session.header, session.end, self._reader.vouched)
+                        self._syncer.learn(session.journal, session.end, self._reader.vouched)
                 if self._durability == "commit":
                     self._make_durable(session)
             finally:
@@ -379,7 +379,7 @@ class JSONLStorage:
             self._refresh(session.descriptor, locked=True)
             self._mend(session)
         session.now = validation.instant(self.clock(), "clock")
-        session.header, session.end = self._reader.header, self._reader.end
+        session.journal, session.end = self._reader.identity, self._reader.end
         answer = decide(session)
         if session.members:
             self._write(session)
@@ -414,7 +414,7 @@ class JSONLStorage:
             raise self._not_a_journal()
         elif reader.number == 0:
             self._files.fsync(descriptor)  # whoever wrote the header may have died before syncing it
-            self._syncer.learn(reader.header, reader.end, reader.end)
+            self._syncer.learn(reader.identity, reader.end, reader.end)
         self._seen = True
 
     def _take_over(self, session: _Session) -> None:
@@ -424,7 +424,7 @@ class JSONLStorage:
         sync of ours would pass them over, and what we are about to acknowledge may rest on them.
         """
         reader = self._reader
-        start = max(reader.vouched, self._syncer.known(reader.header))
+        start = max(reader.vouched, self._syncer.known(reader.identity))
         if start < reader.end:
             left = read_all(self._files, session.descriptor, start, reader.end)
             write_all(self._files, session.descriptor, left, start)
@@ -459,10 +459,10 @@ class JSONLStorage:
         handle's own syncs cover what others write in between, as long as that is little.
         """
         reader = self._reader
-        synced = self._syncer.synced(reader.header)
+        synced = self._syncer.synced(reader.identity)
         if session.taken_over and (not synced or session.taken_over > _UNVOUCHED):
-            self._syncer.learn(reader.header, reader.end)
-            self._syncer.sync(session.descriptor, reader.header, reader.end)
+            self._syncer.learn(reader.identity, reader.end)
+            self._syncer.sync(session.descriptor, reader.identity, reader.end)
             synced = reader.end
         return max(reader.vouched, synced)
 
@@ -482,13 +482,13 @@ class JSONLStorage:
 
     def _make_durable(self, session: _Session) -> None:
         """Return once the journal, up to where the session read or wrote it, and its name are on the disk."""
-        if session.header not in self._named:
+        if session.journal not in self._named:
             try:
                 self._directory.sync_names()
             except OSError as error:
                 raise self._syncer.poisoned(f"syncing the directory failed ({error})") from error
-            self._named.add(session.header)
-        self._syncer.sync(session.descriptor, session.header, session.end)
+            self._named.add(session.journal)
+        self._syncer.sync(session.descriptor, session.journal, session.end)
 
     def _staged(self, session: _Session, facts: Sequence[Fact]) -> Staged:
         """What appending facts comes to, as a member of the line."""
@@ -528,7 +528,7 @@ class JSONLStorage:
         self._forget()
         with _typed(OutcomeUnknown, f"could not read {self._directory.of(JOURNAL)}"):
             self._refresh(fresh, locked=True)
-        session.header, session.end = self._reader.header, self._reader.end
+        session.journal, session.end = self._reader.identity, self._reader.end
         return plan
 
     # Descriptors, forks, closing ------------------------------------------------------------------------------------
@@ -576,7 +576,7 @@ class JSONLStorage:
         self._turn = threading.Lock()
         self._syncer = Syncer(self._files)
         self._lock = WriteLock(self._directory.of(LOCK), self._files, self._descriptors)
-        self._named: set[bytes] = set()
+        self._named: set[object] = set()
         self._wrote = False
 
     def _after_fork(self) -> None:

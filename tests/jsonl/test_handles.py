@@ -24,7 +24,7 @@ from f1mon_core.errors import (
 from f1mon_core.storage import Change, Select
 from f1mon_core.tally import TallyQuery
 from f1mon_core.testing.facts import HOUR, NOON, outcome, prediction
-from f1mon_jsonl import JSONLStorage, open_jsonl
+from f1mon_jsonl import JSONLStorage, _lines, open_jsonl
 from f1mon_jsonl._files import Files
 
 
@@ -322,6 +322,27 @@ def test_a_handle_that_goes_on_syncs_once_a_commit(place):
         store.append([prediction(f"{number}")])
         other.append([prediction(f"other's {number}")])
     assert files.synced == ["data"] * 5
+
+
+def test_a_journal_restored_from_a_copy_is_synced_anew(place):
+    """What this handle knew to be on the disk was another file, or other bytes of it."""
+    files = Recording()
+    store = place.open(_files=files)
+    store.append([prediction("0")])
+    copy = place.journal.read_bytes()
+    for number in range(1, 10):
+        store.append([prediction(str(number))])
+    place.journal.write_bytes(copy)
+    files.synced.clear()
+    store.append([prediction("new")])
+    assert files.synced[0] == "data"  # what it found, of which the new line says that it is on the disk
+    assert files.synced[-1] == "data"
+    assert "directory" in files.synced
+    assert len(place.lines()) == 3
+    assert _lines.decode_line(place.lines()[-1][:-1]).synced == len(copy)
+    files.synced.clear()
+    store.append([prediction("newer")])
+    assert files.synced == ["data"]
 
 
 def test_a_sync_that_was_interrupted_proves_nothing(place):
