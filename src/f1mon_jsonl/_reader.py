@@ -14,6 +14,7 @@ import attrs
 import msgspec
 
 from f1mon_core.errors import SchemaError
+from f1mon_jsonl._directory import read_all
 from f1mon_jsonl._files import Files
 from f1mon_jsonl._index import Index
 from f1mon_jsonl._lines import (
@@ -83,6 +84,8 @@ class Reader:
     vouched: int = 0
     guard: bytes = b""
     damages: list[Damage] = attrs.field(factory=list)
+    _furthest: int | None = attrs.field(default=None, init=False)
+    """The highest byte that lines still to be read say was synced, once a bad line made it matter."""
 
     def continues(self, descriptor: int) -> bool:
         """Whether a file is the one read so far, which may have grown."""
@@ -107,6 +110,7 @@ class Reader:
                 return
 
     def _read_on(self, descriptor: int, *, locked: bool) -> None:
+        self._furthest = None
         for chunk in chunks(self.files, descriptor, self.end):
             if not self._take_chunk(chunk, None if locked else descriptor, descriptor):
                 return
@@ -155,7 +159,7 @@ class Reader:
         if header is None:
             if self._is_hole(line[:-1], descriptor):
                 return False
-            self._confirm(unlocked, line[:-1])
+            self._confirm(unlocked, line)
             self.damages.append(Damage(1, 0, len(line), "the header is damaged; the lines behind it are read"))
         else:
             self.store, self.generation = header.store, header.generation
@@ -166,12 +170,15 @@ class Reader:
         return True
 
     def _take_each(self, pieces: list[bytes], unlocked: int | None, descriptor: int) -> bool:
-        for piece in pieces:
+        confirmed = False
+        for number, piece in enumerate(pieces):
             line, reason = self._checked(piece)
             if line is None:
                 if self._is_hole(piece, descriptor):
                     return False
-                self._confirm(unlocked, piece)
+                if not confirmed:
+                    self._confirm(unlocked, b"".join(rest + b"\n" for rest in pieces[number:]))
+                    confirmed = True
                 self.damages.append(Damage(self.lines + 1, self.end, len(piece) + 1, reason))
                 self.bad_since += 1
             else:
@@ -201,23 +208,22 @@ class Reader:
             return None, f"the line repeats number {line.n}"
         return line, ""
 
-    def _confirm(self, unlocked: int | None, piece: bytes) -> None:
-        """Make sure a bad line is bad, and not half of a repair that another process is at."""
+    def _confirm(self, unlocked: int | None, text: bytes) -> None:
+        """Make sure that what begins with a bad line lies there so, and is not half of a repair under way."""
         if unlocked is None:
             return
         time.sleep(_SETTLING)
-        if self.files.pread(unlocked, len(piece), self.end) != piece:
+        if read_all(self.files, unlocked, self.end, self.end + len(text)) != text:
             raise ChangedError
 
     def _is_hole(self, piece: bytes, descriptor: int) -> bool:
         """Whether a bad line is zeros that a power loss left of bytes nobody vouches for."""
         if b"\0" not in piece or self.vouched > self.end or _one_bit_off(piece):
             return False
-        for chunk in chunks(self.files, descriptor, self.end):
-            for line in chunk.split(b"\n"):
-                if intact(line) and _synced_of(line) > self.end:
-                    return False
-        return True
+        if self._furthest is None:
+            rest = (line for chunk in chunks(self.files, descriptor, self.end) for line in chunk.split(b"\n"))
+            self._furthest = max((_synced_of(line) for line in rest if intact(line)), default=0)
+        return self._furthest <= self.end
 
 
 def _one_bit_off(piece: bytes) -> bool:
@@ -234,7 +240,10 @@ _decode_synced = msgspec.json.Decoder(_Synced).decode
 
 def _synced_of(line: bytes) -> int:
     """How far the writer of an intact line knew the journal to be synced."""
-    return _decode_synced(line).synced
+    try:
+        return _decode_synced(line).synced
+    except msgspec.MsgspecError:
+        return 0
 
 
 def parsed_header(line: bytes) -> Header | None:

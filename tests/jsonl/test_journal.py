@@ -2,8 +2,10 @@
 
 import json
 import os
+import random
 import re
 import zlib
+from types import SimpleNamespace
 
 import attrs
 import pytest
@@ -12,7 +14,8 @@ from f1mon_core.errors import CorruptStoreError, SchemaError, StorageError
 from f1mon_core.storage import Change, Select
 from f1mon_core.tally import TallyQuery
 from f1mon_core.testing.facts import HOUR, MINUTE, NOON, alert, prediction
-from f1mon_jsonl import _compaction, _index, _lines
+from f1mon_jsonl import _compaction, _index, _lines, _reader
+from f1mon_jsonl._files import Files
 
 
 def test_a_person_can_read_the_journal(place):
@@ -205,6 +208,43 @@ def test_whole_transactions_behind_zeros_are_an_error(place):
     assert problem.where in place.aside()
     assert "2 whole transactions" in problem.message
     assert "never acknowledged" not in problem.message
+
+
+def test_a_damaged_region_is_read_in_time_that_grows_with_its_size_only(place, monkeypatch):
+    """Every bad line of it may be a hole, and a repair under way: neither is asked of each line alone."""
+
+    class Counting(Files):
+        read = 0
+
+        def pread(self, descriptor, size, offset):
+            data = super().pread(descriptor, size, offset)
+            Counting.read += len(data)
+            return data
+
+    store = place.open()
+    store.append([prediction("a")])
+    store.append([prediction(str(number), features={"x": "y" * 1_000}) for number in range(300)])
+    store.append([prediction("c")])
+    store.append([prediction("d")])
+    text = bytearray(place.journal.read_bytes())
+    region = random.Random(1).randbytes(250_000)
+    text[1_000 : 1_000 + len(region)] = region
+    place.journal.write_bytes(text)
+    bad = region.count(b"\n") + 1
+    assert bad > 800
+    naps = []
+    monkeypatch.setattr(_reader, "time", SimpleNamespace(sleep=naps.append))
+    store = place.open(_files=Counting())
+    assert 1 <= len(naps) < 5
+    assert Counting.read < 5 * len(text)
+    assert place.ids(store) == ["a", "c", "d"]
+    assert len(store.check().problems) >= bad
+    Counting.read = 0
+    other = place.open(_files=Counting())
+    other._forget()  # so that the writer reads it under the lock
+    other.append([prediction("e")])
+    assert Counting.read < 10 * len(text)
+    assert place.ids() == ["a", "c", "d", "e"]
 
 
 @pytest.mark.parametrize("content", [b"somebody else's\n", b"somebody else's", b'{"level":"info"}\n{"level":"info"}\n'])
