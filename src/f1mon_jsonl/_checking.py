@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 
 from f1mon_core.errors import CorruptStoreError, InvalidRecordError, SchemaError
 from f1mon_core.storage import CheckReport, Problem
-from f1mon_jsonl._directory import JOURNAL, REWRITTEN, Directory, read_all
+from f1mon_jsonl._directory import JOURNAL, LOCK, REWRITTEN, Directory, read_all
 from f1mon_jsonl._files import Files
 from f1mon_jsonl._index import Index, Place
 from f1mon_jsonl._lines import intact
@@ -81,7 +82,7 @@ def _of_directory(directory: Directory, files: Files) -> list[Problem]:
         finally:
             files.close(descriptor)
         problems.append(_of_bytes(name, data))
-    if REWRITTEN in files.listdir(directory.path):
+    if _was_cut_off(directory, files):
         problems.append(Problem("warning", REWRITTEN, "a compaction was cut off; the next one replaces the file"))
     if kind := directory.network_file_system():
         problems.append(
@@ -90,6 +91,23 @@ def _of_directory(directory: Directory, files: Files) -> list[Problem]:
             )
         )
     return problems
+
+
+def _was_cut_off(directory: Directory, files: Files) -> bool:
+    """Whether a rewritten journal lies there that no compaction is at work on: that one would hold the lock."""
+    if REWRITTEN not in files.listdir(directory.path):
+        return False
+    try:
+        descriptor = directory.open(LOCK, os.O_RDONLY)
+    except FileNotFoundError:
+        return True
+    try:
+        files.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return REWRITTEN in files.listdir(directory.path)  # it may have been done just before
+    except BlockingIOError:
+        return False
+    finally:
+        files.close(descriptor)
 
 
 def _of_bytes(name: str, data: bytes) -> Problem:

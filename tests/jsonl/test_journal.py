@@ -405,6 +405,22 @@ def test_a_compaction_that_was_cut_off_is_mentioned_and_replaced(place):
     assert place.ids() == ["a"]
 
 
+def test_a_compaction_at_work_is_no_problem(place):
+    seen = []
+
+    class Checked(Files):
+        """Somebody asks just before the new file gets its name."""
+
+        def rename(self, source, target):
+            seen.extend(place.open().check().problems)
+            super().rename(source, target)
+
+    store = place.open(_files=Checked())
+    store.append([prediction("a")])
+    store.compact()
+    assert seen == []
+
+
 def test_zeros_in_a_compacted_journal_are_damage(place):
     """All of it was synced before it got its name, and its last line says so."""
     store = place.open(durability="os")
