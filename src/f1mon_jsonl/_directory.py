@@ -15,7 +15,23 @@ LOCK = "LOCK"
 REWRITTEN = "journal.jsonl.new"
 """What a compaction writes before it takes the journal's name."""
 
-NETWORK = ("nfs", "cifs", "smb", "9p", "afs", "ceph", "glusterfs", "lustre", "fuse.sshfs", "fuse.s3fs", "fuse.gcsfuse")
+NETWORK = (
+    "9p",
+    "afs",
+    "beegfs",
+    "ceph",
+    "cifs",
+    "gcsfuse",
+    "gluster",
+    "juicefs",
+    "lustre",
+    "nfs",
+    "s3fs",
+    "smb",
+    "sshfs",
+    "virtiofs",
+)
+"""How the names of their types begin, behind a `fuse.`."""
 
 
 class Directory:
@@ -102,7 +118,7 @@ class Directory:
     def network_file_system(self) -> str | None:
         """The type of the file system, where it is one of a network."""
         kind = self._files.file_system(self.path)
-        return kind if kind.startswith(NETWORK) else None
+        return kind if kind.removeprefix("fuse.").startswith(NETWORK) else None
 
 
 def write_all(files: Files, descriptor: int, data: bytes, offset: int) -> None:

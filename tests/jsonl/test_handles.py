@@ -432,14 +432,38 @@ def test_writers_share_a_sync(place):
     assert len(place.ids()) == 9
 
 
-def test_a_network_file_system_is_a_warning(place, caplog):
-    class OnNFS(Files):
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "nfs4",
+        "cifs",
+        "smb3",
+        "fuse.glusterfs",
+        "fuse.ceph-fuse",
+        "ceph",
+        "fuse.sshfs",
+        "fuse.juicefs",
+        "virtiofs",
+        "beegfs",
+    ],
+)
+def test_a_network_file_system_is_a_warning(place, caplog, kind):
+    class OnNetwork(Files):
         def file_system(self, _):
-            return "nfs4"
+            return kind
 
-    store = place.open(_files=OnNFS())
-    assert "nfs4" in caplog.text
-    assert [(one.severity, "nfs4" in one.message) for one in store.check().problems] == [("warning", True)]
+    store = place.open(_files=OnNetwork())
+    assert kind in caplog.text
+    assert [(one.severity, kind in one.message) for one in store.check().problems] == [("warning", True)]
+
+
+@pytest.mark.parametrize("kind", ["ext4", "xfs", "btrfs", "zfs", "fuseblk", "tmpfs", "overlay", ""])
+def test_a_local_file_system_is_none(place, kind):
+    class OnDisk(Files):
+        def file_system(self, _):
+            return kind
+
+    assert place.open(_files=OnDisk()).check().problems == []
 
 
 # Forks ---------------------------------------------------------------------------------------------------------------
