@@ -97,9 +97,12 @@ class JSONLStorage:
         path: The directory; made, with its parents, where it is missing.
         durability: "commit": what was acknowledged is on the disk. "os": it is in the operating system's hands, which
             survives a crash of the process but not of the machine.
-        lock_timeout: Seconds to wait for another writer before `LockTimeoutError`.
+        lock_timeout: Seconds to wait for another writer before `LockTimeoutError`; infinity for as long as it takes.
         clock: Overrides the host's clock.
     """
+
+    _holder = 0
+    """The thread whose turn to write it is, for it must not wait for itself."""
 
     def __init__(
         self,
@@ -118,7 +121,7 @@ class JSONLStorage:
         self._files = _files or Files()
         self._directory = Directory(path, self._files)
         self._durability = durability
-        self._lock_timeout = float(lock_timeout)
+        self._lock_timeout = float(min(lock_timeout, threading.TIMEOUT_MAX))
         self._closed = False
         self._descriptors: set[int] = set()
         self._seen = False
@@ -276,7 +279,7 @@ class JSONLStorage:
             return _checking.report(self._directory, self._files, durable=self._durability == "commit")
 
     def close(self) -> None:
-        """See `Storage.close`. Under durability="os" what was written is synced first."""
+        """See `Storage.close`. Under durability="os" what was written is synced first, and the names of new files."""
         if self._closed:
             return
         self._closed = True
@@ -284,6 +287,7 @@ class JSONLStorage:
         if self._durability == "os" and self._wrote:
             with _typed(StorageError, "could not sync the journal"), self._opened(os.O_RDWR) as descriptor:
                 self._files.fdatasync(descriptor)
+                self._directory.sync_names()
         with self._mutex:
             self._forget()
 
@@ -351,15 +355,22 @@ class JSONLStorage:
     @contextlib.contextmanager
     def _turn_to_write(self) -> Iterator[None]:
         """Hold the writers' lock, among the threads of this handle and then among processes."""
+        if self._holder == threading.get_ident():
+            raise NotWritten(
+                "this thread is inside a step, which holds the lock; nothing was written: return what is to be stored "
+                "in the step's Change, or write when the transition is done"
+            )
         deadline = time.monotonic() + self._lock_timeout
         if not self._turn.acquire(timeout=self._lock_timeout):
             raise timed_out(self._directory.of(LOCK), self._lock_timeout)
+        self._holder = threading.get_ident()
         try:
             with contextlib.ExitStack() as held:
                 with _typed(NotWritten, f"could not lock {self._directory.path}"):
                     held.enter_context(self._lock.held(deadline, self._lock_timeout))
                 yield
         finally:
+            self._holder = 0
             self._turn.release()
 
     def _open_to_write(self, session: _Session) -> None:
@@ -409,6 +420,7 @@ class JSONLStorage:
             line = header_line()
             self._write_at(descriptor, line, 0)
             self._files.fsync(descriptor)
+            self._wrote = True
             reader.take(line)
         elif reader.store is None and reader.number == 0:
             raise self._not_a_journal()
@@ -522,6 +534,7 @@ class JSONLStorage:
                 plan = planned()
                 fresh = rewritten()
         # From here on the new journal is the store.
+        self._wrote = True
         self._descriptors.add(fresh)
         self._shut(session.descriptor)
         session.descriptor = fresh
@@ -574,6 +587,7 @@ class JSONLStorage:
         self._under_way = 0
         self._mutex = threading.RLock()
         self._turn = threading.Lock()
+        self._holder = 0
         self._syncer = Syncer(self._files)
         self._lock = WriteLock(self._directory.of(LOCK), self._files, self._descriptors)
         self._named: set[object] = set()
@@ -628,7 +642,7 @@ def open_jsonl(
         path: The directory; `data/monitoring` if neither it nor `url` is given.
         url: The directory as an address: `jsonl:///absolute/path` or `jsonl://relative/path`.
         durability: See `JSONLStorage`.
-        lock_timeout: Seconds to wait for another writer.
+        lock_timeout: Seconds to wait for another writer; infinity for as long as it takes.
         clock: Overrides the host's clock.
 
     Raises:

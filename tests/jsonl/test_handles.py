@@ -184,17 +184,30 @@ def test_a_writer_that_got_the_lock_of_a_deleted_file_takes_the_new_one(place):
     assert place.ids(store) == ["p"]
 
 
-def test_a_step_may_read_the_store_and_a_nested_write_times_out(place):
-    store = place.open(lock_timeout=0.05)
+def test_a_step_may_read_the_store_and_a_nested_write_is_refused_at_once(place):
+    """It waits for itself, so waiting is no use, and a longer lock_timeout no advice."""
+    store = place.open(lock_timeout=60)
     store.append([prediction()])
+    started = time.monotonic()
 
     def step(*_):
-        with pytest.raises(LockTimeoutError):
-            store.append([prediction("q")])
+        for call in (lambda: store.append([prediction("q")]), store.compact):
+            with pytest.raises(NotWritten, match="inside a step"):
+                call()
         return Change({"seen": len(store.find(Select("prediction")))})
 
     store.transition("k", step, operation_id="o")
+    assert time.monotonic() - started < 30
     assert store.state("") == {"k": {"seen": 1}}
+    store.append([prediction("q")])
+    assert place.ids(store) == ["p", "q"]
+
+
+@pytest.mark.parametrize("timeout", [float("inf"), 1e10, 10**400], ids=["infinity", "1e10", "10**400"])
+def test_a_writer_may_wait_without_end(place, timeout):
+    store = place.open(lock_timeout=timeout)
+    store.append([prediction()])
+    assert place.ids(store) == ["p"]
 
 
 def test_the_clock_is_read_under_the_lock(place):
@@ -273,7 +286,19 @@ def test_under_the_operating_systems_durability_nothing_is_synced_before_the_end
     store.transition("k", lambda *_: Change({}), operation_id="o")
     assert files.synced == []
     store.close()
-    assert files.synced == ["data"]
+    assert files.synced[0] == "data"
+    assert set(files.synced[1:]) == {"directory"}  # the journal may be new, or new under its name
+
+
+def test_a_compaction_is_synced_at_the_end_under_the_operating_systems_durability(place):
+    files = Recording()
+    store = place.open()
+    store.append([prediction()])
+    store = place.open(durability="os", _files=files)
+    store.compact()
+    files.synced.clear()
+    store.close()
+    assert "directory" in files.synced
 
 
 @pytest.mark.parametrize("what", ["data", "directory"])
