@@ -252,6 +252,60 @@ def test_a_record_glued_to_one_that_is_still_being_written_waits_with_it(storage
     assert keys(storage, "prediction") == ["p1", "p2"]
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (b"\xef\xbb\xbf" + the("p1"), the("p1")),
+        (a_prediction(features={"x": float("nan")}), a_prediction(features={"x": None})),
+        (a_prediction(features={"x": None}), a_prediction(features={"x": float("inf")})),
+        (a_prediction(features={"x": 1, "y": 2}), a_prediction(features={"y": 2, "x": 1})),
+        (the("p1")[:40] + the("p1"), the("p1")),
+        (b"\xef\xbb\xbf" + json.dumps(a_prediction(colour="red")).encode(), a_prediction(colour="red")),
+        (
+            b"\xef\xbb\xbf" + json.dumps(a_prediction(metadata={"f1mon_adoption": "mine"})).encode(),
+            a_prediction(metadata={"f1mon_adoption": "mine"}),
+        ),
+    ],
+    ids=["byte order mark", "NaN, null", "null, infinity", "order", "glued", "unknown", "own key"],
+)
+def test_a_record_that_was_repaired_repeats_the_one_that_needed_none(storage, directory, one, other):
+    write(directory, "predictions.jsonl", one, other, a_prediction(prediction_id="p2"))
+    (account,) = adopt(storage, directory).files
+    assert (account.adopted, account.repeated) == (2, 1)
+    assert [kept.raw for kept in account.set_aside if kept.raw != the("p1")[:40]] == []
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        a_prediction(colour="blue"),
+        a_prediction(features={"x": 0.0}),
+        a_prediction(metadata={"f1mon_adoption": "yours"}),
+    ],
+    ids=["unknown", "value", "own key"],
+)
+def test_a_record_that_says_something_else_is_none_that_was_repaired(storage, directory, other):
+    first = a_prediction(colour="red", features={"x": float("nan")}, metadata={"f1mon_adoption": "mine"})
+    write(directory, "predictions.jsonl", first, first | other)
+    (account,) = adopt(storage, directory).files
+    assert (account.adopted, account.repeated, len(account.set_aside)) == (1, 0, 1)
+
+
+def test_the_same_alert_with_nan_and_with_null_is_one(storage, directory):
+    write(directory, "alerts.jsonl", an_alert(metric_value=float("nan")), an_alert(metric_value=None))
+    (account,) = adopt(storage, directory).files
+    assert len(keys(storage, "alert")) == 1
+    assert (account.adopted, account.repeated, account.renamed, account.set_aside) == (1, 1, [], [])
+
+
+def test_metadata_of_its_own_under_the_key_of_the_adoption_stays(storage, directory):
+    own = a_prediction(metadata={"f1mon_adoption": {"mine": 1}}, features={"x": float("nan")})
+    write(directory, "predictions.jsonl", own)
+    adopt(storage, directory)
+    (made,) = Monitor(storage).predictions()
+    assert made.metadata == {"f1mon_adoption": {"nulled": ["features.x"], "own": {"mine": 1}}}
+
+
 def test_different_alerts_under_one_id_are_all_there_and_the_first_keeps_it(storage, directory):
     write(directory, "alerts.jsonl", an_alert(), an_alert(model_version="n"), an_alert(), an_alert(title="U"))
     (account,) = adopt(storage, directory).files

@@ -318,6 +318,8 @@ def _append(storage: Storage, items: Sequence[_Item], account: FileAccount) -> N
             _append(storage, items[half:], account)
         elif isinstance(error, PrunedError):
             account.pruned += 1
+        elif same(old_files.unrepaired(error.stored), old_files.unrepaired(error.offered)):
+            account.repeated += 1
         else:
             line = items[0].line
             account.set_aside.append(SetAside(account.name, line.number, str(error), line.raw))
@@ -371,7 +373,8 @@ def _holders(storage: Storage, found: Sequence[OldAlert]) -> dict[str, str]:
     for one in found:
         if one.alert_id in stored and not holders[one.alert_id]:
             with contextlib.suppress(InvalidRecordError):
-                if same(stored[one.alert_id], old_files.alert(Fields(one.read), one.alert_id, one.alert_id)[0]):
+                offered = old_files.alert(Fields(one.read), one.alert_id, one.alert_id)[0]
+                if same(old_files.unrepaired(stored[one.alert_id]), old_files.unrepaired(offered)):
                     holders[one.alert_id] = one.content
     return holders
 

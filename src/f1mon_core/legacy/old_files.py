@@ -17,6 +17,12 @@ from f1mon_core.validation import MAX_ID_CHARACTERS, Document
 ADOPTION = "f1mon_adoption"
 """The metadata key under which an adopted record says what became of its line."""
 
+_REPAIRS = frozenset({"repaired", "nulled"})
+"""What is said there of a line's repairs, not of its content."""
+
+_OWN = "own"
+"""Where that says what the record's metadata had under its key."""
+
 UNSPECIFIED = "unspecified"
 """The model of an old metric, which named none."""
 
@@ -205,7 +211,10 @@ class Fields:
             **({"unknown": unknown} if unknown else {}),
             **({"nulled": [name.removeprefix(".") for name in self._nulled]} if self._nulled else {}),
         }
-        return {**(own or {}), **({ADOPTION: note} if note else {})}
+        own = own or {}
+        if note and ADOPTION in own:
+            note[_OWN] = own[ADOPTION]
+        return {**own, **({ADOPTION: note} if note else {})}
 
     @property
     def repairs(self) -> list[str]:
@@ -213,6 +222,23 @@ class Fields:
         repaired = self._note.get("repaired")
         nulled = [f"NaN or infinity in {name.removeprefix('.')} became null" for name in self._nulled]
         return [*map(str, repaired if isinstance(repaired, list) else ()), *nulled]
+
+
+def unrepaired(fact: Fact) -> Fact:
+    """An adopted fact as if its line had needed no repair: two that are the same then repeat each other."""
+    metadata: Document = getattr(fact, "metadata", {})
+    note = metadata.get(ADOPTION)
+    if not isinstance(note, Mapping) or not _REPAIRS & note.keys():
+        return fact
+    kept: Document = {name: value for name, value in note.items() if name not in _REPAIRS}
+    if kept.keys() == {_OWN}:
+        changed = {**metadata, ADOPTION: kept[_OWN]}
+    elif kept:
+        changed = {**metadata, ADOPTION: kept}
+    else:
+        changed = {name: value for name, value in metadata.items() if name != ADOPTION}
+    changes: dict[str, Any] = {"metadata": changed}
+    return attrs.evolve(fact, **changes)
 
 
 def prediction(fields: Fields, _: Line) -> list[Fact]:
@@ -270,7 +296,8 @@ class OldAlert:
     """One line of alerts.jsonl.
 
     Attributes:
-        content: The digest of what the alert says, its acknowledgement apart, which the old system wrote over.
+        content: The digest of what the alert says, NaN and null alike; its acknowledgement apart, which the old system
+            wrote over.
     """
 
     read: Read
@@ -284,7 +311,7 @@ class OldAlert:
         if not isinstance(alert_id, str) or not alert_id:
             raise InvalidRecordError("alert_id", alert_id, "must be a str of at least one character")
         said = {name: value for name, value in read.fields.items() if name not in _ACKNOWLEDGEMENT}
-        return cls(read, alert_id, digest(said))
+        return cls(read, alert_id, digest(without_nan(said, "", [])))
 
 
 def derived_ids(alerts: Sequence[OldAlert], first: Mapping[str, str]) -> dict[tuple[str, str], str]:
