@@ -95,13 +95,13 @@ class Scenario:
         return 1_000 * (lane + 1) + number
 
     def expected(self, progress: Progress) -> "Contents":
-        """What a store must hold after some acts of each lane."""
+        """What a store must hold after some acts of each lane, and of one more: `LAST`."""
         if progress not in self._known:
             clock = ActClock()
             store = MemoryStorage(clock=clock)
             self.prepare(store, clock)
             for lane, done in enumerate(progress):
-                for number, act in enumerate(self.lanes[lane][:done]):
+                for number, act in enumerate((*self.lanes, LAST)[lane][:done]):
                     clock.set(self.second(lane, number))
                     act(store)
             self._known[progress] = contents(store)
@@ -405,6 +405,9 @@ GROUP_COMMIT = Scenario(
     before=_SEASON[:1],
 )
 OS_DURABILITY = attrs.evolve(SINGLES, name="durability os", durability="os", known={})
+
+LAST = (append(prediction("last", hour=48)),)
+"""What every store must take in the end, whatever it went through: an append that repeats nothing."""
 
 PLAIN = (BIRTH, SINGLES, OUTCOMES, BATCHES, TRANSITIONS, PRUNING, COMPACTION, TWO_HANDLES)
 """Scenarios of one thread under durability="commit"."""

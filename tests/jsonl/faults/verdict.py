@@ -16,7 +16,7 @@ import attrs
 from f1mon_jsonl import JSONLStorage
 from f1mon_jsonl._files import Files
 
-from .scenarios import ActClock, Contents, Handles, Progress, Scenario, closing, contents, perform, possible
+from .scenarios import LAST, ActClock, Contents, Handles, Progress, Scenario, closing, contents, perform, possible
 
 Plant: TypeAlias = Callable[[Files], Files]
 """Puts a planted fault between a store and its file layer."""
@@ -154,8 +154,8 @@ def judged(
     It must show exactly the contents after some acts between the two and be sound in its own eyes.
 
     Args:
-        finish: It must also take what was not acknowledged again without doubling it, then the rest, and show the
-            same to the next handle.
+        finish: It must also take what was not acknowledged again without doubling it, then the rest, then something
+            new, and show the same to the next handle.
         power_lost: It may report whole transactions behind zeros: it cannot know that they were not acknowledged.
     """
     try:
@@ -166,16 +166,29 @@ def judged(
                 return [f"after the crash: {found.against(scenario.expected(acknowledged))}"]
             if not finish:
                 return unsound(handles[0], found, zeros=power_lost)
-            perform(scenario, handles, since=acknowledged)
-            complete = scenario.expected(scenario.whole)
-            if (found := contents(handles[0])) != complete:
-                return [f"finished by the same handle: {found.against(complete)}"]
+            if wrong := gone_on(scenario, handles, acknowledged):
+                return wrong
+        complete = scenario.expected((*scenario.whole, 1))
         with closing(Handles(opener(scenario, base, plant=plant), ActClock())) as handles:
             if (found := contents(handles[0])) != complete:
                 return [f"finished, for the next handle: {found.against(complete)}"]
             return unsound(handles[0], found, zeros=power_lost)
     except Exception as error:  # noqa: BLE001 - whatever a store raises here is a finding
         return [f"{type(error).__name__}: {error}"]
+
+
+def gone_on(scenario: Scenario, handles: Handles, since: Progress) -> list[str]:
+    """Do what is left of a scenario, and one append more; what is wrong after either."""
+    perform(scenario, handles, since=since)
+    complete = scenario.expected(scenario.whole)
+    if (found := contents(handles[0])) != complete:
+        return [f"finished by the same handle: {found.against(complete)}"]
+    handles.clock.set(scenario.second(len(scenario.lanes), 0))
+    LAST[0](handles[0])
+    complete = scenario.expected((*scenario.whole, 1))
+    if (found := contents(handles[0])) != complete:
+        return [f"after one more append: {found.against(complete)}"]
+    return []
 
 
 def unsound(store: Any, found: Contents, *, zeros: bool = False) -> list[str]:
