@@ -23,6 +23,17 @@ LONGEST_WAIT = 0.006
 """Seconds before a kill, at most: a few times what a claim takes."""
 
 
+LONGEST_CLAIM = LONGEST_WAIT / 3
+"""Seconds from when a claim was seen to begin to a kill, at most: about what a claim takes."""
+
+
+def _await(claiming: Slots, slot: int) -> None:
+    """Wait until an evaluator claims, or for as long as it may take to be born."""
+    deadline = time.monotonic() + 10 * LONGEST_WAIT
+    while not claiming[slot] and time.monotonic() < deadline:
+        time.sleep(0.0001)
+
+
 class DyingInItsStep:
     """A store whose holder is killed inside the step of some transition: after the lock, before the commit."""
 
@@ -46,7 +57,7 @@ class KillLaws(Laws):
     """What `Storage` promises when processes are killed.
 
     Attributes:
-        kills: How many evaluators are killed while they claim.
+        kills: How many evaluators are killed while they claim; those that were killed between two claims come on top.
         writer_kills: How many writers are killed while they append.
         evaluators: How many are alive at once.
     """
@@ -59,17 +70,25 @@ class KillLaws(Laws):
     def test_killed_evaluators_never_fire_twice_in_a_cooldown_nor_leave_half_a_claim(self) -> None:
         rng = random.Random(7)  # noqa: S311 - moments, not secrets
         rule = low_accuracy()
+        claiming = Slots(self.evaluators)
 
         def evaluate(place: Place, born: int) -> None:
             store: Any = place.open()
-            if born % self.evaluators == 0:
+            slot = born % self.evaluators
+
+            def claim() -> None:
+                claiming[slot] = 1
+                fires(store, rule)
+                claiming[slot] = 0
+
+            if slot == 0:
                 store = DyingInItsStep(store, born // self.evaluators % 3)
                 while True:
-                    fires(store, rule)
+                    claim()
             evaluated = None
             while True:
                 if (now := place.clock()) != evaluated:
-                    fires(store, rule)
+                    claim()
                     evaluated = now
                 time.sleep(0.0002)
 
@@ -77,13 +96,18 @@ class KillLaws(Laws):
             place.open().check()
             place.close()
             with Prey.hunted(place, self.evaluators, evaluate) as prey:
-                for kill in range(self.kills):
+                kill = killed_claiming = 0
+                while killed_claiming < self.kills:
                     place.clock.advance(COOLDOWN // 3)
-                    time.sleep(rng.random() * LONGEST_WAIT)
                     slot = kill % self.evaluators
                     if slot == 0:
                         prey.await_death(slot)
+                    else:
+                        _await(claiming, slot)
+                        time.sleep(rng.random() * LONGEST_CLAIM)
                     prey.kill(slot)
+                    kill, killed_claiming = kill + 1, killed_claiming + claiming[slot]
+                    claiming[slot] = 0
                     prey.replace(slot)
             store = place.open()
             found = alerts_of(store, rule.rule_id)
