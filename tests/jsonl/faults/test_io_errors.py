@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from f1mon_core.errors import CorruptStoreError
+from f1mon_core.errors import CorruptStoreError, NotWritten
 from f1mon_core.storage import Select
 from f1mon_jsonl import JSONLStorage
+from f1mon_jsonl._files import Files
 
 from .io_errors import Errors, LyingDisk
 from .planted import no_taking_over
@@ -41,9 +42,36 @@ def test_the_harness_notices_a_store_that_trusts_a_sync_after_one_that_failed():
         assert LyingDisk(SINGLES, most=4)(Path(home)).violations
 
 
+class OntoAFullDevice(Files):
+    """Every write goes to /dev/full, so that the error is the kernel's own."""
+
+    def pwrite(self, _, data, offset):
+        full = os.open("/dev/full", os.O_WRONLY)
+        try:
+            return os.pwrite(full, data, offset)
+        finally:
+            os.close(full)
+
+
+def test_a_full_device_is_typed_and_loses_nothing(tmp_path):
+    if not Path("/dev/full").is_char_device():
+        pytest.skip("there is no /dev/full here")
+    store = JSONLStorage(tmp_path)
+    store.append([prediction("before")])
+    full = JSONLStorage(tmp_path, _files=OntoAFullDevice())
+    for call in (lambda: full.append([prediction("p")]), full.compact):
+        with pytest.raises(NotWritten, match="No space left"):
+            call()
+        assert [one.prediction_id for one in full.find(Select("prediction"))] == ["before"]
+    store.append([prediction("p")])
+    assert store.check().problems == []
+    assert len(full.find(Select("prediction"))) == 2
+
+
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("name", ["journal.jsonl", "LOCK"])
 def test_a_device_in_the_place_of_a_file_is_refused(tmp_path, name):
+    """Before anything is written to it: what a full one answers is another test."""
     try:
         os.mknod(tmp_path / name, stat.S_IFCHR | 0o666, Path("/dev/full").stat().st_rdev)
     except OSError as error:
