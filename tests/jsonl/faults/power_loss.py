@@ -13,6 +13,7 @@ from .scenarios import (
     BATCHES,
     BIRTH,
     COMPACTION,
+    FIRST_LINES,
     GROUP_COMMIT,
     OUTCOMES,
     PLAIN,
@@ -149,7 +150,7 @@ def sync_points(scenario: Scenario, home: Path) -> Iterator[Point]:
 def losses(home: Path) -> list[Loss]:
     """The runs of continuous integration."""
     jobs = [Loss(scenario, seed=1, most=24) for scenario in (*PLAIN, GROUP_COMMIT)]
-    for scenario in (BIRTH, SINGLES, OUTCOMES, TRANSITIONS, COMPACTION):
+    for scenario in (BIRTH, SINGLES, OUTCOMES, TRANSITIONS, COMPACTION, FIRST_LINES):
         jobs += [Loss(scenario, seed=2, most=6, kill=point) for point in sync_points(scenario, home)]
     jobs += [Loss(scenario, seed=3, most=3, again=11) for scenario in (SINGLES, TRANSITIONS, PRUNING)]
     jobs += [Loss(scenario, seed=4, most=6) for scenario in recoveries(next_line(home), (1, 60))]

@@ -399,6 +399,21 @@ TWO_HANDLES = Scenario(
     ),
     before=_SEASON,
 )
+FIRST_LINES = Scenario(
+    "first lines",
+    (
+        (
+            append(prediction("one", hour=9)),
+            append(prediction("two", hour=9), handle=1),
+            append(prediction("one", hour=9), handle=2),
+            counted("rule/a", "w8", handle=3),
+            append(prediction("three", hour=9), handle=2),
+        ),
+    ),
+    before=_SEASON,
+)
+"""Handles that write one line each, and one that repeats what is there before its first."""
+
 GROUP_COMMIT = Scenario(
     "group commit",
     tuple(tuple(append(prediction(f"{lane}{number}", hour=lane)) for number in range(3)) for lane in range(3)),
@@ -409,7 +424,7 @@ OS_DURABILITY = attrs.evolve(SINGLES, name="durability os", durability="os", kno
 LAST = (append(prediction("last", hour=48)),)
 """What every store must take in the end, whatever it went through: an append that repeats nothing."""
 
-PLAIN = (BIRTH, SINGLES, OUTCOMES, BATCHES, TRANSITIONS, PRUNING, COMPACTION, TWO_HANDLES)
+PLAIN = (BIRTH, SINGLES, OUTCOMES, BATCHES, TRANSITIONS, PRUNING, COMPACTION, TWO_HANDLES, FIRST_LINES)
 """Scenarios of one thread under durability="commit"."""
 
 

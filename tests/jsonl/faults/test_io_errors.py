@@ -16,7 +16,7 @@ from f1mon_jsonl._files import Files
 
 from .io_errors import Errors, LyingDisk
 from .planted import no_taking_over
-from .scenarios import COMPACTION, OUTCOMES, PLAIN, SINGLES, TRANSITIONS, TWO_HANDLES, prediction
+from .scenarios import COMPACTION, FIRST_LINES, OUTCOMES, PLAIN, SINGLES, TRANSITIONS, TWO_HANDLES, prediction
 from .verdict import scratch, shared_out
 
 pytestmark = pytest.mark.faults
@@ -30,7 +30,7 @@ def test_every_injected_error_is_typed_and_loses_nothing(counted):
 
 
 def test_what_a_failed_sync_lost_is_written_again_before_anything_is_acknowledged(counted):
-    scenarios = (SINGLES, OUTCOMES, TRANSITIONS, COMPACTION, TWO_HANDLES)
+    scenarios = (SINGLES, OUTCOMES, TRANSITIONS, COMPACTION, TWO_HANDLES, FIRST_LINES)
     findings = shared_out([LyingDisk(scenario, most=4) for scenario in scenarios], processes=2)
     counted("states after a failed sync and a power loss", findings.tried, len(findings.violations))
     assert findings.violations == []
