@@ -117,7 +117,7 @@ def open_existing_storage(backend: str | None = None, /, **options: Any) -> Stor
 def require_existing(backend: Backend, options: Mapping[str, Any]) -> None:
     """Raise `NotFoundError` if there is no store where a backend's options name one, where the backend can tell."""
     if backend.exists is not None and not backend.exists(**options):
-        place = masked(str(options.get("url") or options.get("path") or backend.name))
+        place = masked(str(options.get("url") or options.get("path") or f"the default place of {backend.name}"))
         raise NotFoundError(f"there is no store at {place}; whoever records something there first makes it")
 
 

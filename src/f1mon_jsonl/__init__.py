@@ -2,8 +2,8 @@
 
 from f1mon_core.backends import Backend
 from f1mon_jsonl.fresh import fresh_jsonl
-from f1mon_jsonl.storage import JSONLStorage, open_jsonl
+from f1mon_jsonl.storage import JSONLStorage, jsonl_exists, open_jsonl
 
 __all__ = ["JSONLStorage", "backend", "open_jsonl"]
 
-backend = Backend(name="jsonl", open=open_jsonl, fresh=fresh_jsonl, durable=True, shared=True)
+backend = Backend(name="jsonl", open=open_jsonl, fresh=fresh_jsonl, exists=jsonl_exists, durable=True, shared=True)

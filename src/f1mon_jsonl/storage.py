@@ -649,13 +649,21 @@ def open_jsonl(
         ConfigurationError: If an option cannot be meant.
         StorageError: If the directory cannot be made or read.
     """
-    if url is not None:
-        if path is not None:
-            raise ConfigurationError("give the directory once: as path= or as url=")
-        path = directory_of(url)
-    return JSONLStorage(
-        DEFAULT_DIRECTORY if path is None else path, durability=durability, lock_timeout=lock_timeout, clock=clock
-    )
+    return JSONLStorage(_given(path, url), durability=durability, lock_timeout=lock_timeout, clock=clock)
+
+
+def jsonl_exists(*, path: str | os.PathLike[str] | None = None, url: str | None = None, **_options: object) -> bool:
+    """Whether the directory that `open_jsonl` would open holds a journal."""
+    return os.path.lexists(os.path.join(_given(path, url), JOURNAL))
+
+
+def _given(path: str | os.PathLike[str] | None, url: str | None) -> str | os.PathLike[str]:
+    """The directory of `path=` or `url=`."""
+    if url is None:
+        return DEFAULT_DIRECTORY if path is None else path
+    if path is not None:
+        raise ConfigurationError("give the directory once: as path= or as url=")
+    return directory_of(url)
 
 
 def directory_of(url: str) -> str:

@@ -126,15 +126,28 @@ READING = (
 )
 
 
-@pytest.mark.parametrize("command", READING)
-def test_a_command_that_only_reads_makes_no_database_where_none_is(command, run, tmp_path):
+@pytest.mark.parametrize(
+    ("command", "address"),
+    [
+        *((command, "sqlite:///no/such.db") for command in READING),
+        *((command, "jsonl://no/such") for command in READING if not command.startswith("db ")),
+    ],
+)
+def test_a_command_that_only_reads_makes_no_store_where_none_is(command, address, run, tmp_path):
     rules = tmp_path / "r.toml"
     rules.write_text("")
-    said = run("--url", "sqlite:///no/such.db", *command.split(), code=1)
+    said = run("--url", address, *command.split(), code=1)
     assert said.stderr.splitlines() == [
-        "Error: there is no store at sqlite:///no/such.db; whoever records something there first makes it"
+        f"Error: there is no store at {address}; whoever records something there first makes it"
     ]
     assert list(tmp_path.iterdir()) == [rules]
+
+
+def test_a_directory_without_a_journal_is_no_store_to_read(run, tmp_path):
+    (tmp_path / "data" / "monitoring").mkdir(parents=True)
+    assert "no store at the default place of jsonl" in run("--backend", "jsonl", "status", code=1).stderr
+    run("--backend", "jsonl", "silence", "add", "--for", "1h", "--component", "x")
+    run("--backend", "jsonl", "status")
 
 
 @pytest.mark.parametrize("command", ["silence add --for 1h --component x", "rules apply r.toml", "db upgrade"])
