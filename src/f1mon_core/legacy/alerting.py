@@ -7,14 +7,37 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import attrs
+
 from f1mon_core import records
-from f1mon_core.errors import F1monError, NotFoundError
+from f1mon_core.channels import Message
+from f1mon_core.errors import NotFoundError
 from f1mon_core.legacy.drop_in import DropIn
 from f1mon_core.legacy.records import Alert, AlertRule, core_rule, legacy_alert, without_nan
 
 _log = logging.getLogger("f1mon.legacy")
 
 Callback = Callable[[Alert], Any]
+
+
+@attrs.frozen
+class _Callbacks:
+    """A channel that is the functions registered under its name."""
+
+    functions: list[Callback] = attrs.field(factory=list)
+
+    def send(self, message: Message) -> None:
+        """Call them all; then raise what the first broken one raised, so that the delivery is repeated."""
+        if message.purpose == "resolved":
+            return  # the old system told its callbacks of alerts only, and they would take this for another
+        broken: Exception | None = None
+        for function in list(self.functions):
+            try:
+                function(legacy_alert(message.alert, None))
+            except Exception as error:  # noqa: BLE001 - one broken callback must not hold up the others
+                broken = broken or error
+        if broken is not None:
+            raise broken
 
 
 class AlertingSystem(DropIn):
@@ -31,7 +54,7 @@ class AlertingSystem(DropIn):
         super().__init__(data_dir, _configuration(channel_config))
         self.channel_config = channel_config
         self.monitor.deliver_after_commit()
-        self._callbacks: dict[str, list[Callback]] = {}
+        self._callbacks: dict[str, _Callbacks] = {}
 
     def create_alert(
         self,
@@ -112,24 +135,36 @@ class AlertingSystem(DropIn):
     def register_callback(self, channel: str, callback: Callback) -> None:
         """Call `callback` with every alert that this object makes, after it is stored.
 
-        A callback that raises is logged and holds up nobody.
+        Under a name that nothing else is configured for, the callbacks are that channel: alerts of rules that name it
+        are delivered to them as to any other, at least once, also those that another process made and could not
+        deliver. One that raises is logged and called again later; it holds up nobody.
         """
-        self._callbacks.setdefault(channel, []).append(callback)
+        self._callbacks.setdefault(channel, _Callbacks()).functions.append(callback)
         try:
             self.monitor.channels.get(channel)
-        except F1monError:
-            # Under a name that nothing is configured for, the callbacks are all there is to deliver to.
-            self.monitor.channels.register(channel, lambda _: None)
+        except NotFoundError:
+            self.monitor.channels.register(channel, self._callbacks[channel])
+        except Exception:  # noqa: BLE001 - the channel's own failure is told by its deliveries
+            _log.exception("channel %r cannot be made; its callbacks are called all the same", channel)
 
     def _announced(self, made: records.Alert) -> Alert:
         announced = legacy_alert(made, None)
+        delivered = (made.rule or {}).get("channels")
         for channel, callbacks in self._callbacks.items():
-            for callback in callbacks:
+            if isinstance(delivered, list) and channel in delivered and self._is_ours(channel):
+                continue  # its delivery, which outlives this process, is what calls them
+            for callback in list(callbacks.functions):
                 try:
                     callback(announced)
                 except Exception:  # noqa: BLE001 - one broken callback must not hold up the others
                     _log.exception("a callback of channel %r raised", channel, extra={"alert_id": made.alert_id})
         return announced
+
+    def _is_ours(self, channel: str) -> bool:
+        try:
+            return self.monitor.channels.get(channel) is self._callbacks[channel]
+        except Exception:  # noqa: BLE001 - a channel that cannot be made is none of ours
+            return False
 
     def _with_acknowledgements(self, found: list[records.Alert]) -> list[Alert]:
         held = self.monitor.acknowledgements([one.alert_id for one in found])
