@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from email.policy import default
 from email.utils import format_datetime
 from html.parser import HTMLParser
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import attrs
 import pytest
@@ -275,6 +276,34 @@ def test_apprise_serves_what_it_knows(httpserver, message):
         with pytest.raises(DeliveryError) as failed:
             channels.get(name).send(message)
         assert failed.value.retry is retry
+
+
+@APPRISE_IMPORTS_IMGHDR
+def test_apprise_services_at_the_same_time_do_not_take_each_others_status(clock, accuracy_low):
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self):
+            self.rfile.read(int(self.headers["Content-Length"]))
+            if self.path == "/gone":
+                time.sleep(0.1)
+                self.send_error(404)
+            else:
+                time.sleep(0.5)  # and hangs up, when the other one's status has been said
+
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        host = f"json://127.0.0.1:{server.server_port}"
+        channels = Channels({"gone": f"{host}/gone", "busy": f"{host}/busy"}, environ={})
+        for name in ("gone", "busy"):
+            channels.get(name)
+        with Monitor(MemoryStorage(clock=clock), channels=channels) as monitor:
+            monitor.evaluate_rule(attrs.evolve(accuracy_low, channels=("busy", "gone")), 0.5, "m")
+            assert monitor.deliver().outcomes == {"failed": 1, "dead": 1}
+            assert [(one.channel, one.error) for one in monitor.dead_letters()] == [("gone", "HTTP 404")]
+            assert [one.channel for one in monitor.deliveries()] == ["busy"]
+        server.shutdown()
 
 
 def test_the_log_file_has_one_line_for_each_alert(tmp_path, alert, message):

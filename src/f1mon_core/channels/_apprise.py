@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import attrs
@@ -15,6 +19,47 @@ _STATUS = re.compile(r"\berror=([1-5][0-9]{2})\b")
 _TYPES = {"info": "info", "warning": "warning", "critical": "failure"}
 
 
+class _Ear(logging.Filter):
+    """Hears what Apprise logs, each send only what is said of its own: channels send at the same time.
+
+    It stays on the logger, because one that comes and goes could hide a record from another thread's. What belongs to
+    a send is known by its context, which Apprise takes along to the threads it sends on.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._heard: ContextVar[list[str] | None] = ContextVar("heard", default=None)
+        self._secret: ContextVar[bool] = ContextVar("secret", default=False)
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if (heard := self._heard.get()) is not None:
+            heard.append(record.getMessage())
+        return not self._secret.get()
+
+    @contextmanager
+    def listening(self) -> Iterator[list[str]]:
+        """What is logged inside."""
+        heard: list[str] = []
+        token = self._heard.set(heard)
+        try:
+            yield heard
+        finally:
+            self._heard.reset(token)
+
+    @contextmanager
+    def keeping(self) -> Iterator[None]:
+        """Nobody hears what is logged inside."""
+        token = self._secret.set(True)
+        try:
+            yield
+        finally:
+            self._secret.reset(token)
+
+
+_ear = _Ear()
+logging.getLogger("apprise").addFilter(_ear)
+
+
 def _one_service(url: str) -> Any:
     try:
         import apprise  # noqa: PLC0415 - an extra, and slow to import
@@ -24,7 +69,9 @@ def _one_service(url: str) -> Any:
             name=error.name,
         ) from error
     service = apprise.Apprise()
-    if not service.add(url) or len(service) != 1:
+    with _ear.keeping():  # Apprise logs the whole of an address that it does not understand
+        understood = service.add(url)
+    if not understood or len(service) != 1:
         raise ConfigurationError(
             f"Apprise does not understand this {url.partition(':')[0]} address, or it names several"
         )
@@ -42,12 +89,12 @@ class AppriseChannel:
 
         Raises:
             DeliveryError: If it was not reached whole. Apprise tells the HTTP status only in its log, from which it
-                is read where it stands.
+                is read where it stands; without one, or where another attempt may help with any, it is repeated.
         """
         import apprise  # noqa: PLC0415 - present, since the channel was made
 
         html = self.service[0].notify_format == apprise.NotifyFormat.HTML
-        with apprise.LogCapture(level=apprise.logging.WARNING) as log:  # type: ignore[no-untyped-call]  # untyped there
+        with _ear.listening() as said:
             result = self.service.notify(
                 body=message.html if html else message.text,
                 title=message.subject,
@@ -55,8 +102,8 @@ class AppriseChannel:
                 body_format=apprise.NotifyFormat.HTML if html else apprise.NotifyFormat.TEXT,
                 interpret_escapes=False,
             )
-            said = log.getvalue()
         if not result:
-            if (status := _STATUS.search(said)) is not None:
-                raise refused(int(status[1]))
+            refusals = [refused(int(status)) for status in _STATUS.findall("\n".join(said))]
+            for refusal in sorted(refusals, key=lambda one: not one.retry):
+                raise refusal
             raise DeliveryError(f"Apprise could not deliver to {self.service[0].service_name}")
