@@ -26,7 +26,7 @@ from f1mon_core.errors import DeliveryError, F1monError, NotFoundError
 from f1mon_core.ids import new_operation_id
 from f1mon_core.messages import Message, Section, rendered
 from f1mon_core.plans import Plan
-from f1mon_core.printing import one_line
+from f1mon_core.printing import discreet, one_line
 from f1mon_core.records import Alert
 from f1mon_core.storage import AsyncStorage, Select, Storage
 from f1mon_core.times import MICROSECOND, from_micros
@@ -256,7 +256,8 @@ class _Held:
         return (yield from self._end(outbox.bury(self.token, one_line(reason)), "dead"))
 
     def failed(self, error: Exception) -> Plan[Outcome]:
-        reason = one_line(str(error) if isinstance(error, F1monError) else f"{type(error).__name__}: {error}")
+        reason = str(error) if isinstance(error, F1monError) else f"{type(error).__name__}: {error}"
+        reason = one_line(discreet(reason))
         if isinstance(error, DeliveryError) and not error.retry:
             return (yield from self.bury(reason))
         _log.warning("delivery %s failed: %s", self.key, reason, extra={"delivery": self.key})

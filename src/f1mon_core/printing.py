@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
+_ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://[^\s'\"]+")
+_SECRET = re.compile(
+    r"(?i)((?:password|passwd|pwd|secret|token|api[_-]?key|authorization)[\"']?\s*[=:]\s*[\"']?(?:(?:basic|bearer)\s+)?)[^&;,\s\"']+"
+)
+
 
 def printable(text: str) -> str:
     """Text that cannot move the cursor, turn the line around or end it: control characters are escaped."""
@@ -14,3 +21,8 @@ def one_line(text: str, limit: int = 1_000) -> str:
     """Printable text with every run of white space, line ends included, as one blank; cut at `limit` characters."""
     line = printable(" ".join(text.split()))
     return line if len(line) <= limit else f"{line[: limit - 1]}…"
+
+
+def discreet(text: str) -> str:
+    """Text of somebody else's error without what may be a secret: of an address only its scheme stays."""
+    return _SECRET.sub(r"\1***", _ADDRESS.sub(r"\1://***", text))

@@ -4,6 +4,7 @@ import contextlib
 import email
 import io
 import json
+import logging
 import socket
 import sys
 import threading
@@ -388,6 +389,78 @@ def test_a_configuration_that_does_not_hold_up_says_why_and_tells_no_secret(name
         channels.get(name)
     assert "geheim" not in str(refused.value)
     assert told in channels.problems([name, "console"])[name]
+
+
+CANARY = "geheim"
+ADDRESSES_WITH_A_SECRET = [
+    "https://ada:geheim@127.0.0.1:1/hook",
+    "https://geheim@127.0.0.1:1/hook",
+    "http://127.0.0.1:1/hook?token=geheim x",
+    "http://127.0.0.1:1/hook?token=geheimä",
+    "http://127.0.0.1:1/hook?k=geheim\r\n",
+    "https://127.0.0.1:geheim/hook",
+    "https://127.0.0.1:0/geheim",
+    "https://u:geheim/x@mail/",
+    "https://[::1/geheim",
+    "slack+https://[::1/geheim",
+    "http://ada:geheim@[::1]:1/geheim",
+    "smtp://u:geheim/x@mail/?from=a@b.c&to=d@e.f",
+    "smtp://u:geheim@[::1/?from=a@b.c&to=d@e.f",
+    "smtp://u:geheim@127.0.0.1:1/?from=a@b.c&to=d@e.f",
+    "smtp://u:geheim@127.0.0.1/?from=a@b.c&to=d@e.f&security=geheim",
+    "slack://geheim",
+    "pagerduty://geheim",
+    "nonsense://geheim",
+    "tgram://123geheim/",
+    "json://u:geheim@127.0.0.1:1/x?token=geheim",
+]
+
+
+@APPRISE_IMPORTS_IMGHDR
+@pytest.mark.parametrize("address", ADDRESSES_WITH_A_SECRET)
+def test_no_address_is_told_to_anybody(address, clock, accuracy_low, caplog, capsys):
+    caplog.set_level(logging.DEBUG, logger="f1mon")
+    channels = Channels(environ={"F1MON_CHANNEL_SPY": address})
+    problems = channels.problems(["spy"])
+    with Monitor(MemoryStorage(clock=clock), channels=channels) as monitor:
+        monitor.evaluate_rule(accuracy_low, 0.5, "m")
+        outcomes = monitor.deliver().outcomes
+        assert outcomes == ({"dead": 1} if problems else {"failed": 1})
+        stored = str(monitor.storage.state(""))
+    said = f"{problems} {stored} {caplog.text} {channels!r} {capsys.readouterr()}"
+    assert CANARY not in said
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "POST https://ada:geheim@host/hook?token=geheim failed",
+        "no answer from 'https://hooks.slack.com/services/T0/B0/geheim'",
+        "401 for {'password': 'geheim'}",
+        "Authorization: Bearer geheim",
+        "api_key=geheim&x=1",
+    ],
+)
+def test_what_a_channel_of_others_raises_is_kept_without_its_secrets(said, clock, accuracy_low, caplog):
+    def third(_alert):
+        raise RuntimeError(said)
+
+    channels = Channels({"spy": third}, environ={})
+    with Monitor(MemoryStorage(clock=clock), channels=channels) as monitor:
+        monitor.evaluate_rule(accuracy_low, 0.5, "m")
+        assert monitor.deliver().outcomes == {"failed": 1}
+        (waiting,) = monitor.deliveries()
+    assert waiting.error.startswith("RuntimeError: ")
+    assert CANARY not in waiting.error + caplog.text
+
+
+def test_an_account_in_a_webhooks_address_becomes_a_header(httpserver, message):
+    httpserver.expect_request("/hook").respond_with_data("ok")
+    address = httpserver.url_for("/hook?x=1").replace("://", "://ada:s%2Fecret@")
+    Channels({"ops": address}, environ={}).get("ops").send(message)
+    request, _ = httpserver.log[0]
+    assert (request.authorization.username, request.authorization.password) == ("ada", "s/ecret")
+    assert request.query_string == b"x=1"
 
 
 def test_nothing_configured_says_what_to_set():

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import base64
 import http.client
 import json
 import time
 import urllib.error
 import urllib.request
 from email.utils import parsedate_to_datetime
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 
 import attrs
 
 from f1mon_core._version import __version__
 from f1mon_core.errors import ConfigurationError, DeliveryError
 from f1mon_core.messages import Message
-from f1mon_core.printing import one_line
+from f1mon_core.printing import discreet, one_line
 from f1mon_core.validation import Document
 
 TIMEOUT_SECONDS = 10.0
@@ -27,14 +28,40 @@ _SLACK_SECTION = 2_900
 
 
 def _web_address(url: str) -> str:
-    if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname:
+    # The messages are fixed texts: whatever stands in the address may be a secret.
+    if not url.isascii() or not url.isprintable() or " " in url:
+        raise ConfigurationError("a webhook's address is printable ASCII without blanks; percent-encode the rest")
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        raise ConfigurationError(
+            "a webhook's address has no valid host and port; percent-encode / ? # [ ] in a password"
+        ) from None
+    if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ConfigurationError("a webhook's address starts with http:// or https:// and names a host")
+    if port == 0:
+        raise ConfigurationError("a webhook's port is from 1 to 65535")
     return url
+
+
+def _apart(url: str) -> tuple[str, dict[str, str]]:
+    """An address without the account before its host, and the header that carries the account instead."""
+    parts: SplitResult = urlsplit(url)
+    account, _, place = parts.netloc.rpartition("@")
+    if not account:
+        return url, {}
+    user, _, password = account.partition(":")
+    basic = base64.b64encode(f"{unquote(user)}:{unquote(password)}".encode()).decode()
+    return urlunsplit(parts._replace(netloc=place)), {"Authorization": f"Basic {basic}"}
 
 
 @attrs.define
 class WebhookChannel:
-    """Posts each message as JSON, with its key as `Idempotency-Key`."""
+    """Posts each message as JSON, with its key as `Idempotency-Key`.
+
+    An account in the address, `https://user:password@host/…`, goes into the header `Authorization` (Basic).
+    """
 
     url: str = attrs.field(repr=False, converter=_web_address)
     timeout: float = TIMEOUT_SECONDS
@@ -83,10 +110,12 @@ def post(url: str, payload: Document, key: str, timeout: float) -> None:
     Raises:
         DeliveryError: To be retried after a network error, 408, 425, 429 or 5xx; for good after any other status.
     """
+    address, account = _apart(url)
     request = urllib.request.Request(  # noqa: S310 - the scheme was checked when the channel was made
-        url,
+        address,
         json.dumps(payload).encode(),
         {
+            **account,
             "Content-Type": "application/json",
             "Idempotency-Key": key.encode("ascii", "backslashreplace").decode(),
             "User-Agent": f"f1mon/{__version__}",
@@ -100,6 +129,8 @@ def post(url: str, payload: Document, key: str, timeout: float) -> None:
             raise refused(error.code, error.headers.get("Retry-After")) from None
     except urllib.error.URLError as error:
         raise DeliveryError(f"network error: {_told(error.reason)}") from None
+    except (http.client.InvalidURL, UnicodeError):
+        raise DeliveryError("the webhook's address cannot be requested", retry=False) from None
     except (OSError, http.client.HTTPException) as error:
         raise DeliveryError(f"network error: {_told(error)}") from None
 
@@ -125,5 +156,8 @@ def wait_of(retry_after: str | None) -> float | None:
 
 
 def _told(reason: object) -> str:
-    # The reason of a network error names hosts and errno, never the path or the query where a token may stand.
-    return one_line(f"{type(reason).__name__}: {reason}" if isinstance(reason, Exception) else str(reason), 200)
+    # The reason of an OSError names hosts and errno; those of http.client repeat what was asked for or answered.
+    if isinstance(reason, Exception):
+        told = f": {reason}" if isinstance(reason, OSError) else ""
+        return one_line(f"{type(reason).__name__}{discreet(told)}", 200)
+    return one_line(discreet(str(reason)), 200)

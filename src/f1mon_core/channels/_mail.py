@@ -18,6 +18,7 @@ from f1mon_core.printing import one_line
 TIMEOUT_SECONDS = 10.0
 SMTPS_PORT = 465
 SUBMISSION_PORT = 587
+SECURITIES = ("auto", "starttls", "tls", "none")
 _FIRST_PERMANENT = 500
 
 
@@ -51,7 +52,7 @@ class EmailChannel:
     recipients: tuple[Address, ...] = attrs.field(converter=_addresses)
     user: str | None = None
     password: str | None = attrs.field(default=None, repr=False)
-    security: str = attrs.field(default="auto", validator=attrs.validators.in_(("auto", "starttls", "tls", "none")))
+    security: str = attrs.field(default="auto", validator=attrs.validators.in_(SECURITIES))
     timeout: float = TIMEOUT_SECONDS
 
     def send(self, message: Message) -> None:

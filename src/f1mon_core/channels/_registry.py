@@ -130,6 +130,8 @@ class Channels:
                 self.get(name)
             except F1monError as error:
                 found[name] = str(error)
+            except Exception as error:  # noqa: BLE001 - one that cannot be made must not hide the others
+                found[name] = f"channel {name!r} cannot be made: {type(error).__name__}"
         return found
 
     def _make(self, name: str) -> Channel:
@@ -178,6 +180,11 @@ def _addressed(address: str, where: str) -> Channel:
         return _of_scheme(address.partition("://")[0], address)
     except ConfigurationError as error:
         raise ConfigurationError(f"{where}: {masked(str(error))}") from error
+    except ValueError:
+        # What the standard library says of an address it cannot take apart repeats the part, a password perhaps.
+        raise ConfigurationError(
+            f"{where}: the address has no valid host and port; percent-encode / ? # [ ] @ in a password"
+        ) from None
 
 
 def _of_scheme(scheme: str, address: str) -> Channel:
@@ -202,7 +209,7 @@ def _of_scheme(scheme: str, address: str) -> Channel:
 
 
 def _smtp(address: str) -> Channel:
-    from f1mon_core.channels._mail import EmailChannel  # noqa: PLC0415 - only who mails pays for it
+    from f1mon_core.channels._mail import SECURITIES, EmailChannel  # noqa: PLC0415 - only who mails pays for it
 
     parts = urlsplit(address)
     options = {name: values[-1] for name, values in parse_qs(parts.query).items()}
@@ -211,18 +218,18 @@ def _smtp(address: str) -> Channel:
     if parts.hostname is None or "from" not in options or "to" not in options:
         raise ConfigurationError("an smtp:// address names a host, ?from= and &to=")
     secure = parts.scheme == "smtps"
-    try:
-        return EmailChannel(
-            host=parts.hostname,
-            port=parts.port or (465 if secure else 587),
-            sender=options["from"],
-            recipients=options["to"],
-            user=None if parts.username is None else unquote(parts.username),
-            password=None if parts.password is None else unquote(parts.password),
-            security=options.get("security", "tls" if secure else "auto"),
-        )
-    except ValueError as error:
-        raise ConfigurationError(str(error.args[0])) from error
+    security = options.get("security", "tls" if secure else "auto")
+    if security not in SECURITIES:
+        raise ConfigurationError(f"security is one of {', '.join(SECURITIES)}")
+    return EmailChannel(
+        host=parts.hostname,
+        port=parts.port or (465 if secure else 587),
+        sender=options["from"],
+        recipients=options["to"],
+        user=None if parts.username is None else unquote(parts.username),
+        password=None if parts.password is None else unquote(parts.password),
+        security=security,
+    )
 
 
 def _email(given: Mapping[str, Any], prefix: str) -> Channel | None:
