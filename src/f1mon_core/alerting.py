@@ -9,7 +9,7 @@ from typing import Any, TypeAlias, cast
 import attrs
 
 from f1mon_core import codec, incidents, outbox, plans
-from f1mon_core.errors import ConflictError, InvalidQueryError, NotFoundError
+from f1mon_core.errors import ConflictError, EvaluationError, InvalidQueryError, NotFoundError
 from f1mon_core.ids import new_operation_id, time_id
 from f1mon_core.plans import Plan
 from f1mon_core.records import SEVERITIES, Acknowledgement, Alert, Cursor, IncidentEvent, RuleRevision, Severity
@@ -142,9 +142,14 @@ def check_alert_rules(
     labels: Mapping[str, str] | None = None,
     context: Mapping[str, Any] | None = None,
 ) -> Plan[list[Alert]]:
-    """Evaluate every stored, enabled rule that matches against one value; the alerts that fired."""
+    """Evaluate every stored, enabled rule that matches against one value; the alerts that fired.
+
+    Raises:
+        EvaluationError: If a rule could not be evaluated, after all the others were.
+    """
     reading = Reading.of(value)
     fired: list[Alert] = []
+    failures: dict[str, Exception] = {}
     for stored in (yield from stored_rules()):
         if stored.matches(metric_name, component, model_version):
             try:
@@ -152,9 +157,19 @@ def check_alert_rules(
                 alert = yield from plan
             except NotFoundError:
                 continue  # removed since it was listed
+            except Exception as error:  # noqa: BLE001 - raised below, once the other rules had their turn
+                failures[stored.rule_id] = error
+                continue
             if alert is not None:
                 fired.append(alert)
+    raise_failures(fired, failures)
     return fired
+
+
+def raise_failures(fired: Sequence[Alert], failures: Mapping[str, Exception]) -> None:
+    """Raise what went wrong with some rules, if anything did, together with what fired of the others."""
+    if failures:
+        raise EvaluationError(fired, failures) from next(iter(failures.values()))
 
 
 def create_alert(

@@ -5,12 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
-    from f1mon_core.records import Fact
+    from f1mon_core.records import Alert, Fact
 
 _SHOWN = 80
 """How many characters of a refused value a message repeats."""
+_NAMED = 3
+"""How many failures a message names."""
 
 
 class F1monError(Exception):
@@ -105,6 +108,26 @@ class DeliveryError(F1monError):
         super().__init__(message)
         self.retry = retry
         self.after = after
+
+
+class EvaluationError(F1monError):
+    """Some rules could not be evaluated. The others were: what fired of them is stored, and delivered as ever.
+
+    Attributes:
+        fired: The alerts that fired, as the evaluation would have returned them.
+        failures: What went wrong, by the id of the rule; the first of them is also the `__cause__`.
+    """
+
+    def __init__(self, fired: Sequence[Alert], failures: Mapping[str, Exception]) -> None:
+        super().__init__(fired, failures)
+        self.fired = list(fired)
+        self.failures = dict(failures)
+
+    def __str__(self) -> str:
+        told = [f"{rule_id}: {type(error).__name__}: {error}" for rule_id, error in self.failures.items()]
+        if len(told) > _NAMED:
+            told = [*told[:_NAMED], f"and {len(told) - _NAMED} more"]
+        return f"rules that could not be evaluated: {'; '.join(told)} ({len(self.fired)} fired of the others)"
 
 
 class UnknownBackendError(F1monError, LookupError):

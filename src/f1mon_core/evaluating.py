@@ -58,6 +58,12 @@ class EvaluationRequest:
             horizon = None if rule.horizon_minutes is None else timedelta(minutes=rule.horizon_minutes)
         return WindowRequest(model_version=model, until=self.until, last=last, basis=basis, horizon=horizon)
 
+    def check(self) -> None:
+        """Refuse what no window can be made of. Raises `InvalidQueryError`."""
+        WindowRequest(
+            model_version=self.model_version, until=self.until, last=self.last, basis=self.basis, horizon=self.horizon
+        )
+
     def wants(self, rule: AlertRule) -> bool:
         """Whether a rule is to be evaluated."""
         return rule.matches(
@@ -66,20 +72,35 @@ class EvaluationRequest:
 
 
 def evaluate(request: EvaluationRequest) -> Plan[list[Alert]]:
-    """Evaluate every rule that is asked for; the alerts that fired, in the order of rules and models."""
+    """Evaluate every rule that is asked for; the alerts that fired, in the order of rules and models.
+
+    Raises:
+        EvaluationError: If a rule could not be evaluated, after all the others were.
+    """
+    request.check()
     rules = [rule for rule in (yield from alerting.stored_rules()) if request.wants(rule)]
     measured = _Readings({rule.metric_name for rule in rules}, (yield from plans.now()))
     fired: list[Alert] = []
+    failures: dict[str, Exception] = {}
     for rule in rules:
-        for model in (yield from _models(rule, request)):
-            window = yield from request.window_of(rule, model).resolve()
-            reading, context = yield from measured.of(rule, window)
+        try:
+            models = yield from _models(rule, request)
+        except Exception as error:  # noqa: BLE001 - raised below, once the other rules had their turn
+            failures[rule.rule_id] = error
+            continue
+        for model in models:
             try:
+                window = yield from request.window_of(rule, model).resolve()
+                reading, context = yield from measured.of(rule, window)
                 alert = yield from alerting.evaluate_rule(rule.rule_id, reading, model or ALL_MODELS, context=context)
             except NotFoundError:
                 break  # removed since the rules were listed
+            except Exception as error:  # noqa: BLE001 - as above
+                failures.setdefault(rule.rule_id, error)
+                continue
             if alert is not None:
                 fired.append(alert)
+    alerting.raise_failures(fired, failures)
     return fired
 
 

@@ -101,11 +101,19 @@ class Monitor:
     def _run(self, plan: Plan[R]) -> R:
         return plans.run(plan, self.storage)
 
-    def _told(self, fired: R) -> R:
-        """What fired, delivered if this monitor delivers after a commit."""
-        if fired and self._patience is not None:
+    def _evaluated(self, plan: Plan[R]) -> R:
+        """Run a plan that may make alerts; then deliver, if this monitor does, also where the plan failed midway."""
+        try:
+            result = self._run(plan)
+        except Exception:
+            self._deliver_due()
+            raise
+        self._deliver_due()
+        return result
+
+    def _deliver_due(self) -> None:
+        if self._patience is not None:
             self.deliver(self._patience)
-        return fired
 
     # Recording ------------------------------------------------------------------------------------------------------
 
@@ -664,7 +672,7 @@ class Monitor:
         plan = alerting.evaluate_rule(
             rule, value, model_version, labels=labels, context=context, operation_id=operation_id
         )
-        return self._told(self._run(plan))
+        return self._evaluated(plan)
 
     def evaluate(
         self,
@@ -696,6 +704,9 @@ class Monitor:
             last: The length of the window, for rules that do not name theirs.
             basis: As in `performance`, for rules that do not name theirs.
             horizon: As in `performance`, for rules that do not name theirs.
+
+        Raises:
+            EvaluationError: If a rule could not be evaluated, after all the others were; it holds what fired.
         """
         request = EvaluationRequest(
             model_version=model_version,
@@ -707,7 +718,7 @@ class Monitor:
             basis=basis,
             horizon=horizon,
         )
-        return self._told(self._run(evaluating.evaluate(request)))
+        return self._evaluated(evaluating.evaluate(request))
 
     def check_alert_rules(
         self,
@@ -719,9 +730,14 @@ class Monitor:
         labels: Mapping[str, str] | None = None,
         context: Mapping[str, Any] | None = None,
     ) -> list[Alert]:
-        """Evaluate every stored, enabled rule of this metric, component and model; the alerts that fired."""
+        """Evaluate every stored, enabled rule of this metric, component and model; the alerts that fired.
+
+        Raises:
+            NotANumberError: If the value is a bool, a str or another object.
+            EvaluationError: If a rule could not be evaluated, after all the others were; it holds what fired.
+        """
         plan = alerting.check_alert_rules(metric_name, value, component, model_version, labels=labels, context=context)
-        return self._told(self._run(plan))
+        return self._evaluated(plan)
 
     def create_alert(
         self,
@@ -749,7 +765,7 @@ class Monitor:
             channels,
             metadata,
         )
-        return self._told(self._run(plan))
+        return self._evaluated(plan)
 
     def alerts(
         self,
@@ -943,10 +959,18 @@ class AsyncMonitor:
     async def _run(self, plan: Plan[R]) -> R:
         return await plans.run_async(plan, self.storage)
 
-    async def _told(self, fired: R) -> R:
-        if fired and self._patience is not None:
+    async def _evaluated(self, plan: Plan[R]) -> R:
+        try:
+            result = await self._run(plan)
+        except Exception:
+            await self._deliver_due()
+            raise
+        await self._deliver_due()
+        return result
+
+    async def _deliver_due(self) -> None:
+        if self._patience is not None:
             await self.deliver(self._patience)
-        return fired
 
     # Recording ------------------------------------------------------------------------------------------------------
 
@@ -1340,7 +1364,7 @@ class AsyncMonitor:
         plan = alerting.evaluate_rule(
             rule, value, model_version, labels=labels, context=context, operation_id=operation_id
         )
-        return await self._told(await self._run(plan))
+        return await self._evaluated(plan)
 
     async def evaluate(
         self,
@@ -1365,7 +1389,7 @@ class AsyncMonitor:
             basis=basis,
             horizon=horizon,
         )
-        return await self._told(await self._run(evaluating.evaluate(request)))
+        return await self._evaluated(evaluating.evaluate(request))
 
     async def check_alert_rules(
         self,
@@ -1379,7 +1403,7 @@ class AsyncMonitor:
     ) -> list[Alert]:
         """See `Monitor.check_alert_rules`."""
         plan = alerting.check_alert_rules(metric_name, value, component, model_version, labels=labels, context=context)
-        return await self._told(await self._run(plan))
+        return await self._evaluated(plan)
 
     async def create_alert(
         self,
@@ -1407,7 +1431,7 @@ class AsyncMonitor:
             channels,
             metadata,
         )
-        return await self._told(await self._run(plan))
+        return await self._evaluated(plan)
 
     async def alerts(
         self,

@@ -6,6 +6,7 @@ import math
 import operator
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
 from decimal import Decimal
 from numbers import Real
 from typing import Annotated, Any, Literal, TypeAlias, cast
@@ -55,8 +56,8 @@ def _minutes(value: Any, field: str) -> float:
 
 
 def _width(value: Any, field: str) -> float:
-    if (converted := _minutes(value, field)) == 0.0:
-        raise InvalidRecordError(field, value, "must be more than 0 minutes")
+    if not timedelta(minutes=(converted := _minutes(value, field))):
+        raise InvalidRecordError(field, value, "must be at least a microsecond")
     return converted
 
 
@@ -158,7 +159,7 @@ class AlertRule:
     notify_resolved: Flag = attrs.field(default=False, kw_only=True)
     window_minutes: Width | None = attrs.field(default=None, kw_only=True)
     basis: BasisName | None = attrs.field(default=None, kw_only=True)
-    horizon_minutes: Minutes | None = attrs.field(default=None, kw_only=True)
+    horizon_minutes: Width | None = attrs.field(default=None, kw_only=True)
     description: Text = attrs.field(default="", kw_only=True)
 
     def __attrs_post_init__(self) -> None:

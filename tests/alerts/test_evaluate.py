@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 import attrs
 import pytest
 
+from f1mon_core import EvaluationError, InvalidQueryError
 from f1mon_core.enrichment import from_facts
 from f1mon_core.plans import run
 from f1mon_core.records import DegradationAnalysis, DriftResult, FeatureImportance, MetricSnapshot
@@ -124,6 +125,53 @@ def test_check_alert_rules_takes_a_metric_with_what_it_rests_on(monitor, clock):
     record(monitor, clock, "a", 0, 1)
     (alert,) = monitor.check_alert_rules("accuracy", monitor.performance("a").accuracy, "performance", "a")
     assert alert.context["n"] == 11
+
+
+def fail_for(monitor, monkeypatch, *keys):
+    """Let the transitions of these documents fail."""
+    transition = monitor.storage.transition
+
+    def failing(key, step, *, operation_id):
+        if key in keys:
+            raise ZeroDivisionError(key)
+        return transition(key, step, operation_id=operation_id)
+
+    monkeypatch.setattr(monitor.storage, "transition", failing)
+
+
+def test_a_rule_that_fails_holds_up_no_other_and_what_fired_is_told(monitor, clock, spy, monkeypatch):
+    monitor.deliver_after_commit()
+    for rule_id in ("a", "b", "c"):
+        monitor.add_rule(rule(rule_id=rule_id))
+    record(monitor, clock, "m", 0, 10)
+    fail_for(monitor, monkeypatch, "rule/b")
+    with pytest.raises(EvaluationError, match="b: ZeroDivisionError: rule/b") as failed:
+        monitor.evaluate()
+    assert [alert.rule_id for alert in failed.value.fired] == ["a", "c"]
+    assert failed.value.failures.keys() == {"b"}
+    assert failed.value.__cause__ is failed.value.failures["b"]
+    assert {message.alert.rule_id for message in spy.messages} == {"a", "c"}
+    clock.forward(61)
+    with pytest.raises(EvaluationError) as failed:
+        monitor.check_alert_rules("accuracy", 0.5, "performance", "m")
+    assert [alert.rule_id for alert in failed.value.fired] == ["a", "c"]
+
+
+def test_one_model_that_fails_holds_up_no_other(monitor, clock, monkeypatch):
+    monitor.add_rule(rule(scope="instance"))
+    for model in ("a", "b", "c"):
+        record(monitor, clock, model, 0, 10)
+    fail_for(monitor, monkeypatch, "instance/low/b/{}")
+    with pytest.raises(EvaluationError) as failed:
+        monitor.evaluate()
+    assert [alert.model_version for alert in failed.value.fired] == ["a", "c"]
+
+
+def test_what_is_asked_wrongly_is_no_failure_of_a_rule(monitor):
+    monitor.add_rule(rule())
+    for asked in ({"last": timedelta(0)}, {"basis": "matured"}, {"basis": "time"}, {"until": datetime(2026, 5, 1)}):  # noqa: DTZ001
+        with pytest.raises(InvalidQueryError):
+            monitor.evaluate(**asked)
 
 
 @pytest.fixture

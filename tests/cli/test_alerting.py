@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from f1mon_core import LockTimeoutError, alerting
 from f1mon_core.monitor import Monitor
 
 RULES = """
@@ -91,3 +92,21 @@ def test_a_silence_holds_back_what_it_matches(run, place, rules):
     assert (listed["silence_id"], listed["match"], listed["by"]) == (made, {"rule_id": "accuracy-low"}, "ada")
     run(*place, "silence", "lift", made)
     run(*place, "silence", "lift", made, code=1)
+
+
+def test_a_rule_that_fails_is_told_beside_what_fired(run, place, rules, monkeypatch):
+    run(*place, "rules", "apply", str(rules))
+    rules.write_text(RULES.replace("accuracy-low", "broken").replace('"accuracy"', '"f1_score"'), encoding="utf-8")
+    run(*place, "rules", "apply", str(rules))
+    evaluate_rule = alerting.evaluate_rule
+
+    def failing(rule_id, *arguments, **more):
+        if rule_id == "broken":
+            raise LockTimeoutError("the store is locked")
+        return evaluate_rule(rule_id, *arguments, **more)
+
+    monkeypatch.setattr(alerting, "evaluate_rule", failing)
+    result = run(*place, "evaluate", "--json", code=1)
+    assert [one["rule_id"] for one in json.loads(result.stdout)] == ["accuracy-low"]
+    assert "broken: LockTimeoutError: the store is locked (1 fired of the others)" in result.stderr
+    assert len(result.stderr.splitlines()) == 1

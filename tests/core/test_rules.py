@@ -58,10 +58,13 @@ def rule(**changes):
         ("gate", {"gate": "both"}),
         ("on_no_data", {"on_no_data": "resolve"}),
         ("remind_minutes", {"remind_minutes": 0}),
+        ("remind_minutes", {"remind_minutes": 1e-9}),
         ("window_minutes", {"window_minutes": 0}),
+        ("window_minutes", {"window_minutes": 1e-9}),
         ("basis", {"basis": "time"}),
         ("horizon_minutes", {"horizon_minutes": 60}),
         ("horizon_minutes", {"basis": "matured"}),
+        ("horizon_minutes", {"basis": "matured", "horizon_minutes": 0}),
     ],
 )
 def test_a_bad_rule_is_refused_by_the_name_of_its_field(field, changes):

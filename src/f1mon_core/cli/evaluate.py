@@ -6,10 +6,11 @@ from datetime import timedelta
 
 import click
 
-from f1mon_core.cli.errors import FIRED, MisusedError
+from f1mon_core.cli.errors import FIRED, MisusedError, said
 from f1mon_core.cli.output import document, stamp, table
 from f1mon_core.cli.parameters import Window, json_option
 from f1mon_core.cli.place import Place, pass_place
+from f1mon_core.errors import EvaluationError
 
 
 @click.command
@@ -32,12 +33,16 @@ def evaluate(
 ) -> None:
     """Evaluate the stored rules over what is stored; for cron.
 
-    Exit code 3 if an alert fired, 0 if none did.
+    Exit code 3 if an alert fired, 0 if none did; 1 if a rule could not be evaluated, whatever fired of the others.
     """
     if window is None:
         raise MisusedError("the rules are evaluated over a length of time, not over all of it")
+    failed: EvaluationError | None = None
     with place.open() as monitor:
-        fired = monitor.evaluate(model_version, rule_id=rule_id, component=component, last=window)
+        try:
+            fired = monitor.evaluate(model_version, rule_id=rule_id, component=component, last=window)
+        except EvaluationError as error:
+            fired, failed = error.fired, error
         if deliver:
             monitor.deliver()
     if as_json:
@@ -49,5 +54,7 @@ def evaluate(
         if rows:
             table(("time", "severity", "id", "model", "alert"), rows)
         click.echo(f"{len(fired)} fired", err=True)
+    if failed is not None:
+        raise said(failed)
     if fired:
         raise click.exceptions.Exit(FIRED)
