@@ -7,21 +7,24 @@ so one that hangs holds up neither the others nor whoever evaluates.
 from __future__ import annotations
 
 import asyncio
+import atexit
 import itertools
 import logging
+import os
 import random
 import threading
 import time
+import weakref
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future, wait
 from datetime import timedelta
-from typing import Any, Literal, TypeAlias, cast
+from typing import Any, Generic, Literal, TypeAlias, TypeVar, cast
 
 import attrs
 
 from f1mon_core import incidents, outbox, plans, silences
-from f1mon_core.channels import Channels
+from f1mon_core.channels import Channel, Channels
 from f1mon_core.errors import DeliveryError, F1monError, NotFoundError
 from f1mon_core.ids import new_operation_id
 from f1mon_core.messages import Message, Section, rendered
@@ -37,6 +40,10 @@ Enrich: TypeAlias = Callable[[Alert], Plan[Sequence[Section]]]
 
 THOROUGH_EVERY = 60
 """Every so many rounds a watching worker looks at everything that waits."""
+CLOSING_SECONDS = 15.0
+"""How long closing waits for what is being sent."""
+
+R = TypeVar("R")
 
 _log = logging.getLogger("f1mon.delivery")
 
@@ -153,7 +160,7 @@ def attempt(  # noqa: PLR0911 - one for each way a delivery ends
     if settled is not None:
         return settled
     try:
-        channel = channels.get(taken["channel"])
+        channel = yield from plans.outside(lambda: channels.get(taken["channel"]))
     except NotFoundError as error:
         now = yield from plans.now()
         if abs(now - from_micros(taken["created"])) < policy.unknown_grace:
@@ -167,10 +174,20 @@ def attempt(  # noqa: PLR0911 - one for each way a delivery ends
     if message is None:
         return "lost"
     try:
-        yield from plans.outside(lambda: channel.send(message))
+        yield from plans.outside(lambda: _send(channel, message))
     except Exception as error:  # noqa: BLE001 - whatever a channel raises is a failed attempt, logged and counted
         return (yield from held.failed(error))
     return (yield from held.delivered())
+
+
+def _send(channel: Channel, message: Message) -> None:
+    try:
+        channel.send(message)
+    except Exception:
+        raise
+    except BaseException as error:
+        # `sys.exit()` in a callback ends the callback, neither the worker nor whoever waits for it.
+        raise DeliveryError(f"the channel raised {type(error).__name__}") from error
 
 
 def _unless_silenced(held: _Held, alert: Alert) -> Plan[Outcome | None]:
@@ -304,19 +321,103 @@ def retry_dead(alert_id: str | None = None, channel: str | None = None) -> Plan[
 
 # Drivers ------------------------------------------------------------------------------------------------------------
 
+F = TypeVar("F", Future[Counter[str]], asyncio.Task[Counter[str]])
 
-class Dispatcher:
+
+class _Channels(Generic[F]):
+    """What both drivers know of the channels they serve: who is busy since when, and for whom more came meanwhile."""
+
+    def __init__(self, channels: Channels, policy: Policy | None, enrich: Enrich | None) -> None:
+        self.channels = channels
+        self._policy, self._enrich = policy or Policy(), enrich
+        self._forget()
+        _drivers.add(self)
+
+    def _forget(self) -> None:
+        self._lock = threading.Lock()
+        self._running: dict[str, tuple[F, float]] = {}
+        self._again: set[str] = set()
+
+    def _start(
+        self,
+        by_channel: Mapping[str, Sequence[str]],
+        patience: float | None,
+        begin: Callable[[str, Plan[Counter[str]]], F],
+    ) -> dict[str, F]:
+        """The channels worth waiting for: those begun now, and busy ones that have not used up their patience."""
+        worth: dict[str, F] = {}
+        now = time.monotonic()
+        with self._lock:
+            for channel, keys in by_channel.items():
+                running, since = self._running.get(channel, (None, now))
+                if running is not None and self._goes_on(running):
+                    self._again.add(channel)
+                    if patience is None or now - since < patience:
+                        worth[channel] = running
+                    continue
+                worth[channel] = begin(channel, self._served(channel, keys))
+                self._running[channel] = (worth[channel], now)
+        return worth
+
+    def _served(self, channel: str, keys: Sequence[str]) -> Plan[Counter[str]]:
+        """Serve a channel, and again if more came for it meanwhile."""
+        outcomes: Counter[str] = Counter()
+        try:
+            while True:
+                served = yield from serve(channel, keys, self.channels, self._policy, self._enrich)
+                outcomes += served
+                with self._lock:
+                    if channel not in self._again or served["failed"]:
+                        self._again.discard(channel)
+                        self._running.pop(channel, None)
+                        return outcomes
+                    self._again.discard(channel)
+                keys = (yield from due()).get(channel, [])
+        except Exception:
+            _log.exception("channel %s could not be served", channel, extra={"channel": channel})
+            raise
+
+    def _report(self, done: Iterable[F]) -> DeliveryReport:
+        outcomes: Counter[str] = Counter()
+        for served in done:
+            outcomes += served.result()
+        return DeliveryReport(dict(outcomes), tuple(sorted(self._busy())))
+
+    def _busy(self) -> dict[str, F]:
+        with self._lock:
+            return {channel: running for channel, (running, _) in self._running.items() if self._goes_on(running)}
+
+    def _goes_on(self, running: F) -> bool:
+        return not running.done()
+
+    def _leave(self, busy: Iterable[str]) -> None:
+        for channel in busy:
+            _log.warning("channel %s is still busy; what it was sending stays in the outbox", channel)
+            with self._lock:
+                self._running.pop(channel, None)
+
+
+_drivers: weakref.WeakSet[_Channels[Any]] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    # The threads that served the channels stayed with the parent, and a lock may have been held by one of them.
+    for driver in _drivers:
+        driver._forget()  # noqa: SLF001 - of this module
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+class Dispatcher(_Channels[Future[Counter[str]]]):
     """Serves every channel of a store on a thread of its own."""
 
     def __init__(
         self, storage: Storage, channels: Channels, policy: Policy | None = None, enrich: Enrich | None = None
     ) -> None:
-        self.channels = channels
-        self._storage, self._policy, self._enrich = storage, policy or Policy(), enrich
-        self._lock = threading.Lock()
-        self._threads: dict[str, ThreadPoolExecutor] = {}
-        self._running: dict[str, tuple[Future[Counter[str]], float]] = {}
-        self._again: set[str] = set()
+        super().__init__(channels, policy, enrich)
+        self._storage = storage
 
     def round(self, patience: float | None = None, *, thorough: bool = True) -> DeliveryReport:
         """Attempt what is due, every channel beside the others.
@@ -325,52 +426,12 @@ class Dispatcher:
             patience: Seconds a channel is waited for; None waits for all. What is not done then goes on behind.
             thorough: See `due`.
         """
-        started = self._start(plans.run(due(thorough=thorough), self._storage), patience)
+        started = self._start(plans.run(due(thorough=thorough), self._storage), patience, self._begin)
         done, _ = wait(started.values(), timeout=patience)
-        outcomes: Counter[str] = Counter()
-        for future in done:
-            outcomes += future.result()
-        with self._lock:
-            unfinished = tuple(sorted(name for name, (future, _) in self._running.items() if not future.done()))
-        return DeliveryReport(dict(outcomes), unfinished)
+        return self._report(done)
 
-    def _start(
-        self, by_channel: Mapping[str, Sequence[str]], patience: float | None
-    ) -> dict[str, Future[Counter[str]]]:
-        """The channels worth waiting for: those begun now, and busy ones that have not used up their patience."""
-        worth: dict[str, Future[Counter[str]]] = {}
-        now = time.monotonic()
-        with self._lock:
-            for channel, keys in by_channel.items():
-                running, since = self._running.get(channel, (None, now))
-                if running is not None and not running.done():
-                    self._again.add(channel)
-                    if patience is None or now - since < patience:
-                        worth[channel] = running
-                    continue
-                if channel not in self._threads:
-                    self._threads[channel] = ThreadPoolExecutor(1, f"f1mon-{channel}")
-                worth[channel] = self._threads[channel].submit(self._serve, channel, keys)
-                self._running[channel] = (worth[channel], now)
-        return worth
-
-    def _serve(self, channel: str, keys: Sequence[str]) -> Counter[str]:
-        """Serve a channel, and again if more came for it meanwhile."""
-        outcomes: Counter[str] = Counter()
-        try:
-            while True:
-                served = plans.run(serve(channel, keys, self.channels, self._policy, self._enrich), self._storage)
-                outcomes += served
-                with self._lock:
-                    if channel not in self._again or served["failed"]:
-                        self._again.discard(channel)
-                        self._running.pop(channel, None)
-                        return outcomes
-                    self._again.discard(channel)
-                keys = plans.run(due(), self._storage).get(channel, [])
-        except Exception:
-            _log.exception("channel %s could not be served", channel, extra={"channel": channel})
-            raise
+    def _begin(self, channel: str, plan: Plan[Counter[str]]) -> Future[Counter[str]]:
+        return beside(lambda: plans.run(plan, self._storage), f"f1mon-{channel}")
 
     def watch(self, stop: threading.Event, interval: float = 1.0) -> None:
         """Serve the channels until `stop` is set; a channel that hangs is not waited for."""
@@ -379,43 +440,81 @@ class Dispatcher:
                 return
             try:
                 self.round(patience=0, thorough=number % THOROUGH_EVERY == 0)
-            except F1monError:
+            except Exception:  # noqa: BLE001 - a worker goes on; what fails is logged
                 _log.exception("the outbox could not be served; it is tried again")
             stop.wait(interval)
 
-    def close(self) -> None:
-        """Wait for what is being sent; what is only queued stays in the outbox."""
-        with self._lock:
-            threads, self._threads = self._threads, {}
-        for one in threads.values():
-            one.shutdown(wait=True, cancel_futures=True)
+    def close(self, patience: float | None = None) -> None:
+        """Wait for what is being sent, but for no channel that hangs; the rest stays in the outbox.
+
+        Args:
+            patience: Seconds to wait; `CLOSING_SECONDS` if None.
+        """
+        wait(self._busy().values(), timeout=CLOSING_SECONDS if patience is None else patience)
+        self._leave(self._busy())
 
 
-_going_on: set[asyncio.Future[Counter[str]]] = set()
+class AsyncDispatcher(_Channels[asyncio.Task[Counter[str]]]):
+    """`Dispatcher` for event loops: every channel in a task of its own, each send on a thread of its own."""
+
+    def __init__(
+        self, storage: AsyncStorage, channels: Channels, policy: Policy | None = None, enrich: Enrich | None = None
+    ) -> None:
+        super().__init__(channels, policy, enrich)
+        self._storage = storage
+
+    async def round(self, patience: float | None = None, *, thorough: bool = True) -> DeliveryReport:
+        """See `Dispatcher.round`."""
+        by_channel = await plans.run_async(due(thorough=thorough), self._storage)
+        started = self._own(self._start(by_channel, patience, self._begin))
+        if not started:
+            return self._report([])
+        done, _ = await asyncio.wait(started.values(), timeout=patience)
+        return self._report(done)
+
+    def _begin(self, channel: str, plan: Plan[Counter[str]]) -> asyncio.Task[Counter[str]]:
+        async def aside(call: Callable[[], Any]) -> Any:
+            # Never on the loop's own executor: a few channels that hang would take all its threads.
+            return await asyncio.wrap_future(beside(call, f"f1mon-{channel}"))
+
+        return asyncio.ensure_future(plans.run_async(plan, self._storage, aside))
+
+    @staticmethod
+    def _own(tasks: Mapping[str, asyncio.Task[Counter[str]]]) -> dict[str, asyncio.Task[Counter[str]]]:
+        """Those of this event loop; a monitor may serve several, and nobody waits for another's."""
+        loop = asyncio.get_running_loop()
+        return {channel: task for channel, task in tasks.items() if task.get_loop() is loop}
+
+    async def close(self, patience: float | None = None) -> None:
+        """See `Dispatcher.close`."""
+        if busy := self._own(self._busy()):
+            await asyncio.wait(busy.values(), timeout=CLOSING_SECONDS if patience is None else patience)
+        self._leave(self._own(self._busy()))
+
+    def _goes_on(self, running: asyncio.Task[Counter[str]]) -> bool:
+        return not running.done() and not running.get_loop().is_closed()
 
 
-async def round_async(
-    storage: AsyncStorage,
-    channels: Channels,
-    policy: Policy | None = None,
-    enrich: Enrich | None = None,
-    patience: float | None = None,
-) -> DeliveryReport:
-    """`Dispatcher.round` for event loops: every channel in a task of its own, sends on threads."""
-    by_channel = await plans.run_async(due(), storage)
-    tasks = {
-        channel: asyncio.ensure_future(
-            plans.run_async(serve(channel, keys, channels, policy or Policy(), enrich), storage)
-        )
-        for channel, keys in by_channel.items()
-    }
-    if not tasks:
-        return DeliveryReport()
-    for task in tasks.values():
-        _going_on.add(task)  # the loop itself keeps only weak references
-        task.add_done_callback(_going_on.discard)
-    done, _ = await asyncio.wait(tasks.values(), timeout=patience)
-    outcomes: Counter[str] = Counter()
-    for task in done:
-        outcomes += task.result()
-    return DeliveryReport(dict(outcomes), tuple(sorted(name for name, task in tasks.items() if task not in done)))
+def beside(call: Callable[[], R], name: str) -> Future[R]:
+    """Do something on a thread that ends with the process, however long it takes."""
+    future: Future[R] = Future()
+
+    def work() -> None:
+        if not future.set_running_or_notify_cancel():
+            return
+        try:
+            result = call()
+        except BaseException as error:  # noqa: BLE001 - whoever waits for it is told
+            future.set_exception(error)
+        else:
+            future.set_result(result)
+
+    threading.Thread(target=work, name=name, daemon=True).start()
+    return future
+
+
+@atexit.register
+def _finish() -> None:
+    """Give what is being sent a little time when the process ends: nobody may be there to send it again soon."""
+    busy = [running for driver in list(_drivers) for running in driver._busy().values()]  # noqa: SLF001 - as above
+    wait([running for running in busy if isinstance(running, Future)], timeout=CLOSING_SECONDS)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from types import TracebackType
@@ -60,6 +62,8 @@ from f1mon_core.windows import WindowBasis, WindowRequest
 
 R = TypeVar("R")
 
+_log = logging.getLogger("f1mon.delivery")
+
 
 class Monitor:
     """Predictions, their outcomes, metrics and alerts in one store.
@@ -79,6 +83,7 @@ class Monitor:
         self.channels = channels or Channels(directory=directory_of(storage.address))
         self._dispatcher = delivery.Dispatcher(storage, self.channels, enrich=enrichment.from_facts)
         self._patience: float | None = None
+        self._rounds = itertools.count()
 
     @classmethod
     def open(cls, backend: str | None = None, /, **options: Any) -> Monitor:
@@ -86,7 +91,11 @@ class Monitor:
         return cls(open_storage(backend, **options))
 
     def close(self) -> None:
-        """Close the store, once what is being sent is sent; again is a no-op."""
+        """Close the store, once what is being sent is sent; again is a no-op.
+
+        A channel that hangs is not waited for longer than `delivery.CLOSING_SECONDS`; what it was sending stays in the
+        outbox.
+        """
         self._dispatcher.close()
         self.storage.close()
 
@@ -112,8 +121,14 @@ class Monitor:
         return result
 
     def _deliver_due(self) -> None:
-        if self._patience is not None:
-            self.deliver(self._patience)
+        """Deliver what is due, if this monitor does: also reminders, repeats, and what a silence held back."""
+        if self._patience is None:
+            return
+        try:
+            self._dispatcher.round(self._patience, thorough=next(self._rounds) % delivery.THOROUGH_EVERY == 0)
+        except Exception:  # noqa: BLE001 - whatever it is, it is logged
+            # The alert is stored, and whoever evaluated is to learn of it; the outbox keeps the rest.
+            _log.exception("what is due could not be delivered; the next evaluation tries again")
 
     # Recording ------------------------------------------------------------------------------------------------------
 
@@ -910,7 +925,11 @@ class Monitor:
         return self._dispatcher.round(patience)
 
     def deliver_after_commit(self, patience: float = 2.0) -> None:
-        """From now on deliver in this process, right after each commit that made an alert: for those without a worker.
+        """From now on deliver in this process, after each evaluation: for those without a worker.
+
+        What is due then is delivered, whatever made it: the alert that just fired, reminders, the end of an incident,
+        repeats of what failed, and what a silence held back. So nothing is sent while nothing is evaluated. What goes
+        wrong is logged, and never the failure of an evaluation.
 
         Args:
             patience: Seconds whoever evaluates waits for a channel; a slower one goes on behind.
@@ -937,7 +956,9 @@ class AsyncMonitor:
         """See `Monitor`."""
         self.storage = storage
         self.channels = channels or Channels(directory=directory_of(storage.address))
+        self._dispatcher = delivery.AsyncDispatcher(storage, self.channels, enrich=enrichment.from_facts)
         self._patience: float | None = None
+        self._rounds = itertools.count()
 
     @classmethod
     async def open(cls, backend: str | None = None, /, **options: Any) -> AsyncMonitor:
@@ -946,6 +967,7 @@ class AsyncMonitor:
 
     async def close(self) -> None:
         """See `Monitor.close`."""
+        await self._dispatcher.close()
         await self.storage.close()
 
     async def __aenter__(self) -> Self:
@@ -969,8 +991,13 @@ class AsyncMonitor:
         return result
 
     async def _deliver_due(self) -> None:
-        if self._patience is not None:
-            await self.deliver(self._patience)
+        if self._patience is None:
+            return
+        try:
+            thorough = next(self._rounds) % delivery.THOROUGH_EVERY == 0
+            await self._dispatcher.round(self._patience, thorough=thorough)
+        except Exception:  # noqa: BLE001 - as in `Monitor`
+            _log.exception("what is due could not be delivered; the next evaluation tries again")
 
     # Recording ------------------------------------------------------------------------------------------------------
 
@@ -1532,7 +1559,7 @@ class AsyncMonitor:
 
     async def deliver(self, patience: float | None = None) -> DeliveryReport:
         """See `Monitor.deliver`."""
-        return await delivery.round_async(self.storage, self.channels, None, enrichment.from_facts, patience)
+        return await self._dispatcher.round(patience)
 
     async def deliver_after_commit(self, patience: float = 2.0) -> None:
         """See `Monitor.deliver_after_commit`."""

@@ -10,7 +10,7 @@ import asyncio
 import inspect
 import random
 import time
-from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Generator, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Any, TypeAlias, TypeVar
@@ -59,8 +59,12 @@ def run(plan: Plan[R], storage: Storage) -> R:
             failure = error
 
 
-async def run_async(plan: Plan[R], storage: AsyncStorage) -> R:
-    """Drive a plan over an async store."""
+async def run_async(
+    plan: Plan[R],
+    storage: AsyncStorage,
+    aside: Callable[[Callable[[], Any]], Awaitable[Any]] = asyncio.to_thread,
+) -> R:
+    """Drive a plan over an async store; `aside` does blocking work on another thread."""
     answer: Any = None
     failure: Exception | None = None
     while True:
@@ -71,7 +75,7 @@ async def run_async(plan: Plan[R], storage: AsyncStorage) -> R:
         answer, failure = None, None
         try:
             if isinstance(request, Outside):
-                answer = await asyncio.to_thread(request.call)
+                answer = await aside(request.call)
             else:
                 answer = request(storage)
                 if inspect.isawaitable(answer):

@@ -21,7 +21,7 @@ from aiosmtpd.controller import Controller
 from werkzeug import Response
 
 from f1mon_core import ConfigurationError, DeliveryError, NotFoundError
-from f1mon_core.channels import Channels, ConsoleChannel, FileChannel, Section
+from f1mon_core.channels import Channels, ConsoleChannel, FileChannel, Section, _registry
 from f1mon_core.channels._http import WebhookChannel, wait_of
 from f1mon_core.memory import MemoryStorage
 from f1mon_core.messages import rendered
@@ -467,6 +467,28 @@ def test_nothing_configured_says_what_to_set():
     for name, environ in (("pager-1", {}), ("email", {}), ("slack", {"ALERT_SLACK_ENABLED": "false"})):
         with pytest.raises(NotFoundError, match=f"F1MON_CHANNEL_{name.upper().replace('-', '_')}"):
             Channels(environ=environ).get(name)
+
+
+def test_a_channel_that_takes_long_to_be_made_holds_up_no_other(monkeypatch):
+    made, begun = threading.Event(), threading.Event()
+
+    def slowly(_given, _prefix):
+        begun.set()
+        assert made.wait(30)
+        return ConsoleChannel()
+
+    monkeypatch.setitem(_registry._OWN, "email", slowly)
+    channels = Channels({"email": {}, "fast": print}, environ={})
+    maker = threading.Thread(target=channels.get, args=("email",))
+    maker.start()
+    assert begun.wait(30)
+    other = threading.Thread(target=lambda: channels.get("fast"), daemon=True)
+    other.start()
+    other.join(10)
+    assert not other.is_alive()
+    made.set()
+    maker.join()
+    assert channels.get("email") is channels.get("email")
 
 
 def test_a_channel_of_another_distribution_is_found_by_its_entry_point(tmp_path, monkeypatch, message):

@@ -2,6 +2,9 @@
 
 import asyncio
 import logging
+import os
+import signal
+import sys
 import threading
 import time
 from datetime import timedelta
@@ -9,9 +12,9 @@ from datetime import timedelta
 import attrs
 import pytest
 
-from f1mon_core import DeliveryError, outbox
+from f1mon_core import DeliveryError, LockTimeoutError, delivery, outbox
 from f1mon_core.channels import Channels
-from f1mon_core.delivery import Policy
+from f1mon_core.delivery import THOROUGH_EVERY, Policy
 from f1mon_core.memory import MemoryStorage
 from f1mon_core.monitor import AsyncMonitor, Monitor
 from f1mon_core.offload import OffloadedStorage
@@ -151,6 +154,117 @@ def test_a_hanging_channel_holds_up_neither_the_others_nor_the_evaluator(monitor
     assert len({alert_id for alert_id, channel, _ in delivered(monitor) if channel == "hung"}) == 5
 
 
+def test_whoever_has_no_worker_is_told_everything_at_the_next_evaluation(monitor, clock, accuracy_low, spy):
+    monitor.deliver_after_commit()
+    rule = attrs.evolve(accuracy_low, notify_resolved=True, remind_minutes=10, cooldown_minutes=600)
+    spy.error = OSError("down")
+    monitor.evaluate_rule(rule, 0.5, "m")
+    spy.error = None
+    spy.messages.clear()
+    clock.forward(1)
+    assert monitor.evaluate_rule(rule, 0.5, "m") is None
+    clock.forward(9)
+    assert monitor.evaluate_rule(rule, 0.5, "m") is None
+    assert monitor.evaluate_rule(rule, 0.9, "m") is None
+    assert [message.purpose for message in spy.messages] == ["alert", "reminder", "resolved"]
+    monitor.silence(clock.now + timedelta(hours=1))
+    assert monitor.evaluate_rule(attrs.evolve(rule, rule_id="silenced"), 0.5, "m") is not None
+    assert len(spy.messages) == 3
+    clock.forward(61)
+    monitor.evaluate_rule(attrs.evolve(rule, rule_id="other"), 0.9, "m")
+    assert spy.messages[-1].alert.rule_id == "silenced"
+
+
+def test_an_outbox_that_cannot_be_read_does_not_hide_the_alert(monitor, accuracy_low, spy, monkeypatch, caplog):
+    monitor.deliver_after_commit()
+    state = monitor.storage.state
+
+    def busy(prefix, **more):
+        if prefix == "delivery/":
+            raise LockTimeoutError("busy")
+        return state(prefix, **more)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(monitor.storage, "state", busy)
+        alert = monitor.evaluate_rule(accuracy_low, 0.5, "m")
+        assert alert is not None
+        assert monitor.evaluate_rule(accuracy_low, 0.5, "m") is None
+    assert "could not be delivered" in caplog.text
+    assert monitor.evaluate_rule(accuracy_low, 0.5, "m") is None
+    assert [message.key for message in spy.messages] == [alert.alert_id]
+
+
+def test_whoever_evaluates_does_not_scan_the_outbox_each_time(monitor, accuracy_low, monkeypatch):
+    monitor.deliver_after_commit()
+    scans = []
+    state = monitor.storage.state
+
+    def counted(prefix, **more):
+        scans.append(prefix == "delivery/" and more["due_before"] is None)
+        return state(prefix, **more)
+
+    monkeypatch.setattr(monitor.storage, "state", counted)
+    for _ in range(THOROUGH_EVERY):
+        monitor.evaluate_rule(accuracy_low, 0.9, "m")
+    assert scans.count(True) == 1
+
+
+def test_a_channel_that_ends_its_thread_is_a_failed_attempt(monitor, accuracy_low, channels):
+    channels.register("spy", lambda _: sys.exit(1))
+    monitor.deliver_after_commit()
+    assert monitor.evaluate_rule(accuracy_low, 0.5, "m") is not None
+    assert monitor.deliveries()[0].error == "the channel raised SystemExit"
+
+
+@pytest.fixture
+def hung(channels):
+    """A channel that hangs until its event is set."""
+    free = threading.Event()
+    channels.register("hung", lambda _: free.wait(60))
+    yield free
+    free.set()
+
+
+def test_closing_waits_for_no_channel_that_hangs(monitor, accuracy_low, hung, monkeypatch, caplog):
+    monkeypatch.setattr(delivery, "CLOSING_SECONDS", 0.2)
+    monitor.deliver_after_commit(patience=0.1)
+    monitor.evaluate_rule(attrs.evolve(accuracy_low, channels=("hung",)), 0.5, "m")
+    assert not hung.is_set()
+    began = time.monotonic()
+    monitor.close()
+    assert time.monotonic() - began < 10
+    assert "channel hung is still busy" in caplog.text
+
+
+def test_closing_waits_for_what_is_being_sent(monitor, accuracy_low, channels):
+    sent = []
+    channels.register("slow", lambda alert: time.sleep(0.3) or sent.append(alert))
+    monitor.deliver_after_commit(patience=0)
+    monitor.evaluate_rule(attrs.evolve(accuracy_low, channels=("slow",)), 0.5, "m")
+    monitor.close()
+    assert len(sent) == 1
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_a_forked_child_delivers_too(monitor, accuracy_low, channels, hung, tmp_path):
+    def log(_alert):
+        with (tmp_path / "log").open("a") as lines:
+            lines.write(f"{os.getpid()}\n")
+
+    channels.register("spy", log)
+    monitor.deliver_after_commit(patience=0.2)
+    monitor.evaluate_rule(attrs.evolve(accuracy_low, rule_id="of-parent", channels=("hung", "spy")), 0.5, "m")
+    if (pid := os.fork()) == 0:
+        signal.alarm(30)
+        hung.set()
+        for number in range(3):
+            monitor.evaluate_rule(attrs.evolve(accuracy_low, rule_id=f"of-child-{number}"), 0.5, "m")
+        monitor.deliver()
+        os._exit(0)
+    assert os.waitpid(pid, 0)[1] == 0
+    assert (tmp_path / "log").read_text().split() == [str(os.getpid()), *[str(pid)] * 3]
+
+
 def test_a_callback_that_raises_disturbs_nobody(monitor, accuracy_low, spy, channels):
     channels.register("mine", lambda _: 1 / 0)
     monitor.deliver_after_commit()
@@ -262,3 +376,54 @@ def test_the_async_monitor_delivers_too(clock, channels, accuracy_low, spy):
 
     alert = asyncio.run(story())
     assert [message.key for message in spy.messages] == [alert.alert_id]
+
+
+def test_a_channel_that_hangs_holds_up_nobody_beside_an_event_loop(clock, channels, accuracy_low, spy, hung):
+    rule = attrs.evolve(accuracy_low, channels=("hung", "spy"), cooldown_minutes=0)
+
+    async def story():
+        async with AsyncMonitor(OffloadedStorage(MemoryStorage(clock=clock)), channels=channels) as monitor:
+            await monitor.deliver_after_commit(patience=0.5)
+            began = time.monotonic()
+            for number in range(40):
+                await monitor.evaluate_rule(rule, 0.5, "m")
+                assert len(spy.messages) == number + 1
+            # The channel's patience is used up once, and not again by each evaluation.
+            assert time.monotonic() - began < 10
+            assert (await monitor.deliver(patience=0)).unfinished == ("hung",)
+            hung.set()
+            await monitor.deliver()
+            assert await monitor.deliveries() == []
+
+    asyncio.run(story())
+
+
+def test_closing_waits_for_no_channel_that_hangs_beside_an_event_loop(
+    clock, channels, accuracy_low, hung, monkeypatch, caplog
+):
+    monkeypatch.setattr(delivery, "CLOSING_SECONDS", 0.2)
+
+    async def story():
+        async with AsyncMonitor(OffloadedStorage(MemoryStorage(clock=clock)), channels=channels) as monitor:
+            await monitor.deliver_after_commit(patience=0.1)
+            await monitor.evaluate_rule(attrs.evolve(accuracy_low, channels=("hung",)), 0.5, "m")
+
+    began = time.monotonic()
+    asyncio.run(story())
+    assert time.monotonic() - began < 10
+    assert "channel hung is still busy" in caplog.text
+    assert not hung.is_set()
+
+
+@pytest.mark.usefixtures("hung")
+def test_each_event_loop_serves_the_channels_anew(clock, channels, accuracy_low, spy):
+    monitor = AsyncMonitor(OffloadedStorage(MemoryStorage(clock=clock)), channels=channels)
+
+    async def evaluated(rule_id):
+        await monitor.deliver_after_commit(patience=0.1)
+        rule = attrs.evolve(accuracy_low, rule_id=rule_id, channels=("hung", "spy"))
+        return await monitor.evaluate_rule(rule, 0.5, "m")
+
+    alerts = [asyncio.run(evaluated("one")), asyncio.run(evaluated("two"))]
+    assert [message.key for message in spy.messages] == [alert.alert_id for alert in alerts]
+    asyncio.run(monitor.storage.close())

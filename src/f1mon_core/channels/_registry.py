@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import weakref
 from collections.abc import Callable, Iterable, Mapping
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -90,7 +91,12 @@ class Channels:
         self._environ = os.environ if environ is None else environ
         self._config = dict(config or {})
         self._made: dict[str, Channel] = {}
+        self._renew_locks()
+        _every.add(self)
+
+    def _renew_locks(self) -> None:
         self._lock = threading.Lock()
+        self._making: dict[str, threading.Lock] = {}
 
     def __repr__(self) -> str:
         return f"Channels({', '.join(self.names())})"
@@ -118,9 +124,14 @@ class Channels:
             ConfigurationError, MissingExtraError: If its configuration does not hold up.
         """
         with self._lock:
-            if name not in self._made:
-                self._made[name] = self._make(name)
-            return self._made[name]
+            making = self._making.setdefault(name, threading.Lock())
+        with making:  # one for each name: to make a channel may take long, and is no concern of the others
+            with self._lock:
+                if name in self._made:
+                    return self._made[name]
+            made = self._make(name)
+            with self._lock:
+                return self._made.setdefault(name, made)
 
     def problems(self, names: Iterable[str]) -> dict[str, str]:
         """Why a channel of these names could not deliver anything, by name."""
@@ -172,6 +183,18 @@ class Channels:
         if callable(given):
             return CallbackChannel(given)
         raise ConfigurationError(f"channel {name!r} must be an address, a channel, a function or a mapping")
+
+
+_every: weakref.WeakSet[Channels] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for channels in _every:
+        channels._renew_locks()  # noqa: SLF001 - of this module; a thread of the parent may have held one
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def _addressed(address: str, where: str) -> Channel:
