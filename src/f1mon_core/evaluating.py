@@ -16,7 +16,7 @@ from f1mon_core.plans import Plan
 from f1mon_core.records import Alert
 from f1mon_core.rules import AlertRule, Reading
 from f1mon_core.storage import Select
-from f1mon_core.tally import Basis, TallyQuery
+from f1mon_core.tally import Basis, Tally, TallyQuery
 from f1mon_core.validation import Document
 from f1mon_core.windows import Window, WindowBasis, WindowRequest, minus
 
@@ -111,8 +111,14 @@ def _models(rule: AlertRule, request: EvaluationRequest) -> Plan[Sequence[str | 
     if rule.scope == "rule":
         return [None]
     window = yield from request.window_of(rule, None).resolve()
-    counted = yield from plans.count(Select("prediction", window.since, window.until), ("model_version",))
-    seen = {cast("str", model) for (model,) in counted}
+    try:
+        seen = (yield from plans.tally(window.query(1))).models
+        if rule.metric_type == NO_OUTCOMES:
+            seen |= (yield from _waiting(window)).models
+    except PrunedError:
+        # What the kept cells cannot tell is no data for those that are known to be there.
+        counted = yield from plans.count(Select("prediction", window.since, window.until), ("model_version",))
+        seen = {cast("str", model) for (model,) in counted}
     if rule.metric_type != NO_OUTCOMES and rule.metric_name not in METRIC_NAMES:
         seen |= yield from readings.models(rule.metric_name, window)
     # So are instances that breach, or whose missing data would be a breach: their model may just have fallen silent.
@@ -163,14 +169,19 @@ def _outcomes_arrived(window: Window) -> Plan[Reading]:
     arrived = (yield from plans.tally(_query(window, window.since, "outcome"))).count
     if arrived:
         return Reading(float(arrived), n=arrived)
-    earlier = None
-    if window.since is not None and window.until is not None:
-        earlier = minus(window.since, window.until - window.since)
-    cells = (yield from plans.tally(_query(window, earlier, "prediction"))).cells
+    cells = (yield from _waiting(window)).cells
     waiting = sum(cell.n for key, cell in cells.items() if key.actual is None)
     if not waiting:
         return Reading(None, n=0, reason="no prediction waits for an outcome")
     return Reading(0.0, n=waiting)
+
+
+def _waiting(window: Window) -> Plan[Tally]:
+    """The predictions made in the window or in the one of the same length before."""
+    earlier = None
+    if window.since is not None and window.until is not None:
+        earlier = minus(window.since, window.until - window.since)
+    return (yield from plans.tally(_query(window, earlier, "prediction")))
 
 
 def _query(window: Window, since: datetime | None, basis: Basis) -> TallyQuery:

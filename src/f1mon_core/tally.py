@@ -93,6 +93,11 @@ class Tally:
         """How many predictions were counted."""
         return sum(cell.n for cell in self.cells.values())
 
+    @property
+    def models(self) -> set[str]:
+        """Whose predictions were counted."""
+        return {key.model_version for key in self.cells}
+
 
 @attrs.frozen(kw_only=True)
 class TallyQuery:

@@ -65,6 +65,41 @@ def test_each_model_of_an_instance_rule_is_evaluated_by_itself(monitor, clock):
     assert monitor.evaluate("good") == []
 
 
+def test_the_models_of_an_instance_rule_are_those_of_its_own_basis(monitor, clock):
+    day = 60 * 24
+    monitor.add_rule(rule(rule_id="known", scope="instance", window_minutes=day, basis="outcome"))
+    matured = {"basis": "matured", "horizon_minutes": 7 * day}
+    monitor.add_rule(rule(rule_id="matured", scope="instance", window_minutes=day, **matured))
+    record(monitor, clock, "a", 0, 0, unlabelled=10)
+    clock.forward(7 * day)
+    record(monitor, clock, "b", 0, 0, unlabelled=10)  # neither labelled nor matured
+    for number in range(10):
+        monitor.record_outcome(f"a-{number}", 0)
+    clock.forward(60)
+    assert [(alert.rule_id, alert.model_version) for alert in monitor.evaluate()] == [("known", "a"), ("matured", "a")]
+
+
+def test_a_window_that_the_kept_cells_cannot_answer_is_no_data_for_whom_is_there(monitor, clock):
+    monitor.add_rule(rule(scope="instance", window_minutes=600, basis="outcome", on_no_data="fire"))
+    record(monitor, clock, "a", 0, 10)
+    clock.forward(300)
+    record(monitor, clock, "b", 0, 10)
+    monitor.storage.prune(clock.now - HOUR)
+    (alert,) = monitor.evaluate()
+    assert (alert.model_version, alert.metric_value) == ("b", None)
+    assert "pruned" in alert.message
+
+
+def test_outcomes_that_stop_arriving_are_noticed_for_each_model(monitor, clock):
+    outcomes = {"metric_name": "outcomes_arrived", "metric_type": "no_outcomes", "threshold": 1}
+    monitor.add_rule(rule(scope="instance", window_minutes=60, **outcomes))
+    record(monitor, clock, "a", 0, 0, unlabelled=10)
+    record(monitor, clock, "b", 0, 10)
+    clock.forward(70)
+    (alert,) = monitor.evaluate()
+    assert (alert.model_version, alert.metric_value, alert.context["n"]) == ("a", 0.0, 10)
+
+
 def test_a_model_that_fell_silent_is_still_evaluated(monitor, clock):
     monitor.add_rule(rule(scope="instance", on_no_data="fire", cooldown_minutes=5))
     record(monitor, clock, "a", 0, 10)
