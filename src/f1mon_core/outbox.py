@@ -21,6 +21,9 @@ Purpose: TypeAlias = Literal["alert", "reminder", "resolved"]
 WAITING = "delivery/"
 DEAD = "dead/"
 
+_OF_LEASE = frozenset({"token", "look_again"})
+_OF_WAITING = _OF_LEASE | {"due", "set_at"}
+
 
 def waiting(
     alert_id: str, channels: Iterable[str], now: datetime, purpose: Purpose = "alert", number: int = 0
@@ -63,8 +66,9 @@ def lease(token: str, duration: timedelta) -> Step:
     def step(document: Document | None, now: datetime) -> Change:
         if document is None or not is_due(document, now):
             return Change(document)
+        kept = {name: value for name, value in document.items() if name not in _OF_LEASE}
         taken: Document = {
-            **document,
+            **kept,
             "token": token,
             "attempts": cast("int", document["attempts"]) + 1,
             "due": to_micros(now) + duration_micros(duration),
@@ -112,16 +116,23 @@ def put_off(token: str, wait: timedelta, *, silenced: bool = False) -> Step:
         if document is None or document.get("token") != token:
             return Change(document, result=False)
         marks: Document = {"silenced": True} if silenced else {}
+        if silenced and document.get("look_again"):
+            return Change({**_given_back(document, now, timedelta(0)), **marks}, result=True)
         return Change({**_given_back(document, now, wait), **marks}, result=True)
 
     return step
 
 
 def hasten() -> Step:
-    """Let a delivery that a silence holds back be looked at now."""
+    """Let a delivery that a silence holds back, or that a worker is about to put off for it, be looked at now."""
 
     def step(document: Document | None, now: datetime) -> Change:
-        if document is None or "token" in document or not document.get("silenced"):
+        if document is None:
+            return Change(None)
+        if "token" in document:
+            # Its worker may have looked at the silences before this one was lifted.
+            return Change({**document, "look_again": True})
+        if not document.get("silenced"):
             return Change(document)
         return Change({**document, "due": to_micros(now), "set_at": to_micros(now)})
 
@@ -147,7 +158,7 @@ def fail(token: str, wait: timedelta, error: str, give_up: timedelta, least_fail
 
 
 def _given_back(document: Document, now: datetime, wait: timedelta) -> Document:
-    kept = {name: value for name, value in document.items() if name != "token"}
+    kept = {name: value for name, value in document.items() if name not in _OF_LEASE}
     return {**kept, "due": to_micros(now) + duration_micros(wait), "set_at": to_micros(now)}
 
 
@@ -173,7 +184,9 @@ def bury(token: str, error: str) -> Step:
 
 
 def _buried(document: Document, now: datetime, error: str) -> dict[str, Document]:
-    dead: Document = {name: value for name, value in document.items() if name not in {"token", "due", "set_at"}}
+    dead: Document = {
+        name: value for name, value in document.items() if name not in {"token", "look_again", "due", "set_at"}
+    }
     dead |= {"error": error, "failures": cast("int", document["failures"]) + 1, "died": to_micros(now)}
     return {dead_key(document): dead}
 

@@ -90,7 +90,7 @@ def lift(silence_id: str) -> Plan[None]:
     if not (yield from plans.settle(key, step, operation_id=new_operation_id())):
         raise NotFoundError(f"no silence {silence_id!r} is stored")
     for waiting, document in (yield from plans.state(outbox.WAITING)).items():
-        if document.get("silenced"):
+        if document.get("silenced") or "token" in document:
             yield from plans.settle(waiting, outbox.hasten(), operation_id=new_operation_id())
 
 

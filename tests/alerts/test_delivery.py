@@ -20,6 +20,8 @@ from f1mon_core.monitor import AsyncMonitor, Monitor
 from f1mon_core.offload import OffloadedStorage
 from f1mon_core.storage import Select
 
+from .interrupted import Interrupted
+
 LEASE = Policy().lease
 
 
@@ -351,6 +353,26 @@ def test_a_silence_that_is_lifted_holds_nothing_back_any_more(monitor, clock, ac
     monitor.lift_silence(silence.silence_id)
     assert monitor.deliver().outcomes == {"delivered": 1}
     assert spy.messages[0].alert.alert_id == alert.alert_id
+
+
+def test_a_silence_lifted_while_a_worker_looks_at_it_holds_nothing_back(monitor, clock, accuracy_low, spy):
+    silence = monitor.silence(clock.now + timedelta(days=7))
+    monitor.evaluate_rule(accuracy_low, 0.5, "m")
+    lifting = Interrupted(monitor.storage, lambda: monitor.lift_silence(silence.silence_id), after_state="silence/")
+    worker = delivery.Dispatcher(lifting, monitor.channels)
+    assert worker.round().outcomes == {"silenced": 1}
+    assert worker.round().outcomes == {"delivered": 1}
+    assert len(spy.messages) == 1
+
+
+def test_a_silence_lifted_while_a_delivery_fails_does_not_hasten_its_repeat(monitor, clock, accuracy_low, spy):
+    spy.error = DeliveryError("HTTP 429", after=3600)
+    silence = monitor.silence(clock.now + timedelta(days=7), rule_id="other")
+    monitor.channels.register("spy", lambda _: monitor.lift_silence(silence.silence_id) or spy.send(None))
+    monitor.evaluate_rule(accuracy_low, 0.5, "m")
+    assert monitor.deliver().outcomes == {"failed": 1}
+    clock.forward(59)
+    assert monitor.deliver().outcomes == {}
 
 
 def test_reminders_and_the_end_of_an_incident_are_told_where_that_was_asked_for(monitor, clock, accuracy_low, spy):
