@@ -42,11 +42,12 @@ def _define(rule_id: str, new: AlertRule | None) -> Plan[int]:
     step = incidents.definition(rule_id, new, operation_id)
     done: Any = yield from plans.settle(incidents.rule_key(rule_id), step, operation_id=operation_id)
     revision: int = done["revision"]
-    if (reason := done["close"]) is not None:
+    if done["changed"]:
+        # Every instance learns of the revision, so that nobody who read an older one evaluates it under that.
         for key in (yield from plans.state(incidents.instances_prefix(rule_id))):
-            closing_id = new_operation_id()
-            closing = incidents.closing(rule_id, revision, reason, closing_id)
-            yield from plans.settle(key, closing, operation_id=closing_id)
+            revising_id = new_operation_id()
+            revising = incidents.revising(rule_id, revision, done["close"], revising_id)
+            yield from plans.settle(key, revising, operation_id=revising_id)
     return revision
 
 

@@ -165,7 +165,9 @@ def evaluation(asked: Evaluation) -> Step:
     """The step that evaluates a rule: states, cooldown, alert, events and outbox in one change.
 
     The result is `{"alert": document | None, "phase", "reason", "incident_id"}`, or `"stale"` if the document has
-    seen a newer revision of the rule than the caller, or another scope; the caller then reads the rule again.
+    seen a newer revision of the rule than the caller, or another scope; the caller then reads the rule again. So it
+    does after the first look at an instance, which only begins its document: an edit that came before would not have
+    found it, and one that comes now closes it.
     """
 
     def step(document: Document | None, now: datetime) -> Change:
@@ -180,6 +182,8 @@ def evaluation(asked: Evaluation) -> Step:
             return Change(document, result={"alert": None, "phase": watch.phase, "reason": why, "incident_id": None})
         if asked.revision is not None:
             watch.revision = asked.revision
+            if document is None:
+                return Change(written(watch), result=STALE)
         turn = _Turn(asked, rule, watch, now)
         turn.take(judged(rule, asked.reading))
         return turn.change()
@@ -486,14 +490,16 @@ def definition(rule_id: str, new: AlertRule | None, operation_id: str) -> Step:
     return step
 
 
-def closing(rule_id: str, revision: int, reason: str, operation_id: str) -> Step:
-    """The step that closes an instance whose rule is not evaluated there any more."""
+def revising(rule_id: str, revision: int, close: str | None, operation_id: str) -> Step:
+    """The step that tells an instance of its rule's revision, and closes it if it is not evaluated any more."""
 
     def step(document: Document | None, now: datetime) -> Change:
         watch = read(document)
         if document is None or watch.revision > revision:
             return Change(document)
-        facts = _closed(watch, rule_id, reason, now, operation_id) if watch.incident is not None else []
+        facts: list[Fact] = []
+        if close is not None and watch.incident is not None:
+            facts = _closed(watch, rule_id, close, now, operation_id)
         watch.revision = revision
         return Change(written(watch), facts)
 

@@ -1,5 +1,6 @@
 """One breach, one incident: states, cooldown, escalation, edits and acknowledgement, through the monitor."""
 
+import contextlib
 import math
 from datetime import UTC, datetime, timedelta
 
@@ -12,6 +13,8 @@ from f1mon_core import NotFoundError, alerting, plans
 from f1mon_core.memory import MemoryStorage
 from f1mon_core.monitor import Monitor
 from f1mon_core.rules import AlertRule
+
+from .interrupted import Interrupted
 
 RULE = AlertRule(
     "accuracy-low", "accuracy", "threshold", 0.8, "<", "warning", "performance", channels=("console", "log")
@@ -247,21 +250,6 @@ def test_an_edit_of_the_scope_closes_the_incident_and_later_evaluations_follow_i
     assert events(monitor)[-1] == "closed"
 
 
-class Interrupted:
-    """A store in which something happens between a look and the first lock."""
-
-    def __init__(self, storage, between):
-        self.storage, self.between = storage, between
-
-    def __getattr__(self, name):
-        return getattr(self.storage, name)
-
-    def transition(self, key, step, *, operation_id):
-        between, self.between = self.between, lambda: None
-        between()
-        return self.storage.transition(key, step, operation_id=operation_id)
-
-
 @pytest.mark.parametrize("scopes", [("instance", "instance"), ("rule", "rule"), ("rule", "instance")])
 def test_an_evaluator_that_read_the_rule_before_an_edit_goes_by_the_edit(monitor, scopes):
     before, after = scopes
@@ -272,8 +260,43 @@ def test_an_evaluator_that_read_the_rule_before_an_edit_goes_by_the_edit(monitor
 
     monitor.add_rule(rule(scope=before))
     plan = alerting.evaluate_rule(RULE.rule_id, 0.78, "m")
-    assert plans.run(plan, Interrupted(monitor.storage, edit)) is None
+    assert plans.run(plan, Interrupted(monitor.storage, edit, before_transition="")) is None
     assert monitor.alerts() == []
+
+
+EDITS = {
+    "remove": lambda monitor: monitor.remove_rule(RULE.rule_id),
+    "disable": lambda monitor: monitor.add_rule(rule(scope="instance", enabled=False)),
+    "rescope": lambda monitor: monitor.add_rule(RULE),
+    "ease": lambda monitor: monitor.add_rule(rule(scope="instance", threshold=0.3)),
+}
+
+
+@pytest.mark.parametrize(("known", "number"), [(True, 1), (False, 1), (False, 2)])
+@pytest.mark.parametrize("edit", EDITS)
+def test_no_instance_is_evaluated_under_a_rule_after_its_edit(monitor, edit, known, number):
+    monitor.add_rule(rule(scope="instance"))
+    if known:
+        monitor.evaluate_rule(RULE.rule_id, 0.9, "m")
+    storage = Interrupted(monitor.storage, lambda: EDITS[edit](monitor), before_transition="instance/", number=number)
+    with contextlib.suppress(NotFoundError):
+        alert = plans.run(alerting.evaluate_rule(RULE.rule_id, 0.5, "m"), storage)
+        assert alert is None or edit == "rescope"
+        assert alert is None or alert.rule["scope"] == "rule"
+    assert all(one.rule["scope"] == "rule" for one in monitor.alerts())
+    assert all(document["phase"] == "inactive" for document in monitor.storage.state("instance/").values())
+
+
+@pytest.mark.parametrize("edit", EDITS)
+def test_an_instance_that_fires_while_its_rule_is_edited_is_closed_by_the_edit(monitor, edit):
+    monitor.add_rule(rule(scope="instance"))
+    fires = Interrupted(
+        monitor.storage,
+        lambda: monitor.evaluate_rule(RULE.rule_id, 0.5, "m"),
+        before_transition=f"rule/{RULE.rule_id}",
+    )
+    EDITS[edit](Monitor(fires))
+    assert events(monitor)[-1] == ("firing" if edit == "ease" else "closed")
 
 
 @given(
