@@ -16,7 +16,7 @@ import threading
 import time
 import weakref
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future, wait
 from datetime import timedelta
 from typing import Any, Generic, Literal, TypeAlias, TypeVar, cast
@@ -156,7 +156,7 @@ def attempt(  # noqa: PLR0911 - one for each way a delivery ends
     if not found:
         return (yield from held.bury("the alert was pruned"))
     alert = found[0]
-    settled = yield from _unless_silenced(held, alert)
+    settled = yield from _not_now(held, alert)
     if settled is not None:
         return settled
     try:
@@ -190,6 +190,46 @@ def _send(channel: Channel, message: Message) -> None:
         raise DeliveryError(f"the channel raised {type(error).__name__}") from error
 
 
+def _not_now(held: _Held, alert: Alert) -> Plan[Outcome | None]:
+    """What became of a delivery that is not to be sent now; None if it is."""
+    settled = yield from _unless_out_of_turn(held, alert)
+    return settled if settled is not None else (yield from _unless_silenced(held, alert))
+
+
+def _unless_out_of_turn(held: _Held, alert: Alert) -> Plan[Outcome | None]:
+    """What becomes of a reminder or a "resolved" that is not to be sent now; None if it is.
+
+    It waits until the alerts of its incident have left the channel's queue. A reminder has nothing to say once somebody
+    took the alert on, a "resolved" where nobody was told that it fired.
+    """
+    purpose, channel = held.document["purpose"], cast("str", held.document["channel"])
+    if purpose == "alert" or alert.incident_id is None:
+        return None
+    if purpose == "reminder" and (yield from _taken_on(alert)):
+        return (yield from held.drop())
+    of_incident = yield from _alert_ids(alert.incident_id)
+    now = yield from plans.now()
+    for document in (yield from plans.state(outbox.WAITING)).values():
+        if document["channel"] == channel and document["purpose"] == "alert" and document["alert_id"] in of_incident:
+            until = from_micros(cast("int", document["due"])) if "token" not in document else now
+            return (yield from held.put_off("waiting", max(until - now, held.policy.base)))
+    if purpose == "resolved" and not held.document.get("silenced") and not (yield from _told(of_incident, channel)):
+        if (yield from _is_dead(of_incident, channel)):
+            return (yield from held.bury("the alert that this resolves did not arrive"))
+        return (yield from held.drop())
+    return None
+
+
+def _taken_on(alert: Alert) -> Plan[bool]:
+    """Whether somebody acknowledged an alert, or its incident since."""
+    acknowledged = Select("acknowledgement", where={"alert_id": alert.alert_id}, limit=1)
+    if (yield from plans.find(acknowledged)):
+        return True
+    incident = incidents.read((yield from plans.document(incidents.alert_key(alert)))).incident
+    same = incident is not None and incident.incident_id == alert.incident_id
+    return same and incident is not None and incident.acknowledged is not None
+
+
 def _unless_silenced(held: _Held, alert: Alert) -> Plan[Outcome | None]:
     """What a silence makes of a delivery; None if it is to be sent."""
     now = yield from plans.now()
@@ -212,7 +252,7 @@ def _still_worth_telling(held: _Held, alert: Alert) -> Plan[bool]:
     """
     if alert.incident_id is None:
         return True
-    told = yield from _told_of_incident(alert.incident_id, cast("str", held.document["channel"]))
+    told = yield from _told((yield from _alert_ids(alert.incident_id)), cast("str", held.document["channel"]))
     if held.document["purpose"] == "resolved":
         return told
     watch = incidents.read((yield from plans.document(incidents.alert_key(alert))))
@@ -221,11 +261,21 @@ def _still_worth_telling(held: _Held, alert: Alert) -> Plan[bool]:
     return fires and not told and current is not None and current.alerts[-1] == alert.alert_id
 
 
-def _told_of_incident(incident_id: str, channel: str) -> Plan[bool]:
-    alerts = cast("Sequence[Alert]", (yield from plans.find(Select("alert", where={"incident_id": incident_id}))))
-    ids = [one.alert_id for one in alerts]
-    select = Select("delivery", where={"alert_id": ids, "channel": channel}, limit=1)
+def _alert_ids(incident_id: str) -> Plan[set[str]]:
+    found = cast("Sequence[Alert]", (yield from plans.find(Select("alert", where={"incident_id": incident_id}))))
+    return {one.alert_id for one in found}
+
+
+def _told(alert_ids: Collection[str], channel: str) -> Plan[bool]:
+    """Whether a channel was told of one of these alerts."""
+    select = Select("delivery", where={"alert_id": list(alert_ids), "channel": channel}, limit=1)
     return bool((yield from plans.find(select)))
+
+
+def _is_dead(alert_ids: Collection[str], channel: str) -> Plan[bool]:
+    """Whether one of these alerts is a dead letter of a channel."""
+    letters = (yield from plans.state(outbox.DEAD)).values()
+    return any(one["channel"] == channel and one["alert_id"] in alert_ids for one in letters)
 
 
 def _message(held: _Held, alert: Alert, enrich: Enrich | None) -> Plan[Message | None]:

@@ -2,7 +2,7 @@
 
 A delivery waits in the document `delivery/<alert_id>/<name>`, made in the commit of its alert. Its `due` says when a
 worker may take it; taking it moves `due` to the end of the lease. It leaves the outbox as a `Delivery` fact when it
-arrived, or for `dead/<alert_id>/<name>` when it never will.
+arrived, or for `dead/<alert_id>/<name>` when it never will. Both hold their alert against pruning.
 """
 
 from __future__ import annotations
@@ -50,6 +50,7 @@ def waiting(
             "set_at": to_micros(now),
             "attempts": 0,
             "failures": 0,
+            "holds": [alert_id],
         }
     return documents
 

@@ -388,6 +388,78 @@ def test_reminders_and_the_end_of_an_incident_are_told_where_that_was_asked_for(
     assert "f1mon ack" not in by_key[f"{alert.alert_id}#resolved"].text
 
 
+def test_that_it_resolved_is_told_after_the_alert_and_never_instead(monitor, clock, accuracy_low, spy):
+    rule = attrs.evolve(accuracy_low, notify_resolved=True, remind_minutes=1)
+    spy.error = DeliveryError("HTTP 503", after=600)
+    monitor.evaluate_rule(rule, 0.5, "m")
+    assert monitor.deliver().outcomes == {"failed": 1}
+    spy.error = None
+    spy.messages.clear()
+    clock.forward(1)
+    monitor.evaluate_rule(rule, 0.5, "m")
+    monitor.evaluate_rule(rule, 0.9, "m")
+    assert monitor.deliver().outcomes == {"waiting": 2}
+    assert monitor.deliver().outcomes == {}
+    clock.forward(9)
+    assert monitor.deliver().outcomes == {"delivered": 3}
+    assert [message.purpose for message in spy.messages] == ["alert", "reminder", "resolved"]
+
+
+def test_that_it_resolved_waits_for_an_alert_that_another_worker_sends(monitor, clock, accuracy_low, spy):
+    monitor.evaluate_rule(attrs.evolve(accuracy_low, notify_resolved=True), 0.5, "m")
+    (key,) = monitor.storage.state("delivery/")
+    monitor.storage.transition(key, outbox.lease("other", LEASE), operation_id="1")
+    monitor.evaluate_rule(attrs.evolve(accuracy_low, notify_resolved=True), 0.9, "m")
+    assert monitor.deliver().outcomes == {"waiting": 1}
+    monitor.storage.transition(key, outbox.complete("other"), operation_id="2")
+    clock.forward(0.1)
+    assert monitor.deliver().outcomes == {"delivered": 1}
+    assert [message.purpose for message in spy.messages] == ["resolved"]
+
+
+def test_that_it_resolved_is_a_dead_letter_beside_its_alert(monitor, accuracy_low, spy):
+    rule = attrs.evolve(accuracy_low, notify_resolved=True)
+    spy.error = DeliveryError("HTTP 404", retry=False)
+    monitor.evaluate_rule(rule, 0.5, "m")
+    monitor.deliver()
+    spy.error = None
+    spy.messages.clear()
+    monitor.evaluate_rule(rule, 0.9, "m")
+    assert monitor.deliver().outcomes == {"dead": 1}
+    assert [one.error for one in monitor.dead_letters()] == ["HTTP 404", "the alert that this resolves did not arrive"]
+    assert spy.messages == []
+    assert monitor.retry_dead_letters() == 2
+    assert monitor.deliver().outcomes == {"delivered": 2}
+    assert [message.purpose for message in spy.messages] == ["alert", "resolved"]
+
+
+def test_a_reminder_that_waits_is_not_sent_once_somebody_took_it_on(monitor, clock, accuracy_low, spy):
+    rule = attrs.evolve(accuracy_low, remind_minutes=10, cooldown_minutes=600)
+    alert = monitor.evaluate_rule(rule, 0.5, "m")
+    monitor.deliver()
+    clock.forward(10)
+    monitor.evaluate_rule(rule, 0.5, "m")
+    monitor.acknowledge(alert.alert_id, "ada")
+    assert monitor.deliver().outcomes == {"dropped": 1}
+    assert [message.purpose for message in spy.messages] == ["alert"]
+
+
+def test_what_was_not_delivered_holds_its_alert_against_pruning(monitor, clock, accuracy_low, spy):
+    spy.error = DeliveryError("HTTP 404", retry=False)
+    alert = monitor.evaluate_rule(accuracy_low, 0.5, "m")
+    monitor.evaluate_rule(accuracy_low, 0.9, "m")
+    clock.forward(60 * 24)
+    monitor.storage.prune(clock.now)
+    assert monitor.deliver().outcomes == {"dead": 1}
+    monitor.storage.prune(clock.now)
+    spy.error = None
+    monitor.retry_dead_letters()
+    assert monitor.deliver().outcomes == {"delivered": 1}
+    assert spy.messages[-1].alert.alert_id == alert.alert_id
+    monitor.storage.prune(clock.now + timedelta(hours=1))
+    assert monitor.alerts() == []
+
+
 def test_the_async_monitor_delivers_too(clock, channels, accuracy_low, spy):
     async def story():
         async with AsyncMonitor(OffloadedStorage(MemoryStorage(clock=clock)), channels=channels) as monitor:
