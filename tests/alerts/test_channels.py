@@ -363,6 +363,36 @@ def test_the_variables_of_old_deployments_keep_working(host, recipients):
 
 
 @pytest.mark.parametrize(
+    ("given", "addresses"),
+    [
+        ("a@b.c", ["a@b.c"]),
+        (" Ada <a@b.c> ", ["Ada <a@b.c>"]),
+        ('"Lovelace, Ada" <a@b.c>; b@b.c,<c@b.c>', ['"Lovelace, Ada" <a@b.c>', "b@b.c", "c@b.c"]),
+        ("Jürgen Müller <j@b.c>", ["Jürgen Müller <j@b.c>"]),
+    ],
+)
+def test_addresses_with_names(given, addresses, mailbox, message):
+    channel = mail_channel(mailbox, **{"from": "F1 Alerts <f1@example.com>", "to": given})
+    assert [str(one) for one in channel.recipients] == addresses
+    channel.send(message)
+    (envelope,) = mailbox.envelopes
+    assert envelope.mail_from == "f1@example.com"
+    assert envelope.rcpt_tos == [one.addr_spec for one in channel.recipients]
+    assert email.message_from_bytes(envelope.content, policy=default)["From"] == "F1 Alerts <f1@example.com>"
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["@b.c", "a@b@c", "[a@b.c]", "a@", "<>", "Ada <@b.c>", "a b@c.d", "Ada <a@b.c", "a@b.c>", "a@b.c\r\nBcc: x@y.z",
+     "Ada\r\nBcc: x <a@b.c>", '["a@b.c"]', "a@b.c (ada)", '"', "a\x00@b.c"],
+)  # fmt: skip
+@pytest.mark.parametrize("variable", ["ALERT_EMAIL_TO", "ALERT_EMAIL_FROM"])
+def test_what_is_no_email_address_is_told_and_nothing_else(address, variable):
+    environ = {"ALERT_EMAIL_HOST": "h", "ALERT_EMAIL_TO": "a@b.c", "ALERT_EMAIL_FROM": "a@b.c", variable: address}
+    assert "is no email address" in Channels(environ=environ).problems(["email"])["email"]
+
+
+@pytest.mark.parametrize(
     ("name", "environ", "told"),
     [
         ("email", {"ALERT_EMAIL_HOST": "h"}, "ALERT_EMAIL_TO is missing"),

@@ -110,3 +110,23 @@ def test_a_rule_that_fails_is_told_beside_what_fired(run, place, rules, monkeypa
     assert [one["rule_id"] for one in json.loads(result.stdout)] == ["accuracy-low"]
     assert "broken: LockTimeoutError: the store is locked (1 fired of the others)" in result.stderr
     assert len(result.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {"F1MON_CHANNEL_CONSOLE": "https://[::1/geheim"},
+        {"F1MON_CHANNEL_CONSOLE": "smtp://u:geheim/@[::1/?from=a@b.c&to=a@b.c"},
+        {"F1MON_CHANNEL_CONSOLE": "file://alerts.log"},
+        {"F1MON_CHANNEL_CONSOLE": "email://"},
+    ],
+)
+@pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning")
+def test_a_channel_that_cannot_be_made_is_one_line_of_the_check(run, place, rules, monkeypatch, environ):
+    run(*place, "rules", "apply", str(rules))
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    result = run(*place, "check", code=4)
+    assert "error: channel console: F1MON_CHANNEL_CONSOLE: " in result.stderr
+    assert "geheim" not in result.stderr + result.stdout
+    assert len(result.stderr.splitlines()) == 2

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import smtplib
 import ssl
 from collections.abc import Sequence
+from email.errors import MessageError
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.utils import format_datetime, localtime
@@ -22,15 +24,25 @@ SECURITIES = ("auto", "starttls", "tls", "none")
 _FIRST_PERMANENT = 500
 
 
+_NAMED = re.compile(r'\s*(?:"(?P<quoted>[^"<>]*)"|(?P<name>[^"<>]*?))\s*<(?P<address>[^<>]*)>\s*')
+_BETWEEN = re.compile(r'[,;](?=(?:[^"]*"[^"]*")*[^"]*$)')
+
+
 def _address(text: str) -> Address:
+    """An address, with or without a name: `ada@example.com`, `Ada <ada@example.com>`."""
+    named = _NAMED.fullmatch(text)
+    name, plain = ("", text.strip()) if named is None else (named["quoted"] or named["name"] or "", named["address"])
     try:
-        return Address(addr_spec=text.strip())
-    except (ValueError, IndexError, AttributeError) as error:
+        found = Address(name.strip(), addr_spec=plain.strip())
+    except (ValueError, IndexError, AttributeError, MessageError) as error:
         raise ConfigurationError(f"{text.strip()!r} is no email address") from error
+    if not found.username or found.addr_spec != plain.strip():
+        raise ConfigurationError(f"{text.strip()!r} is no email address")
+    return found
 
 
 def _addresses(given: str | Sequence[str]) -> tuple[Address, ...]:
-    listed = given.replace(";", ",").split(",") if isinstance(given, str) else given
+    listed = _BETWEEN.split(given) if isinstance(given, str) else given
     found = tuple(_address(one) for one in listed if one.strip())
     if not found:
         raise ConfigurationError("an email channel needs at least one recipient")

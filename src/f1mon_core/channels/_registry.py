@@ -223,12 +223,19 @@ def _of_scheme(scheme: str, address: str) -> Channel:
         slack = urlsplit(address).hostname == "hooks.slack.com"
         return (SlackChannel if slack else WebhookChannel)(address)
     if scheme == "file":
-        return FileChannel(Path(unquote(urlsplit(address).path)))
+        return FileChannel(_file_path(address))
     if scheme in ("smtp", "smtps"):
         return _smtp(address)
     from f1mon_core.channels._apprise import AppriseChannel  # noqa: PLC0415 - an extra
 
     return AppriseChannel(address)
+
+
+def _file_path(address: str) -> Path:
+    parts = urlsplit(address)
+    if parts.netloc not in ("", "localhost") or not parts.path.strip("/") or parts.path.endswith("/"):
+        raise ConfigurationError("a file:// address names an absolute path, as in file:///var/log/alerts.txt")
+    return Path(unquote(parts.path))
 
 
 def _smtp(address: str) -> Channel:
