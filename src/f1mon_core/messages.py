@@ -62,14 +62,13 @@ class Message:
         return cls(**document, alert=alert)
 
     def data(self) -> Document:
-        """What a webhook is sent: the message and the alert's fields."""
+        """What a webhook is sent: the message and the alert's fields, every text in them harmless."""
         fields = codec.to_document(self.alert)
         shown = ("alert_id", "severity", "metric_name", "metric_value", "threshold", "component", "model_version")
-        return {
+        told: Document = {
             "key": self.key,
             "purpose": self.purpose,
             "subject": self.subject,
-            "text": self.text,
             "title": self.alert.title,
             "message": self.alert.message,
             "rule_id": self.alert.rule_id,
@@ -78,6 +77,22 @@ class Message:
             "context": self.alert.context,
             **{name: fields.get(name) for name in shown},
         }
+        return {**cast("Document", _harmless(told)), "text": _unaddressed(self.text)}
+
+
+def _harmless(value: Any) -> Any:
+    if isinstance(value, str):
+        return _unaddressed(one_line(value))
+    if isinstance(value, Mapping):
+        return {_harmless(name): _harmless(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_harmless(one) for one in value]
+    return value
+
+
+def _unaddressed(text: str) -> str:
+    # Services that take Slack's format understand `<!channel>` and `<@U123>` in a plain webhook's "text" too.
+    return text.replace("<!", "< !").replace("<@", "< @")
 
 
 def rendered(alert: Alert, purpose: Purpose, key: str, sections: Sequence[Section] = ()) -> Message:

@@ -22,7 +22,7 @@ from werkzeug import Response
 
 from f1mon_core import ConfigurationError, DeliveryError, NotFoundError
 from f1mon_core.channels import Channels, ConsoleChannel, FileChannel, Section, _registry
-from f1mon_core.channels._http import WebhookChannel, wait_of
+from f1mon_core.channels._http import SlackChannel, WebhookChannel, wait_of
 from f1mon_core.memory import MemoryStorage
 from f1mon_core.messages import rendered
 from f1mon_core.monitor import Monitor
@@ -182,6 +182,39 @@ def test_a_webhook_receives_the_alert_and_its_key(httpserver, message):
     assert request.headers["Idempotency-Key"] == message.alert.alert_id == body["key"] == body["alert_id"]
     assert (body["severity"], body["metric_value"], body["threshold"]) == ("critical", 0.5, 0.8)
     assert body["context"]["n"] == 220
+
+
+def test_a_webhook_receives_nothing_hostile(httpserver, alert):
+    httpserver.expect_request("/hook", method="POST").respond_with_data("ok")
+    texts = ("title", "message", "component", "model_version", "metric_name", "rule_id", "incident_id")
+    text = HOSTILE.replace("\0", "")  # which no id may hold
+    nasty = attrs.evolve(alert, context={"reason": text, "labels": {text: [text]}}, **dict.fromkeys(texts, text))
+    channel = Channels({"ops": httpserver.url_for("/hook")}, environ={}).get("ops")
+    channel.send(rendered(nasty, "alert", "key", [Section(text, [text])]))
+    body = json.loads(httpserver.log[0][0].data)
+
+    def every(value):
+        if isinstance(value, dict):
+            return [text for pair in value.items() for one in pair for text in every(one)]
+        return [text for one in value for text in every(one)] if isinstance(value, list) else [value]
+
+    for one in every({name: value for name, value in body.items() if name != "text"}):
+        assert not isinstance(one, str) or one.isprintable()
+    assert all(line.isprintable() for line in body["text"].split("\n"))
+    assert "<!channel>" not in json.dumps(body)
+    assert {body[name] for name in texts} == {body["title"]}
+    assert body["title"].startswith("Down Bcc: victim@example.com\\x1b[2J")
+
+
+def test_slack_receives_the_command_however_long_the_text(alert):
+    long = attrs.evolve(alert, message="x " * 490, component="c" * 250, model_version="m" * 250)
+    sections = [Section("Worst slices", ["track = " + "t" * 900] * 3)]
+    for message in (rendered(long, "alert", "key", sections), rendered(long, "resolved", "key", sections)):
+        text = SlackChannel("http://127.0.0.1/").payload(message)["blocks"][1]["text"]["text"]
+        assert len(message.text) > 3000
+        assert len(text) <= 2900
+        assert text.endswith(message.text.strip()[-10:])
+        assert ("f1mon ack" in text) is (message.purpose == "alert")
 
 
 def test_slack_receives_text_that_addresses_nobody(httpserver, alert):

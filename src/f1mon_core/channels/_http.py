@@ -81,14 +81,22 @@ class SlackChannel(WebhookChannel):
 
     def payload(self, message: Message) -> Document:
         """A header and a section; `&`, `<` and `>` are escaped as Slack asks, so `<!channel>` stays text."""
-        text = message.text.split("\n", 1)[1].strip()
+        text = _cut(message.text.split("\n", 1)[1].strip(), _SLACK_SECTION)
         return {
             "text": slack_text(message.subject),
             "blocks": [
                 {"type": "header", "text": {"type": "plain_text", "text": message.subject[:_SLACK_HEADER]}},
-                {"type": "section", "text": {"type": "plain_text", "text": text[:_SLACK_SECTION]}},
+                {"type": "section", "text": {"type": "plain_text", "text": text}},
             ],
         }
+
+
+def _cut(text: str, limit: int) -> str:
+    """Text of at most so many characters; what is left out is in its middle, for its end says what to do."""
+    if len(text) <= limit:
+        return text
+    end = text[text.rfind("\n") :][-limit // 2 :]
+    return f"{text[: limit - len(end) - 2]}\n…{end}"
 
 
 def slack_text(text: str) -> str:
