@@ -75,10 +75,15 @@ def evaluate(request: EvaluationRequest) -> Plan[list[Alert]]:
     """Evaluate every rule that is asked for; the alerts that fired, in the order of rules and models.
 
     Raises:
+        InvalidQueryError: If no window can be made of what is asked.
+        NotFoundError: If the one rule that is asked for is not stored.
         EvaluationError: If a rule could not be evaluated, after all the others were.
     """
     request.check()
-    rules = [rule for rule in (yield from alerting.stored_rules()) if request.wants(rule)]
+    stored = yield from alerting.stored_rules()
+    if request.rule_id is not None and request.rule_id not in {rule.rule_id for rule in stored}:
+        raise NotFoundError(f"no rule {request.rule_id!r} is stored; the rules are listed by `f1mon rules list`")
+    rules = [rule for rule in stored if request.wants(rule)]
     measured = _Readings({rule.metric_name for rule in rules}, (yield from plans.now()))
     fired: list[Alert] = []
     failures: dict[str, Exception] = {}

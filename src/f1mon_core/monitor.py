@@ -721,6 +721,8 @@ class Monitor:
             horizon: As in `performance`, for rules that do not name theirs.
 
         Raises:
+            InvalidQueryError: If no window can be made of what is asked.
+            NotFoundError: If no rule is stored under the `rule_id` given.
             EvaluationError: If a rule could not be evaluated, after all the others were; it holds what fired.
         """
         request = EvaluationRequest(

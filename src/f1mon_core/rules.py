@@ -269,8 +269,6 @@ class Reading:
         Raises:
             NotANumberError: For a bool, a str, or anything else that is no number; also a TypeError.
         """
-        if isinstance(given, Reading):
-            return given
         if hasattr(given, "value") and hasattr(given, "coverage"):
             value, reason = number_or_none(given.value)
             low, high = number_or_none(given.low)[0], number_or_none(given.high)[0]

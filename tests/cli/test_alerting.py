@@ -68,6 +68,7 @@ def test_an_evaluation_that_fires_says_so_by_its_exit_code(run, place, rules, mo
     fired = json.loads(run(*place, "evaluate", "--json", code=3).stdout)
     assert [(one["rule_id"], one["metric_value"], one["context"]["n"]) for one in fired] == [("accuracy-low", 0.5, 20)]
     assert "0 fired" in run(*place, "evaluate").stderr
+    assert "no rule 'nosuchrule' is stored" in run(*place, "evaluate", "--rule", "nosuchrule", code=1).stderr
     waiting = json.loads(run(*place, "deliveries", "list", "--json").stdout)
     assert sorted(one["channel"] for one in waiting) == ["console", "file"]
     monkeypatch.setenv("F1MON_CHANNEL_FILE", "smtp://nowhere/")

@@ -108,6 +108,7 @@ def test_the_comparisons(comparison, below, equal, above):
 )
 def test_what_is_no_data_is_never_compared(comparison, value):
     assert judged(rule(comparison=comparison), Reading.of(value)).kind == "no data"
+    assert judged(rule(comparison=comparison), Reading.of(Reading(value, n=3))).kind == "no data"
 
 
 @pytest.mark.parametrize("value", [True, False, "0.5", b"0.5", np.bool_(True), [0.5], 1j, object()])
