@@ -21,8 +21,10 @@ from aiosmtpd.controller import Controller
 from werkzeug import Response
 
 from f1mon_core import ConfigurationError, DeliveryError, NotFoundError
-from f1mon_core.channels import Channels, ConsoleChannel, FileChannel, Section, _registry
+from f1mon_core.channels import Channels, ConsoleChannel, FileChannel, Section, _http, _mail, _registry
 from f1mon_core.channels._http import SlackChannel, WebhookChannel, wait_of
+from f1mon_core.channels._mail import EmailChannel
+from f1mon_core.delivery import Policy
 from f1mon_core.memory import MemoryStorage
 from f1mon_core.messages import rendered
 from f1mon_core.monitor import Monitor
@@ -278,6 +280,63 @@ def test_a_server_that_hangs_or_hangs_up_is_a_network_error(message):
         thread.join()
         assert failed.value.retry
         assert "geheim" not in str(failed.value) + repr(WebhookChannel(url))
+
+
+@pytest.fixture
+def dripping():
+    """Ports of servers of HTTP, of HTTP that has said 200, and of SMTP, that never come to the end of an answer."""
+    ended = threading.Event()
+
+    def drip(connection, greeting, line):
+        with connection, contextlib.suppress(OSError):
+            connection.sendall(greeting)
+            while not ended.wait(0.1):
+                connection.sendall(line)
+
+    def accept(server, *said):
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = server.accept()
+                threading.Thread(target=drip, args=(connection, *said), daemon=True).start()
+
+    with contextlib.ExitStack() as servers:
+        ports = []
+        for said in (
+            (b"HTTP/1.1 2", b"0"),
+            (b"HTTP/1.1 200 OK\r\n", b"X-A: b\r\n"),
+            (b"220-hello\r\n", b"220-wait\r\n"),
+        ):
+            server = servers.enter_context(socket.create_server(("127.0.0.1", 0)))
+            threading.Thread(target=accept, args=(server, *said), daemon=True).start()
+            servers.callback(server.shutdown, socket.SHUT_RDWR)
+            ports.append(server.getsockname()[1])
+        yield ports
+        ended.set()
+
+
+def test_a_server_that_drips_ends_a_send_no_later_than_one_that_hangs(dripping, message):
+    http, accepted, smtp = dripping
+    for channel in (
+        WebhookChannel(f"http://127.0.0.1:{http}/", timeout=5, total=0.5),
+        WebhookChannel(f"https://127.0.0.1:{http}/", timeout=5, total=0.5),
+        EmailChannel(host="127.0.0.1", port=smtp, timeout=5, total=0.5, sender="a@b.c", recipients="d@e.f"),
+        EmailChannel(
+            host="127.0.0.1", port=smtp, timeout=5, total=0.5, sender="a@b.c", recipients="d@e.f", security="tls"
+        ),
+    ):
+        began = time.monotonic()
+        with pytest.raises(DeliveryError, match="network error") as failed:
+            channel.send(message)
+        assert failed.value.retry
+        assert time.monotonic() - began < 4
+    began = time.monotonic()
+    WebhookChannel(f"http://127.0.0.1:{accepted}/", timeout=5, total=0.5).send(message)
+    assert time.monotonic() - began < 4
+
+
+def test_no_channel_of_ours_takes_longer_than_a_lease():
+    longest = max(_http.TOTAL_SECONDS + _http.TIMEOUT_SECONDS, _mail.TOTAL_SECONDS + _mail.TIMEOUT_SECONDS)
+    assert longest < Policy().lease.total_seconds()
 
 
 def test_the_whole_way_from_a_429_to_the_arrival(httpserver, clock, accuracy_low, channels):

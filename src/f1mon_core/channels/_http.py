@@ -9,17 +9,21 @@ import time
 import urllib.error
 import urllib.request
 from email.utils import parsedate_to_datetime
+from typing import Any, cast
 from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 
 import attrs
 
 from f1mon_core._version import __version__
+from f1mon_core.channels._deadline import Deadline
 from f1mon_core.errors import ConfigurationError, DeliveryError
 from f1mon_core.messages import Message
 from f1mon_core.printing import discreet, one_line
 from f1mon_core.validation import Document
 
 TIMEOUT_SECONDS = 10.0
+TOTAL_SECONDS = 45.0
+"""However a server answers, a send ends before a worker's lease does."""
 RETRIED_STATUSES = frozenset({408, 425, 429})
 _LONGEST_WAIT = 24 * 3600.0
 _FIRST_SERVER_ERROR = 500
@@ -61,14 +65,19 @@ class WebhookChannel:
     """Posts each message as JSON, with its key as `Idempotency-Key`.
 
     An account in the address, `https://user:password@host/…`, goes into the header `Authorization` (Basic).
+
+    Attributes:
+        timeout: Seconds the server may let anything wait.
+        total: Seconds the whole may take.
     """
 
     url: str = attrs.field(repr=False, converter=_web_address)
     timeout: float = TIMEOUT_SECONDS
+    total: float = TOTAL_SECONDS
 
     def send(self, message: Message) -> None:
         """Post it. Raises `DeliveryError` unless the answer is a 2xx."""
-        post(self.url, self.payload(message), message.key, self.timeout)
+        post(self.url, self.payload(message), message.key, self.timeout, self.total)
 
     def payload(self, message: Message) -> Document:
         """The JSON body."""
@@ -109,10 +118,24 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
         """A redirected POST would arrive as a GET, somewhere nobody configured."""
 
 
-_opener = urllib.request.build_opener(_NoRedirect)
+class _Watched(urllib.request.HTTPHandler, urllib.request.HTTPSHandler):
+    """Connections that a deadline watches from their first moment."""
+
+    def __init__(self, deadline: Deadline) -> None:
+        super().__init__()
+        self._deadline = deadline
+
+    def do_open(self, http_class: Any, req: urllib.request.Request, **arguments: Any) -> http.client.HTTPResponse:
+        def connecting(host: str, **more: Any) -> http.client.HTTPConnection:
+            made: Any = http_class(host, **more)
+            connect = made._create_connection  # noqa: SLF001 - where both kinds make their socket
+            made._create_connection = lambda *given: self._deadline.watch(connect(*given))  # noqa: SLF001
+            return cast("http.client.HTTPConnection", made)
+
+        return super().do_open(cast("Any", connecting), req, **arguments)
 
 
-def post(url: str, payload: Document, key: str, timeout: float) -> None:
+def post(url: str, payload: Document, key: str, timeout: float, total: float = TOTAL_SECONDS) -> None:
     """Post JSON.
 
     Raises:
@@ -129,18 +152,20 @@ def post(url: str, payload: Document, key: str, timeout: float) -> None:
             "User-Agent": f"f1mon/{__version__}",
         },
     )
-    try:
-        with _opener.open(request, timeout=timeout) as answer:
-            answer.read(1)
-    except urllib.error.HTTPError as error:
-        with error:
-            raise refused(error.code, error.headers.get("Retry-After")) from None
-    except urllib.error.URLError as error:
-        raise DeliveryError(f"network error: {_told(error.reason)}") from None
-    except (http.client.InvalidURL, UnicodeError):
-        raise DeliveryError("the webhook's address cannot be requested", retry=False) from None
-    except (OSError, http.client.HTTPException) as error:
-        raise DeliveryError(f"network error: {_told(error)}") from None
+    with Deadline(total) as deadline:
+        try:
+            with urllib.request.build_opener(_NoRedirect, _Watched(deadline)).open(request, timeout=timeout) as answer:
+                answer.read(1)
+        except urllib.error.HTTPError as error:
+            with error:
+                raise refused(error.code, error.headers.get("Retry-After")) from None
+        except (http.client.InvalidURL, UnicodeError):
+            raise DeliveryError("the webhook's address cannot be requested", retry=False) from None
+        except (OSError, http.client.HTTPException) as error:
+            if deadline.passed:
+                raise DeliveryError(f"network error: not done after {total:g} seconds") from None
+            reason = error.reason if isinstance(error, urllib.error.URLError) else error
+            raise DeliveryError(f"network error: {_told(reason)}") from None
 
 
 def refused(status: int, retry_after: str | None = None) -> DeliveryError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import smtplib
+import socket
 import ssl
 from collections.abc import Sequence
 from email.errors import MessageError
@@ -13,15 +14,37 @@ from email.utils import format_datetime, localtime
 
 import attrs
 
+from f1mon_core.channels._deadline import Deadline
 from f1mon_core.errors import ConfigurationError, DeliveryError
 from f1mon_core.messages import Message
 from f1mon_core.printing import one_line
 
 TIMEOUT_SECONDS = 10.0
+TOTAL_SECONDS = 90.0
+"""However a server answers, a send ends before a worker's lease does."""
 SMTPS_PORT = 465
 SUBMISSION_PORT = 587
 SECURITIES = ("auto", "starttls", "tls", "none")
 _FIRST_PERMANENT = 500
+
+
+class _Watched(smtplib.SMTP):
+    """A connection that a deadline watches from its first moment."""
+
+    def __init__(self, deadline: Deadline, host: str, port: int, timeout: float) -> None:
+        self._deadline = deadline
+        super().__init__(host, port, timeout=timeout)
+
+    def _get_socket(self, host: str, port: int, timeout: float) -> socket.socket:
+        return self._deadline.watch(socket.create_connection((host, port), timeout))
+
+
+class _WatchedTLS(_Watched):
+    """The same, with TLS from the first byte."""
+
+    def _get_socket(self, host: str, port: int, timeout: float) -> socket.socket:
+        plain = super()._get_socket(host, port, timeout)
+        return ssl.create_default_context().wrap_socket(plain, server_hostname=host)
 
 
 _NAMED = re.compile(r'\s*(?:"(?P<quoted>[^"<>]*)"|(?P<name>[^"<>]*?))\s*<(?P<address>[^<>]*)>\s*')
@@ -56,6 +79,8 @@ class EmailChannel:
     Attributes:
         security: "starttls", "tls" (from the first byte), "none", or "auto": TLS on port 465, STARTTLS elsewhere if
             the server offers it, and always before a password is sent.
+        timeout: Seconds the server may let anything wait.
+        total: Seconds the whole may take.
     """
 
     host: str
@@ -66,6 +91,7 @@ class EmailChannel:
     password: str | None = attrs.field(default=None, repr=False)
     security: str = attrs.field(default="auto", validator=attrs.validators.in_(SECURITIES))
     timeout: float = TIMEOUT_SECONDS
+    total: float = TOTAL_SECONDS
 
     def send(self, message: Message) -> None:
         """Hand the mail to the server.
@@ -73,26 +99,30 @@ class EmailChannel:
         Raises:
             DeliveryError: To be retried unless the server answered with a permanent (5xx) code.
         """
+        with Deadline(self.total) as deadline:
+            self._send(message, deadline)
+
+    def _send(self, message: Message, deadline: Deadline) -> None:
         try:
-            with self._connected() as server:
+            with self._connected(deadline) as server:
                 refused = server.send_message(self.mail(message))
         except smtplib.SMTPRecipientsRefused as error:
             raise _refused(max(code for code, _ in error.recipients.values()), "recipients refused") from None
         except smtplib.SMTPResponseException as error:
             raise _refused(error.smtp_code, type(error).__name__) from None
         except (OSError, smtplib.SMTPException) as error:
+            if deadline.passed:
+                raise DeliveryError(f"network error: not done after {self.total:g} seconds") from None
             raise DeliveryError(f"network error: {one_line(f'{type(error).__name__}: {error}', 200)}") from None
         if refused:
             # The others have it; sending again would reach them twice, so this is said and not repeated.
             raise DeliveryError(f"{len(refused)} of {len(self.recipients)} recipients were refused", retry=False)
 
-    def _connected(self) -> smtplib.SMTP:
+    def _connected(self, deadline: Deadline) -> smtplib.SMTP:
         if self.security == "tls" or (self.security == "auto" and self.port == SMTPS_PORT):
-            server: smtplib.SMTP = smtplib.SMTP_SSL(
-                self.host, self.port, timeout=self.timeout, context=ssl.create_default_context()
-            )
+            server: smtplib.SMTP = _WatchedTLS(deadline, self.host, self.port, self.timeout)
         else:
-            server = smtplib.SMTP(self.host, self.port, timeout=self.timeout)
+            server = _Watched(deadline, self.host, self.port, self.timeout)
         try:
             self._secure(server)
         except BaseException:
@@ -102,7 +132,7 @@ class EmailChannel:
 
     def _secure(self, server: smtplib.SMTP) -> None:
         server.ehlo()
-        encrypted = isinstance(server, smtplib.SMTP_SSL)
+        encrypted = isinstance(server, _WatchedTLS)
         offered = server.has_extn("starttls")
         if not encrypted and (self.security == "starttls" or (self.security == "auto" and offered)):
             server.starttls(context=ssl.create_default_context())
