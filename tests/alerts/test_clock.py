@@ -50,6 +50,7 @@ class SteppedClock(RuleBasedStateMachine):
         self.fired = []
         self.last = None
         self.back_since = self.steps = self.early = 0
+        self.unseen, self.steps_back = timedelta(0), []
 
     def now(self):
         return datetime(2026, 5, 1, tzinfo=UTC) + self.truth + self.offset
@@ -61,8 +62,23 @@ class SteppedClock(RuleBasedStateMachine):
         if self.last is not None and self.truth - self.last < COOLDOWN:
             self.early += 1
         self.last, self.back_since = self.truth, 0
+        self.unseen, self.steps_back = timedelta(0), []
         self.fired.append(alert)
         return alert
+
+    def stays_silent(self, value):
+        """Evaluate a breach; whether nothing fired. Silence is bounded, unless the breach has to last first.
+
+        A step is seen at the next evaluation, smaller by the time until then, so that time adds to the bound.
+        """
+        waiting = self.rule.for_minutes and self.phase() != "firing"
+        self.unseen += sum((self.truth - at for at in self.steps_back), timedelta(0))
+        self.steps_back.clear()
+        if self.evaluate(value) is not None:
+            return False
+        if self.last is not None and not waiting:
+            assert self.truth - self.last < (1 + self.back_since) * COOLDOWN + self.unseen
+        return True
 
     def phase(self):
         document = self.monitor.storage.state("rule/").get("rule/r")
@@ -71,15 +87,13 @@ class SteppedClock(RuleBasedStateMachine):
     @rule(minutes=st.integers(1, GAP // timedelta(minutes=1)))
     def pass_time_in_breach(self, minutes):
         self.truth += timedelta(minutes=minutes)
-        waiting = self.rule.for_minutes and self.phase() != "firing"
-        if self.evaluate(0.5) is None and self.last is not None and not waiting:
-            assert self.truth - self.last < (1 + self.back_since) * COOLDOWN
+        self.stays_silent(0.5)
 
     @rule()
     def a_breach_never_stays_silent(self):
         for _ in range(4 * (2 + self.back_since)):
             self.truth += GAP
-            if self.evaluate(0.5) is not None:
+            if not self.stays_silent(0.5):
                 return
         raise AssertionError("it stayed silent")
 
@@ -100,7 +114,9 @@ class SteppedClock(RuleBasedStateMachine):
         self.evaluate(None)  # the step is measured from the last evaluation
         self.offset += step if forward else -step
         self.steps += 1
-        self.back_since += not forward
+        if not forward:
+            self.back_since += 1
+            self.steps_back.append(self.truth)
 
     @invariant()
     def at_most_one_early_fire_a_step(self):
@@ -162,6 +178,32 @@ def test_a_step_back_by_the_cooldown_or_more_fires_once_and_is_marked():
     assert breached_through(("pass", 30), ("set", -60), ("pass", 59)) == [(30, True)]
     assert breached_through(("pass", 59), ("set", -110), ("pass", 59), ("pass", 1)) == [(59, True), (119, False)]
     assert breached_through(("set", -year), ("pass", 59), ("set", year)) == [(0, True), (59, False)]
+
+
+def silence_after(*steps):
+    """Fire, then set the clock back, each time after so many minutes of breach; the minutes until it fires again."""
+    machine = SteppedClock()
+    machine.begin(0, 0, None, "keep")
+    machine.evaluate(0.5)
+    for after, back in (*steps, (60 * (2 + len(steps)), 0)):
+        for _ in range(after):
+            machine.truth += timedelta(minutes=1)
+            if machine.evaluate(0.5) is not None:
+                return machine.truth / timedelta(minutes=1)
+        machine.offset -= timedelta(minutes=back)
+    raise AssertionError("it stayed silent")
+
+
+def test_after_one_step_back_silence_lasts_at_most_twice_the_cooldown():
+    backs = (1, 30, 59, 60, 61, 89, 118, 119, 120, 180, 365 * 24 * 60)
+    longest = max(silence_after((after, back)) for after in (0, 29, 59) for back in backs)
+    assert 115 < longest <= 120
+
+
+def test_after_two_steps_back_silence_lasts_at_most_thrice_the_cooldown():
+    steps = [(after, back) for after in (0, 59) for back in (1, 59, 89, 118)]
+    longest = max(silence_after(one, other) for one in steps for other in steps)
+    assert 170 < longest <= 180
 
 
 def test_many_small_steps_back_do_not_silence_for_longer_than_their_sum():

@@ -25,6 +25,11 @@ def missing_is_good(rule, reading, _original=incidents.judged):
     return Verdict("good", None, "") if verdict.kind == "no data" else verdict
 
 
+def stepped_back_since_it_fired(turn):
+    last = turn.watch.last_fired
+    return last is not None and last - turn.micros >= turn.rule.cooldown
+
+
 def complete_for_anyone(_token, details=None, _original=outbox.complete):
     return lambda document, now: _original(document["token"], details)(document, now)
 
@@ -53,6 +58,14 @@ MUTANTS = {
     "a step back is not noticed": (
         [(_Turn, "_stepped_back", lambda _: False)],
         "test_clock.py::test_a_step_back_by_the_cooldown_or_more_fires_once_and_is_marked",
+    ),
+    "a step back is never noticed": (
+        [(_Turn, "_stepped_back", lambda _: False)],
+        "test_clock.py::test_after_one_step_back_silence_lasts_at_most_twice_the_cooldown",
+    ),
+    "a step back is measured from when it fired": (
+        [(_Turn, "_stepped_back", stepped_back_since_it_fired)],
+        "test_clock.py::test_after_one_step_back_silence_lasts_at_most_twice_the_cooldown",
     ),
     "suppression moves last_fired": (
         [(_Turn, "_suppress", moves_last_fired)],
