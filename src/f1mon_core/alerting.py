@@ -330,9 +330,13 @@ def acknowledgements(alert_ids: Collection[str]) -> Plan[dict[str, Acknowledgeme
 
 
 def alert_statistics() -> Plan[AlertStatistics]:
-    """How many alerts there are, by severity and component: grouped counts of the store, with no cap."""
-    counts = yield from plans.count(Select("alert"), ("severity", "component"))
+    """How many alerts there are, by severity and component: grouped counts of the store, with no cap.
+
+    The store counts all in one question and those nobody acknowledged in another, which comes first: what fires in
+    between is in the total, so that no more are unacknowledged than there are.
+    """
     unacknowledged = yield from plans.count(Select("alert", lacking="acknowledgement"))
+    counts = yield from plans.count(Select("alert"), ("severity", "component"))
     by_severity = dict.fromkeys(reversed(SEVERITIES), 0)
     by_component: dict[str, int] = {}
     for (severity, component), number in cast("Mapping[tuple[str, str], int]", counts).items():

@@ -16,10 +16,10 @@ import threading
 import time
 import weakref
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import Future, wait
 from datetime import timedelta
-from typing import Any, Generic, Literal, TypeAlias, TypeVar, cast
+from typing import Any, Generic, Literal, Protocol, TypeAlias, TypeVar, cast
 
 import attrs
 
@@ -36,7 +36,6 @@ from f1mon_core.times import MICROSECOND, from_micros
 from f1mon_core.validation import Document
 
 Outcome: TypeAlias = Literal["delivered", "failed", "dead", "silenced", "dropped", "lost", "waiting"]
-Enrich: TypeAlias = Callable[[Alert], Plan[Sequence[Section]]]
 
 THOROUGH_EVERY = 60
 """Every so many rounds a watching worker looks at everything that waits."""
@@ -44,6 +43,19 @@ CLOSING_SECONDS = 15.0
 """How long closing waits for what is being sent."""
 
 R = TypeVar("R")
+
+
+class Enrich(Protocol):
+    """What is said beside an alert: a function of the alert, or a plan where it asks the store.
+
+    It is called once for each message, on the thread that sends it, when the message is rendered; every later attempt
+    sends the same. Whatever it raises is logged, and the alert is sent without it.
+    """
+
+    def __call__(self, alert: Alert, /) -> Sequence[Section] | Plan[Sequence[Section]]:
+        """The sections to add, none for nothing to say; their text may be hostile."""
+        ...
+
 
 _log = logging.getLogger("f1mon.delivery")
 
@@ -282,15 +294,17 @@ def _message(held: _Held, alert: Alert, enrich: Enrich | None) -> Plan[Message |
     """The message, rendered once and kept; None if the lease was lost meanwhile."""
     if (kept := held.document.get("payload")) is not None and (message := Message.of_document(kept, alert)) is not None:
         return message
-    sections: Sequence[Section] = ()
-    if enrich is not None:
-        try:
-            sections = yield from enrich(alert)
-        except Exception:  # noqa: BLE001 - the alert matters more than what would have been said beside it
-            _log.exception("the enrichment of alert %s failed", alert.alert_id, extra={"alert_id": alert.alert_id})
     purpose = cast("outbox.Purpose", held.document["purpose"])
     name, channel = cast("str", held.document["name"]), cast("str", held.document["channel"])
-    message = rendered(alert, purpose, alert.alert_id + name.removeprefix(channel), sections)
+    key = alert.alert_id + name.removeprefix(channel)
+    message = rendered(alert, purpose, key)
+    if enrich is not None:
+        try:
+            added = yield from plans.outside(lambda: enrich(alert))
+            sections = (yield from added) if isinstance(added, Generator) else added
+            message = rendered(alert, purpose, key, sections)
+        except Exception:  # noqa: BLE001 - the alert matters more than what would have been said beside it
+            _log.exception("the enrichment of alert %s failed", alert.alert_id, extra={"alert_id": alert.alert_id})
     step = outbox.keep_payload(held.token, message.to_document())
     kept_whole = yield from plans.settle(held.key, step, operation_id=new_operation_id())
     return message if kept_whole else None

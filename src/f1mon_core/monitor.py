@@ -30,7 +30,7 @@ from f1mon_core.alerting import Acknowledged, AlertStatistics, OneOrMany
 from f1mon_core.backends import open_async_storage, open_storage
 from f1mon_core.channels import Channels, directory_of
 from f1mon_core.degradation import Baseline
-from f1mon_core.delivery import DeliveryReport, Pending
+from f1mon_core.delivery import DeliveryReport, Enrich, Pending
 from f1mon_core.drift import DriftDefaults
 from f1mon_core.estimate import ScoredEstimate
 from f1mon_core.evaluating import EvaluationRequest
@@ -72,23 +72,42 @@ class Monitor:
     threads.
     """
 
-    def __init__(self, storage: Storage, *, channels: Channels | None = None) -> None:
+    def __init__(
+        self, storage: Storage, *, channels: Channels | None = None, enrich: Enrich = enrichment.from_facts
+    ) -> None:
         """Hold an open store.
 
         Args:
             storage: The store; closing the monitor closes it.
             channels: Where alerts go; those of the environment if None.
+            enrich: What is said beside an alert in what this monitor delivers; by default what stored facts have to
+                say about its model.
         """
         self.storage = storage
         self.channels = channels or Channels(directory=directory_of(storage.address))
-        self._dispatcher = delivery.Dispatcher(storage, self.channels, enrich=enrichment.from_facts)
+        self._dispatcher = delivery.Dispatcher(storage, self.channels, enrich=enrich)
         self._patience: float | None = None
         self._rounds = itertools.count()
 
     @classmethod
-    def open(cls, backend: str | None = None, /, **options: Any) -> Monitor:
-        """Open the store that a backend name, an address or the environment names; see `open_storage`."""
-        return cls(open_storage(backend, **options))
+    def open(
+        cls,
+        backend: str | None = None,
+        /,
+        *,
+        channels: Channels | None = None,
+        enrich: Enrich = enrichment.from_facts,
+        **options: Any,
+    ) -> Monitor:
+        """Open the store that a backend name, an address or the environment names.
+
+        Args:
+            backend: As in `open_storage`.
+            channels: As in `Monitor`.
+            enrich: As in `Monitor`.
+            **options: As in `open_storage`.
+        """
+        return cls(open_storage(backend, **options), channels=channels, enrich=enrich)
 
     def close(self) -> None:
         """Close the store, once what is being sent is sent; again is a no-op.
@@ -849,7 +868,10 @@ class Monitor:
         return self._run(alerting.acknowledgements(alert_ids))
 
     def alert_statistics(self) -> AlertStatistics:
-        """How many alerts are stored, by severity and component, counted by the store and with no cap."""
+        """How many alerts are stored, by severity and component, counted by the store and with no cap.
+
+        Those that nobody has acknowledged are a second count: one that is acknowledged in between is not among them.
+        """
         return self._run(alerting.alert_statistics())
 
     def incident_history(
@@ -954,18 +976,28 @@ class Monitor:
 class AsyncMonitor:
     """`Monitor` for event loops: the same methods, awaited."""
 
-    def __init__(self, storage: AsyncStorage, *, channels: Channels | None = None) -> None:
+    def __init__(
+        self, storage: AsyncStorage, *, channels: Channels | None = None, enrich: Enrich = enrichment.from_facts
+    ) -> None:
         """See `Monitor`."""
         self.storage = storage
         self.channels = channels or Channels(directory=directory_of(storage.address))
-        self._dispatcher = delivery.AsyncDispatcher(storage, self.channels, enrich=enrichment.from_facts)
+        self._dispatcher = delivery.AsyncDispatcher(storage, self.channels, enrich=enrich)
         self._patience: float | None = None
         self._rounds = itertools.count()
 
     @classmethod
-    async def open(cls, backend: str | None = None, /, **options: Any) -> AsyncMonitor:
+    async def open(
+        cls,
+        backend: str | None = None,
+        /,
+        *,
+        channels: Channels | None = None,
+        enrich: Enrich = enrichment.from_facts,
+        **options: Any,
+    ) -> AsyncMonitor:
         """See `Monitor.open`."""
-        return cls(await open_async_storage(backend, **options))
+        return cls(await open_async_storage(backend, **options), channels=channels, enrich=enrich)
 
     async def close(self) -> None:
         """See `Monitor.close`."""

@@ -1,12 +1,15 @@
 """`Monitor.evaluate`: the metrics of a window, the rules that match, and what is said beside an alert."""
 
+import asyncio
 from datetime import datetime, timedelta
 
 import attrs
 import pytest
 
 from f1mon_core import EvaluationError, InvalidQueryError
+from f1mon_core.channels import Section
 from f1mon_core.enrichment import from_facts
+from f1mon_core.monitor import AsyncMonitor, Monitor
 from f1mon_core.plans import run
 from f1mon_core.records import DegradationAnalysis, DriftResult, FeatureImportance, MetricSnapshot
 from f1mon_core.rules import AlertRule
@@ -257,3 +260,44 @@ def test_a_window_longer_than_time_itself_is_evaluated(monitor, clock):
     record(monitor, clock, "a", 0, 0, unlabelled=3)
     (alert,) = monitor.evaluate(last=timedelta(weeks=9_999))
     assert alert.metric_value == 0.0
+
+
+@pytest.mark.usefixtures("enriched")
+def test_what_is_said_beside_an_alert_can_be_ones_own(monitor, spy, channels):
+    def mine(alert):
+        return [Section(f"Runbook of {alert.rule_id}", ["read\x1b[2J this"])]
+
+    with Monitor(monitor.storage, channels=channels, enrich=mine) as other:
+        assert other.deliver().delivered == 1
+    (message,) = spy.messages
+    assert "Runbook of low:\n- read\\x1b[2J this" in message.text
+    assert "Worst slices" not in message.text
+
+
+@pytest.mark.usefixtures("enriched")
+@pytest.mark.parametrize(
+    "wrong", [lambda _: 1 / 0, lambda _: ["no section"], lambda _: None, lambda _: [Section(3, 4)]]
+)
+def test_ones_own_enrichment_may_fail_in_any_way(monitor, spy, channels, caplog, wrong):
+    with Monitor(monitor.storage, channels=channels, enrich=wrong) as other:
+        assert other.deliver().delivered == 1
+    assert spy.messages[0].text.startswith("[WARNING]")
+    assert "enrichment" in caplog.text
+
+
+def test_both_colours_open_with_channels_and_an_enrichment(channels, spy):
+    def mine(_alert):
+        return [Section("Runbook", ["here"])]
+
+    made = ("warning", "t", "m", "accuracy", 0.5, 0.8, "c", "a", ["spy"])
+    with Monitor.open("memory", channels=channels, enrich=mine) as opened:
+        opened.create_alert(*made)
+        opened.deliver()
+
+    async def story():
+        async with await AsyncMonitor.open("memory", channels=channels, enrich=mine) as opened:
+            await opened.create_alert(*made)
+            await opened.deliver()
+
+    asyncio.run(story())
+    assert ["Runbook:\n- here" in message.text for message in spy.messages] == [True, True]

@@ -131,3 +131,25 @@ def test_a_channel_that_cannot_be_made_is_one_line_of_the_check(run, place, rule
     assert "error: channel console: F1MON_CHANNEL_CONSOLE: " in result.stderr
     assert "geheim" not in result.stderr + result.stdout
     assert len(result.stderr.splitlines()) == 2
+
+
+def test_alerts_are_found_by_what_is_known_of_them_and_lead_to_their_incident(run, place, rules):
+    run(*place, "rules", "apply", str(rules))
+    (fired,) = json.loads(run(*place, "evaluate", "--json", code=3).stdout)
+    for wanted, found in (
+        (("--component", "performance"), 1),
+        (("--component", "other"), 0),
+        (("--rule", "accuracy-low", "--severity", "warning", "--open", "--window", "1h"), 1),
+        (("--rule", "other"), 0),
+        (("--model-version", "podium-1"), 0),
+    ):
+        assert len(json.loads(run(*place, "alerts", "--json", *wanted).stdout)) == found
+    run(*place, "ack", fired["alert_id"], "--by", "ada")
+    for name in ("alert_id", "incident_id"):
+        history = json.loads(run(*place, "incident", fired[name], "--json").stdout)
+        assert [one["event"] for one in history] == ["pending", "firing", "acknowledged"]
+        assert all(one["reason"] is not None for one in history)
+    shown = run(*place, "incident", fired["incident_id"])
+    assert "0.5 < 0.8" in shown.stdout
+    assert "of rule accuracy-low" in shown.stderr
+    assert "no alert 'nothing' is stored" in run(*place, "incident", "nothing", code=1).stderr

@@ -1,14 +1,17 @@
-"""`f1mon alerts` and `f1mon ack`."""
+"""`f1mon alerts`, `f1mon incident` and `f1mon ack`."""
 
 from __future__ import annotations
+
+from datetime import timedelta
 
 import click
 
 from f1mon_core.cli.output import document, stamp, table
-from f1mon_core.cli.parameters import json_option
+from f1mon_core.cli.parameters import Window, json_option
 from f1mon_core.cli.place import Place, pass_place
 from f1mon_core.printing import printable
 from f1mon_core.records import SEVERITIES, Acknowledgement, Alert
+from f1mon_core.windows import minus
 
 
 @click.command
@@ -17,7 +20,10 @@ from f1mon_core.records import SEVERITIES, Acknowledgement, Alert
 @click.option("--all", "everything", is_flag=True, help="All of them, however many.")
 @click.option("--open", "only_open", is_flag=True, help="Only those that nobody has acknowledged.")
 @click.option("--severity", type=click.Choice(SEVERITIES), multiple=True, help="Only of this severity; repeatable.")
+@click.option("--component", metavar="NAME", help="Only of this component.")
 @click.option("--model-version", metavar="V", help="Only about this model.")
+@click.option("--rule", "rule_id", metavar="ID", help="Only of this rule.")
+@click.option("--window", type=Window(), default="all", show_default=True, help="Only so recent: 90m, 24h, 7d.")
 @pass_place
 def alerts(
     place: Place,
@@ -27,14 +33,20 @@ def alerts(
     everything: bool,
     only_open: bool,
     severity: tuple[str, ...],
+    component: str | None,
     model_version: str | None,
+    rule_id: str | None,
+    window: timedelta | None,
 ) -> None:
-    """List alerts, newest first."""
+    """List alerts, newest first; `f1mon incident` says what came before and after one."""
     with place.open() as monitor:
         found = monitor.alerts(
             severity=severity or None,
             acknowledged=False if only_open else None,
+            component=component,
             model_version=model_version,
+            rule_id=rule_id,
+            since=None if window is None else minus(monitor.storage.clock(), window),
             limit=None if everything else limit,
         )
         held = monitor.acknowledgements([one.alert_id for one in found])
@@ -49,6 +61,31 @@ def alerts(
     ]  # fmt: skip
     table(("time", "severity", "id", "model", "alert", "state"), rows)
     click.echo(f"{len(found)} shown of {statistics.total}, {statistics.unacknowledged} open", err=True)
+
+
+@click.command
+@click.argument("incident_id", metavar="ID")
+@json_option
+@pass_place
+def incident(place: Place, incident_id: str, *, as_json: bool) -> None:
+    """Show the history of an incident, by its id or by that of one of its alerts, oldest first."""
+    with place.open() as monitor:
+        history = monitor.incident_history(incident_id=incident_id)
+        if not history and (its := monitor.alert(incident_id).incident_id) is not None:
+            history = monitor.incident_history(incident_id=its)
+    if as_json:
+        shown = ("event_id", "at", "event", "rule_id", "incident_id", "model_version", "reason", "details")
+        document([{name: getattr(one, name) for name in shown} for one in history])
+        return
+    rows = [
+        (stamp(one.at), one.event, one.model_version, *map(one.details.get, ("severity", "alert_id")), one.reason)
+        for one in history
+    ]
+    table(("time", "event", "model", "severity", "alert", "reason"), rows)
+    if history:
+        click.echo(f"incident {printable(history[0].incident_id)} of rule {printable(history[0].rule_id)}", err=True)
+    else:
+        click.echo("this alert was made by no rule, and has no history", err=True)
 
 
 @click.command

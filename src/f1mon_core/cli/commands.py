@@ -30,6 +30,7 @@ OWN_COMMANDS = {
     "deliveries": "f1mon_core.cli.delivery:deliveries",
     "demo": "f1mon_core.cli.demo:demo",
     "evaluate": "f1mon_core.cli.evaluate:evaluate",
+    "incident": "f1mon_core.cli.alerts:incident",
     "rules": "f1mon_core.cli.rules:rules",
     "silence": "f1mon_core.cli.delivery:silence",
     "snapshot": "f1mon_core.cli.snapshot:snapshot",
