@@ -12,6 +12,7 @@ from itertools import groupby
 
 import pytest
 
+from f1mon_core import MissingExtraError, open_storage
 from f1mon_core.monitor import Monitor
 from f1mon_core.rules import AlertRule
 
@@ -155,14 +156,21 @@ def season(shared_data):
     return Season(shared_data)
 
 
-@pytest.fixture(scope="module")
-def fired(season, tmp_path_factory):
+def storage_at(family, path, clock):
+    options = {"path": path, "durability": "os"} if family == "jsonl" else {"url": f"sqlite:///{path}/f1mon.db"}
+    try:
+        return open_storage("jsonl" if family == "jsonl" else "sql", clock=clock, **options)
+    except MissingExtraError as error:
+        pytest.skip(f"{family}: {error}")
+
+
+@pytest.fixture(scope="module", params=["jsonl", "sqlite"])
+def fired(request, season, tmp_path_factory):
     """What fires when the log comes in race by race, by rule: `(seconds, severity, model)`."""
-    pytest.importorskip("msgspec", reason="the file backend's extra is not installed")
     now = [season.rows[0][2]]
-    path = tmp_path_factory.mktemp("replay")
+    storage = storage_at(request.param, tmp_path_factory.mktemp("replay"), lambda: instant(now[0]))
     by_race = groupby(sorted(season.rows, key=lambda row: row[2]), key=lambda row: row[2])
-    with Monitor.open("jsonl", path=path, durability="os", clock=lambda: instant(now[0])) as monitor:
+    with Monitor(storage) as monitor:
         for rule in RULES:
             monitor.add_rule(rule)
         for known_at, rows in by_race:
