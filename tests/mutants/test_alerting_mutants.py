@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from f1mon_core import incidents, messages, outbox, printing, rules
+from f1mon_core import delivery, incidents, messages, outbox, printing, rules
 from f1mon_core.channels import _http
 from f1mon_core.delivery import Policy
 from f1mon_core.incidents import _Turn
+from f1mon_core.monitor import Monitor
 from f1mon_core.rules import Verdict
 from f1mon_core.storage import Change
 
@@ -37,6 +38,27 @@ def complete_for_anyone(_token, details=None, _original=outbox.complete):
 def lease_for_everyone(token, duration, _original=outbox.lease):
     def step(document, now):
         return _original(token, duration)({**document, "due": 0}, now)
+
+    return step
+
+
+def hasten_what_nobody_holds(_original=outbox.hasten):
+    return lambda document, now: Change(document) if "token" in document else _original()(document, now)
+
+
+def waiting_without_a_hold(*given, _original=outbox.waiting):
+    return {key: {**document, "holds": []} for key, document in _original(*given).items()}
+
+
+def always_in_turn(_held, _alert):
+    return None
+    yield  # a plan
+
+
+def begins_nothing(asked, _original=incidents.evaluation):
+    def step(document, now):
+        begun = {"v": incidents.DOCUMENT_VERSION} if document is None else document
+        return _original(asked)(begun, now)
 
     return step
 
@@ -114,6 +136,38 @@ MUTANTS = {
     "text is shown as it came": (
         [(printing, "printable", str), (messages, "one_line", lambda text, *_: text)],
         "test_channels.py::test_a_hostile_title_arrives_harmless_by_mail",
+    ),
+    "a silence that is lifted passes over what is leased": (
+        [(outbox, "hasten", hasten_what_nobody_holds)],
+        "test_delivery.py::test_a_silence_lifted_while_a_worker_looks_at_it_holds_nothing_back",
+    ),
+    "an alert that waits is pruned": (
+        [(outbox, "waiting", waiting_without_a_hold)],
+        "test_delivery.py::test_what_was_not_delivered_holds_its_alert_against_pruning",
+    ),
+    "what follows an alert overtakes it": (
+        [(delivery, "_unless_out_of_turn", always_in_turn)],
+        "test_delivery.py::test_that_it_resolved_is_told_after_the_alert_and_never_instead",
+    ),
+    "an instance fires at the first look": (
+        [(incidents, "evaluation", begins_nothing)],
+        "test_incidents.py::test_no_instance_is_evaluated_under_a_rule_after_its_edit",
+    ),
+    "a new revision reaches no instance": (
+        [(incidents, "revising", lambda *_: lambda document, _now: Change(document))],
+        "test_incidents.py::test_an_instance_that_fires_while_its_rule_is_edited_is_closed_by_the_edit",
+    ),
+    "the secrets in others' errors are kept": (
+        [(delivery, "discreet", str)],
+        "test_channels.py::test_what_a_channel_of_others_raises_is_kept_without_its_secrets",
+    ),
+    "a webhook's fields are sent as they came": (
+        [(messages, "_harmless", lambda value: value)],
+        "test_channels.py::test_a_webhook_receives_nothing_hostile",
+    ),
+    "nothing is delivered after an evaluation": (
+        [(Monitor, "_deliver_due", lambda _: None)],
+        "test_delivery.py::test_whoever_has_no_worker_is_told_everything_at_the_next_evaluation",
     ),
     "Slack marks go through": (
         [(_http, "slack_text", str)],
