@@ -32,7 +32,9 @@ def add_rule(rule: AlertRule) -> Plan[int]:
 
 def remove_rule(rule_id: str) -> Plan[None]:
     """Remove a rule; its revisions and alerts stay."""
-    if (yield from rule(rule_id)) is None:
+    watch = incidents.read((yield from plans.document(incidents.rule_key(rule_id))))
+    if watch.rule is None:
+        yield from _revise_instances(rule_id, watch.revision, None)
         raise NotFoundError(f"no rule {rule_id!r} is stored; the rules are listed by `f1mon rules list`")
     yield from _define(rule_id, None)
 
@@ -40,15 +42,21 @@ def remove_rule(rule_id: str) -> Plan[None]:
 def _define(rule_id: str, new: AlertRule | None) -> Plan[int]:
     operation_id = new_operation_id()
     step = incidents.definition(rule_id, new, operation_id)
-    done: Any = yield from plans.settle(incidents.rule_key(rule_id), step, operation_id=operation_id)
-    revision: int = done["revision"]
-    if done["changed"]:
-        # Every instance learns of the revision, so that nobody who read an older one evaluates it under that.
-        for key in (yield from plans.state(incidents.instances_prefix(rule_id))):
-            revising_id = new_operation_id()
-            revising = incidents.revising(rule_id, revision, done["close"], revising_id)
-            yield from plans.settle(key, revising, operation_id=revising_id)
+    revision = cast("int", (yield from plans.settle(incidents.rule_key(rule_id), step, operation_id=operation_id)))
+    yield from _revise_instances(rule_id, revision, new)
     return revision
+
+
+def _revise_instances(rule_id: str, revision: int, new: AlertRule | None) -> Plan[None]:
+    """Tell every instance of the revision, so that nobody who read an older one evaluates it under that.
+
+    Where nothing was edited, this finishes what an edit that was cut short left undone.
+    """
+    for key, document in (yield from plans.state(incidents.instances_prefix(rule_id))).items():
+        if cast("int", document["revision"]) < revision:
+            operation_id = new_operation_id()
+            step = incidents.revising(rule_id, revision, new, operation_id)
+            yield from plans.settle(key, step, operation_id=operation_id)
 
 
 def stored_rules() -> Plan[list[AlertRule]]:

@@ -462,15 +462,15 @@ def definition(rule_id: str, new: AlertRule | None, operation_id: str) -> Step:
     """The step that stores, replaces or (with None) removes a rule's definition, and appends its revision.
 
     The cooldown survives every edit. An open incident is closed where nothing will evaluate it any more: the rule is
-    removed, disabled, or has another scope. The result is `{"changed", "revision", "close": why | None}`.
+    removed, disabled, or has another scope. The result is the revision that now stands.
     """
 
     def step(document: Document | None, now: datetime) -> Change:
         watch = read(document)
         old = watch.rule
         if old == new:
-            return Change(document, result={"changed": False, "revision": watch.revision, "close": None})
-        why = _end_of(old, new)
+            return Change(document, result=watch.revision)
+        why = _end_of(new, None if old is None else old.scope)
         facts: list[Fact] = []
         if why is not None and watch.incident is not None:
             facts += _closed(watch, rule_id, why, now, operation_id)
@@ -485,34 +485,35 @@ def definition(rule_id: str, new: AlertRule | None, operation_id: str) -> Step:
                 at_given=False,
             )
         )
-        return Change(written(watch), facts, result={"changed": True, "revision": watch.revision, "close": why})
+        return Change(written(watch), facts, result=watch.revision)
 
     return step
 
 
-def revising(rule_id: str, revision: int, close: str | None, operation_id: str) -> Step:
+def revising(rule_id: str, revision: int, new: AlertRule | None, operation_id: str) -> Step:
     """The step that tells an instance of its rule's revision, and closes it if it is not evaluated any more."""
+    why = _end_of(new, "instance")
 
     def step(document: Document | None, now: datetime) -> Change:
         watch = read(document)
         if document is None or watch.revision > revision:
             return Change(document)
         facts: list[Fact] = []
-        if close is not None and watch.incident is not None:
-            facts = _closed(watch, rule_id, close, now, operation_id)
+        if why is not None and watch.incident is not None:
+            facts = _closed(watch, rule_id, why, now, operation_id)
         watch.revision = revision
         return Change(written(watch), facts)
 
     return step
 
 
-def _end_of(old: AlertRule | None, new: AlertRule | None) -> str | None:
-    """Why the incidents of a rule end with an edit."""
+def _end_of(new: AlertRule | None, scope: str | None) -> str | None:
+    """Why the incidents that a rule had in a scope end with an edit."""
     if new is None:
         return "the rule was removed"
     if not new.enabled:
         return "the rule was disabled"
-    if old is not None and old.scope != new.scope:
+    if scope not in (None, new.scope):
         return "the scope of the rule was changed"
     return None
 

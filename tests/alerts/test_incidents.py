@@ -300,6 +300,19 @@ def test_an_instance_that_fires_while_its_rule_is_edited_is_closed_by_the_edit(m
     assert events(monitor)[-1] == ("firing" if edit == "ease" else "closed")
 
 
+@pytest.mark.parametrize("edit", ["remove", "disable", "rescope"])
+def test_an_edit_that_was_cut_short_is_finished_when_it_is_repeated(monitor, edit):
+    monitor.add_rule(rule(scope="instance"))
+    monitor.evaluate_rule(RULE.rule_id, 0.5, "m")
+    dying = Interrupted(monitor.storage, lambda: 1 / 0, before_transition="instance/")
+    with pytest.raises(ZeroDivisionError):
+        EDITS[edit](Monitor(dying))
+    assert events(monitor) == ["pending", "firing"]
+    with contextlib.suppress(NotFoundError):
+        EDITS[edit](monitor)
+    assert events(monitor) == ["pending", "firing", "closed"]
+
+
 @given(
     values=st.lists(st.sampled_from([0.5, 0.7, 0.9, None, math.nan]), min_size=1, max_size=60),
     minutes=st.lists(st.integers(1, 70), min_size=60, max_size=60),
