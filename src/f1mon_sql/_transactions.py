@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 from sqlalchemy.engine import AdaptedConnection
 from sqlalchemy.exc import SQLAlchemyError
 
-from f1mon_core.errors import ConfigurationError, LockTimeoutError
+from f1mon_core.errors import ConfigurationError, LockTimeoutError, NotWritten
 from f1mon_sql._dialects import Sqlite, dialect_of
 from f1mon_sql._engine import Place, Settings, milliseconds
 from f1mon_sql._errors import cause_of, is_transient, translated
@@ -25,15 +25,25 @@ R = TypeVar("R")
 _ATTEMPTS = 8
 """How often a transaction that a server gave up to end a deadlock is run before that is an error."""
 _PREPARED = "f1mon_prepared"
+_LEGACY_CONTROL = -1
+"""`sqlite3.LEGACY_TRANSACTION_CONTROL`, which Python 3.11 does not name. Without it `commit()` may do nothing."""
 _SYNCHRONOUS = {"NORMAL": 1, "FULL": 2, "EXTRA": 3}
 
 
 class Transactions:
     """Runs operations on connections of one place."""
 
-    def __init__(self, place: Place, settings: Settings) -> None:
+    def __init__(self, place: Place, settings: Settings, *, shared: bool = False) -> None:
+        """Make the transactions of a place.
+
+        Args:
+            place: Where they happen.
+            settings: How long they wait.
+            shared: Whether the connections are an application's own, which it gets back as they were.
+        """
         self.place = place
         self.settings = settings
+        self.shared = shared
         self.dialect: Sqlite = dialect_of(place.family)
         file = place.database_file
         self.turns = Turns(file.absolute()) if file is not None and settings.take_turns else None
@@ -61,8 +71,10 @@ class Transactions:
             committing = False
             try:
                 # Setting up a connection may change the journal's mode, which is writing too.
-                with self._exclusion(pause, write=write or not connection.info.get(_PREPARED)):
-                    self._prepare(connection)
+                with (
+                    self._exclusion(pause, write=write or not connection.info.get(_PREPARED)),
+                    self._prepared(connection),
+                ):
                     self.dialect.begin(connection, write=write, snapshot=snapshot)
                     try:
                         result = work(connection)
@@ -99,44 +111,86 @@ class Transactions:
         finally:
             lock.release()
 
-    def _prepare(self, connection: Connection) -> None:
-        """Set up and check a driver's connection the first time it is used here."""
-        info = connection.info
+    @contextmanager
+    def _prepared(self, connection: Connection) -> Iterator[None]:
+        """Set up and check a driver's connection; an application's own one is as it was afterwards."""
+        if self.place.family == "sqlite":
+            with self._prepared_sqlite(connection):
+                yield
+            return
+        if not connection.info.get(_PREPARED):
+            _CHECKS[self.place.family](connection)
+            connection.rollback()
+            connection.info[_PREPARED] = True
+        yield
+
+    @contextmanager
+    def _prepared_sqlite(self, connection: Connection) -> Iterator[None]:
         raw: Any = connection.connection.dbapi_connection
-        if self.place.family == "sqlite" and raw.isolation_level is not None:
+        driver: Any = connection.connection.driver_connection
+        if getattr(getattr(driver, "_conn", driver), "autocommit", _LEGACY_CONTROL) != _LEGACY_CONTROL:
+            raise ConfigurationError("f1mon needs sqlite3's own transaction control: leave out autocommit=")
+        if driver.in_transaction:
+            raise NotWritten("the connection is inside a transaction of the application; nothing was written")
+        found = raw.isolation_level
+        if found is not None:
             # Python's driver would begin by itself, too late and not IMMEDIATE.
             raw.isolation_level = None
-        if info.get(_PREPARED):
+        if not self.shared:
+            if not connection.info.get(_PREPARED):
+                self._set_pragmas(connection)
+                connection.rollback()
+                connection.info[_PREPARED] = True
+            yield
             return
-        if self.place.family == "sqlite":
-            self._prepare_sqlite(connection)
-        else:
-            _CHECKS[self.place.family](connection)
-        connection.rollback()
-        info[_PREPARED] = True
+        changed: dict[str, Any] = {}
+        try:
+            connection.begin()
+            if driver.in_transaction:
+                raw.rollback()  # an event of the application began, which is not IMMEDIATE either
+            self._set_pragmas(connection, changed)
+            connection.info[_PREPARED] = True
+            yield
+        finally:
+            if not connection.invalidated:
+                _give_back(connection, raw, found, changed)
 
-    def _prepare_sqlite(self, connection: Connection) -> None:
-        settings = self.settings
-
-        def pragma(text: str) -> Any:
-            result = connection.exec_driver_sql(f"PRAGMA {text}")
-            return result.scalar() if result.returns_rows else None
-
-        pragma(f"busy_timeout = {milliseconds(settings.lock_timeout)}")
-        pragma(f"synchronous = {settings.synchronous}")
-        pragma("foreign_keys = ON")
-        journal = "memory" if self.place.in_memory else "wal"
-        if pragma("journal_mode") != journal:
-            pragma(f"journal_mode = {journal}")
-        wanted = {
-            "journal_mode": journal,
-            "synchronous": _SYNCHRONOUS[settings.synchronous],
-            "busy_timeout": milliseconds(settings.lock_timeout),
+    def _set_pragmas(self, connection: Connection, changed: dict[str, Any] | None = None) -> None:
+        """Set what is not as f1mon needs it, noting what it was, and read it back."""
+        wanted: dict[str, Any] = {
+            "busy_timeout": milliseconds(self.settings.lock_timeout),
+            "synchronous": _SYNCHRONOUS[self.settings.synchronous],
             "foreign_keys": 1,
+            "journal_mode": "memory" if self.place.in_memory else "wal",
         }
         for name, value in wanted.items():
-            if (found := pragma(name)) != value:
+            if (before := _pragma(connection, name)) == value:
+                continue
+            _pragma(connection, f"{name} = {value}")
+            if changed is not None and name != "journal_mode":  # the journal's mode is the file's
+                changed[name] = before
+            if (found := _pragma(connection, name)) != value:
                 raise ConfigurationError(f"SQLite keeps {name} at {found!r}, f1mon needs {value!r}")
+
+
+def _pragma(connection: Connection, text: str) -> Any:
+    result = connection.exec_driver_sql(f"PRAGMA {text}")
+    return result.scalar() if result.returns_rows else None
+
+
+def _give_back(connection: Connection, raw: Any, isolation_level: Any, changed: dict[str, Any]) -> None:
+    """Leave an application's SQLite connection as it was found."""
+    try:
+        # Below SQLAlchemy, whose statements would begin a transaction, and whose rollback an engine can switch off.
+        raw.rollback()
+        cursor = raw.cursor()
+        for name, value in changed.items():
+            cursor.execute(f"PRAGMA {name} = {value}")
+        cursor.close()
+        raw.isolation_level = isolation_level
+    except BaseException:
+        connection.invalidate()
+        raise
 
 
 def _check_mysql(connection: Connection) -> None:

@@ -44,10 +44,10 @@ class Call(Generic[R]):
 class Verbs:
     """The verbs of a store at a place."""
 
-    def __init__(self, place: Place, settings: Settings, clock: Clock | None) -> None:
+    def __init__(self, place: Place, settings: Settings, clock: Clock | None, *, shared: bool = False) -> None:
         self.place = place
         self.settings = settings
-        self.transactions = Transactions(place, settings)
+        self.transactions = Transactions(place, settings, shared=shared)
         self.operations = Operations(self.transactions.dialect, clock)
         self._guard = threading.Lock()
         self._transitions = 0

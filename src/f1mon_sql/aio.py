@@ -49,7 +49,7 @@ class AsyncSQLStorage:
             remake_after_fork(place.sync_engine)
         else:
             where = place_of(place, asynchronous=True)
-        self._verbs = Verbs(where, Settings.of(settings), clock)
+        self._verbs = Verbs(where, Settings.of(settings), clock, shared=isinstance(place, AsyncEngine))
         self._engines: dict[asyncio.AbstractEventLoop, AsyncEngine] = {}
         self._only: AsyncEngine | None = place if isinstance(place, AsyncEngine) else None
         if self._only is None and where.in_memory:

@@ -44,7 +44,7 @@ class SQLStorage:
         self._clock = clock
         self._own = not isinstance(place, Engine)
         where = place_of_engine(place) if isinstance(place, Engine) else place_of(place)
-        self._verbs = Verbs(where, Settings.of(settings), clock)
+        self._verbs = Verbs(where, Settings.of(settings), clock, shared=not self._own)
         engine = place if isinstance(place, Engine) else make_engine(where, self._verbs.settings)
         remake_after_fork(engine)
         self._engine: Engine | None = engine

@@ -6,8 +6,10 @@ import multiprocessing
 import os
 import pickle
 import sqlite3
+import sys
 import threading
 import time
+from contextlib import suppress
 from datetime import UTC, datetime
 
 import pytest
@@ -172,6 +174,106 @@ def test_an_applications_async_engine_is_used_and_left_open(url):
         await engine.dispose()
 
     asyncio.run(shared())
+
+
+ORDERS = "CREATE TABLE orders (id INTEGER PRIMARY KEY)"
+TAKE_BACK = "INSERT INTO orders VALUES (NULL)"
+
+
+def taken_back(engine):
+    """An application's transaction that fails; how many of its rows are there, and how its connection is set up."""
+    with suppress(ZeroDivisionError), engine.begin() as connection:
+        connection.exec_driver_sql(TAKE_BACK)
+        raise ZeroDivisionError
+    with engine.connect() as connection:
+        return (
+            connection.exec_driver_sql("SELECT COUNT(*) FROM orders").scalar(),
+            connection.connection.dbapi_connection.isolation_level,
+            _pragmas(connection)[1:],
+        )
+
+
+def as_sqlalchemy_advises(engine):
+    """What SQLAlchemy's manual tells who wants real transactions on SQLite to do."""
+
+    @sa.event.listens_for(engine, "connect")
+    def connected(connection, _record):
+        connection.isolation_level = None
+
+    @sa.event.listens_for(engine, "begin")
+    def begun(connection):
+        connection.exec_driver_sql("BEGIN")
+
+
+@pytest.mark.parametrize("adjust", [lambda engine: None, as_sqlalchemy_advises], ids=["plain", "as advised"])
+def test_an_applications_sqlite_transactions_stay_its_own(sqlite_url, adjust):
+    engine = sa.create_engine(sqlite_url, pool_size=1, connect_args={"timeout": 3})
+    adjust(engine)
+    with engine.begin() as connection:
+        connection.exec_driver_sql(ORDERS)
+    before = taken_back(engine)
+    assert before[0] == 0
+    store = SQLStorage(engine)
+    for name in "ab":
+        assert store.append([made(name)]).new == 1
+        assert taken_back(engine) == before
+    with pytest.raises(ZeroDivisionError):
+        store.transition("k", lambda state, now: 1 / 0, operation_id="1")
+    assert taken_back(engine) == before
+    assert store.state("") == {}
+    store.close()
+    assert taken_back(engine) == before
+    engine.dispose()
+
+
+def test_an_applications_aiosqlite_transactions_stay_its_own(sqlite_url):
+    async def taken_back_async(engine):
+        with suppress(ZeroDivisionError):
+            async with engine.begin() as connection:
+                await connection.exec_driver_sql(TAKE_BACK)
+                raise ZeroDivisionError
+        async with engine.connect() as connection:
+            count = (await connection.exec_driver_sql("SELECT COUNT(*) FROM orders")).scalar()
+            return count, await connection.run_sync(_pragmas)
+
+    async def shared():
+        engine = create_async_engine(driver_url(sqlite_url, asynchronous=True), pool_size=1)
+        async with engine.begin() as connection:
+            await connection.exec_driver_sql(ORDERS)
+            await connection.exec_driver_sql("PRAGMA journal_mode = WAL")
+        before = await taken_back_async(engine)
+        assert before[0] == 0
+        store = await open_async_storage("sql", url=engine)
+        for name in "ab":
+            await store.append([made(name)])
+            assert await taken_back_async(engine) == before
+        await store.close()
+        assert await taken_back_async(engine) == before
+        await engine.dispose()
+
+    asyncio.run(shared())
+
+
+def test_a_transaction_of_an_application_on_its_only_connection_is_not_ended():
+    engine = sa.create_engine("sqlite://", poolclass=sa.StaticPool, connect_args={"check_same_thread": False})
+    store = SQLStorage(engine)
+    with engine.begin() as connection:
+        connection.exec_driver_sql(ORDERS)
+        connection.exec_driver_sql(TAKE_BACK)
+        with pytest.raises(NotWritten, match="application"):
+            store._verbs.run(connection, Call(lambda _: None, write=True))
+    with engine.connect() as connection:
+        assert connection.exec_driver_sql("SELECT COUNT(*) FROM orders").scalar() == 1
+    store.close()
+    engine.dispose()
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="sqlite3 has no autocommit= before Python 3.12")
+def test_an_engine_whose_driver_commits_by_itself_is_refused(sqlite_url):
+    engine = sa.create_engine(sqlite_url, connect_args={"autocommit": True})
+    with pytest.raises(ConfigurationError, match="autocommit"):
+        SQLStorage(engine)
+    engine.dispose()
 
 
 def test_an_sqlite_address_is_offloaded_unless_it_names_aiosqlite(sqlite_url):
