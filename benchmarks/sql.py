@@ -130,11 +130,18 @@ def ratio(ours: Callable[[], object], bare: Callable[[], object], rounds: int, w
     return statistics.median(times[0]), statistics.median(times[1])
 
 
-def add(bare: Any, made: list[Prediction], *, bulk: bool = False) -> None:
+Rows = tuple[list[tuple[Any, ...]], list[tuple[Any, ...]]]
+
+
+def rows_of(made: list[Prediction]) -> Rows:
+    return [prediction_row(one) for one in made], [features_row(one) for one in made]
+
+
+def add(bare: Any, rows: Rows, *, bulk: bool = False) -> None:
     bare.begin()
     insert = bare.bulk if bulk else bare.insert
-    insert("f1mon_predictions", PREDICTION_COLUMNS, [prediction_row(one) for one in made])
-    insert("f1mon_features", "prediction_id, features, metadata", [features_row(one) for one in made])
+    insert("f1mon_predictions", PREDICTION_COLUMNS, rows[0])
+    insert("f1mon_features", "prediction_id, features, metadata", rows[1])
     bare.commit()
 
 
@@ -197,13 +204,10 @@ def against_bare(label: str, store: Any, bare: Any, limits: dict[str, float], sc
     pool = iter(fresh)
     yield (
         f"{label}: one durable append",
-        *ratio(lambda: store.append([next(pool)]), lambda: add(bare, [next(pool)]), scale),
+        *ratio(lambda: store.append([next(pool)]), lambda: add(bare, rows_of([next(pool)])), scale),
         f"<= {limits['append']}",
     )
-    size, rounds = 5_000, max(4, scale // 25)
-    batches = iter([[prediction() for _ in range(size)] for _ in range(2 * (rounds + 1))])
-    ours, base = ratio(lambda: store.append(next(batches)), lambda: add(bare, next(batches), bulk=True), rounds, warm=1)
-    yield f"{label}: bulk append, rows/s of bare", base, ours, f">= {limits['bulk']}"
+    yield from bulk_against_bare(label, store, bare, limits["bulk"], max(4, scale // 25))
 
     names = iter([made.prediction_id for made in fresh])
     stored = [fact.prediction_id for fact in store.find(Select("prediction", limit=scale + 10))]
@@ -244,6 +248,22 @@ def against_bare(label: str, store: Any, bare: Any, limits: dict[str, float], sc
             *ratio(lambda: store.find(newest), lambda: alert_page(reader), scale),
             f"<= {limits['page']}",
         )
+
+
+def bulk_against_bare(label: str, store: Any, bare: Any, limit: float, rounds: int) -> Iterator[tuple[Any, ...]]:
+    """Batches against rows the driver is given ready, and against rows it has to make of the same facts.
+
+    The first is what the driver can do at most: half of the difference is the JSON of the features, which somebody
+    has to write.
+    """
+    batches = iter([[prediction() for _ in range(5_000)] for _ in range(4 * (rounds + 1))])
+    ready = iter([rows_of(next(batches)) for _ in range(rounds + 1)])
+    ours, base = ratio(lambda: store.append(next(batches)), lambda: add(bare, next(ready), bulk=True), rounds, warm=1)
+    yield f"{label}: bulk, rows/s of bare, its rows ready", base, ours, f">= {limit}"
+    ours, base = ratio(
+        lambda: store.append(next(batches)), lambda: add(bare, rows_of(next(batches)), bulk=True), rounds, warm=1
+    )
+    yield f"{label}: bulk, rows/s of bare, its rows made", base, ours, f">= {limit}"
 
 
 @contextmanager

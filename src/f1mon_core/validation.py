@@ -6,7 +6,7 @@ import json
 import math
 import operator
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 from numbers import Real
@@ -28,6 +28,20 @@ _ESCAPED = 12
 """The most ASCII bytes one character takes in JSON: a surrogate pair of escapes."""
 _NUMBER = 26
 """More ASCII bytes than any 64-bit number takes in JSON."""
+
+
+def _encoder() -> Callable[[Json], str]:
+    # `json.dumps` makes the same encoder for each call, which takes as long as a prediction's features do. What is
+    # encoded here was copied before, so it holds no cycle to look for.
+    made = json.JSONEncoder(allow_nan=False, separators=(",", ":"), check_circular=False)
+    compiled = getattr(json.encoder, "c_make_encoder", None)
+    if compiled is None:
+        return made.encode
+    encode = compiled(None, made.default, json.encoder.encode_basestring_ascii, None, ":", ",", False, False, False)
+    return lambda value: "".join(encode(value, 0))
+
+
+_encode = _encoder()
 
 
 def identifier(value: Any, field: str) -> str:
@@ -147,7 +161,7 @@ def json_value(value: Any, field: str) -> Json:
 
 def encoded(value: Json) -> str:
     """Compact ASCII JSON. Raises ValueError for NaN and infinities, which JSON does not have."""
-    return json.dumps(value, allow_nan=False, separators=(",", ":"))
+    return _encode(value)
 
 
 def canonical(value: Json) -> str:

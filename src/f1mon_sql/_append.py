@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Literal, TypeAlias, cast
+from typing import Any, Literal, TypeAlias, TypeVar, cast
 
 from sqlalchemy import Connection
 
@@ -16,6 +16,7 @@ from f1mon_core.times import from_micros, to_micros
 from f1mon_sql import _rows
 from f1mon_sql._dialects import Row, Sqlite
 
+F = TypeVar("F", bound=Fact)
 Stored: TypeAlias = Fact | Literal["stub", "pruned"]
 Key: TypeAlias = tuple[Any, ...]
 Read: TypeAlias = Callable[[Sequence[Key]], dict[Key, Stored]]
@@ -78,10 +79,11 @@ class Appending:
 
     def _predictions(self, offered: Sequence[Prediction]) -> Appended:
         now = self.clock()
-        staged = self._staged(offered, now)
+        staged = self._staged(offered, now, lambda fact: (fact.prediction_id,))
         self._refuse_old(staged, self._stored_predictions)
         recorded = to_micros(now)
-        rows = [_rows.prediction_row(cast("Prediction", staged[key]), recorded) for key in sorted(staged)]
+        ordered = sorted(staged)
+        rows = [_rows.prediction_row(cast("Prediction", staged[key]), recorded) for key in ordered]
         taken = self._taken_predictions(rows)
         stubs = []
         for key, stored in taken.items():
@@ -91,13 +93,13 @@ class Appending:
             else:
                 self._repeats(cast("Fact", stored), staged[key])
         self.dialect.update(self.connection, "f1mon_predictions", ("prediction_id",), _FILLED, sorted(stubs))
-        fresh = staged if not taken else [key for key in staged if taken.get(key, "stub") == "stub"]
+        fresh = ordered if not taken else [key for key in ordered if taken.get(key, "stub") == "stub"]
         features = [
             _rows.feature_row(made)
-            for key in sorted(fresh)
+            for key in fresh
             if (made := cast("Prediction", staged[key])).features or made.metadata
         ]
-        self.dialect.insert_absent(self.connection, "f1mon_features", _rows.FEATURE_COLUMNS, features)
+        self._insert_free("f1mon_features", _rows.FEATURE_COLUMNS, features)
         return Appended(len(fresh), len(offered) - len(fresh))
 
     def _taken_predictions(self, rows: Sequence[Row]) -> dict[Key, Stored]:
@@ -212,9 +214,9 @@ class Appending:
 
     # Alerts and all other kinds -------------------------------------------------------------------------------------
 
-    def _alerts(self, offered: Sequence[Fact]) -> Appended:
+    def _alerts(self, offered: Sequence[Alert]) -> Appended:
         now = self.clock()
-        staged = self._staged(offered, now)
+        staged = self._staged(offered, now, lambda fact: (fact.alert_id,))
         self._refuse_old(staged, self._stored_alerts)
         rows = [_rows.alert_row(cast("Alert", staged[key]), to_micros(now)) for key in sorted(staged)]
         taken = self._insert("f1mon_alerts", _rows.ALERT_COLUMNS, 1, rows, self._stored_alerts)
@@ -231,7 +233,7 @@ class Appending:
 
     def _others(self, offered: Sequence[Fact]) -> Appended:
         now = self.clock()
-        staged = self._staged(offered, now, by_kind=True)
+        staged = self._staged(offered, now, lambda fact: (fact.kind, *_rows.key_columns(fact)))
         self._refuse_old(staged, self._stored_others)
         ordered = sorted(staged)
         rows = [_rows.fact_row(staged[key], to_micros(now)) for key in ordered]
@@ -255,13 +257,12 @@ class Appending:
 
     # Shared ---------------------------------------------------------------------------------------------------------
 
-    def _staged(self, offered: Sequence[Fact], now: datetime, *, by_kind: bool = False) -> dict[Key, Fact]:
+    def _staged(self, offered: Sequence[F], now: datetime, key_of: Callable[[F], Key]) -> dict[Key, Fact]:
         """The facts of a batch with their times, by key, each once."""
         staged: dict[Key, Fact] = {}
         for fact in offered:
-            given = fact if fact.at is not None else cast("Fact", timed(fact, now))
-            key: Key = (given.kind, *_rows.key_columns(given)) if by_kind else given.key
-            first = staged.setdefault(key, given)
+            given = fact if fact.at is not None else cast("F", timed(fact, now))
+            first = staged.setdefault(key_of(given), given)
             if first is not given:
                 self._repeats(first, given)
         return staged
@@ -288,11 +289,17 @@ class Appending:
 
     def _all_inserted(self, table: str, columns: Sequence[str], rows: Sequence[Row]) -> bool:
         """Insert the rows if all their keys are free; else none, so that no lock is kept out of the order of keys."""
-        savepoint = self.connection.begin_nested() if len(rows) > 1 else None
-        done = self.dialect.insert_absent(self.connection, table, columns, rows) == len(rows)
-        if savepoint is not None:
-            (savepoint.commit if done else savepoint.rollback)()
+        if len(rows) <= 1:
+            return self.dialect.insert_absent(self.connection, table, columns, rows) == len(rows)
+        savepoint = self.connection.begin_nested()
+        done = self.dialect.insert_all(self.connection, table, columns, rows)
+        (savepoint.commit if done else savepoint.rollback)()
         return done
+
+    def _insert_free(self, table: str, columns: Sequence[str], rows: Sequence[Row]) -> None:
+        """Insert rows of facts that were not stored before, so that nothing else should have their keys."""
+        if not self._all_inserted(table, columns, rows):
+            self.dialect.insert_absent(self.connection, table, columns, rows)
 
     def _insert(
         self, table: str, columns: Sequence[str], parts: int, rows: Sequence[Row], read: Read

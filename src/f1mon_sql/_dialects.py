@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.engine import AdaptedConnection
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from f1mon_core.errors import ConfigurationError
 from f1mon_sql._tables import MYSQL_NAMES
@@ -27,6 +27,7 @@ COPY_FROM = 500
 PRUNE_LOCK = 0x66316D6F
 """What pruning and writing lock on PostgreSQL, with the schema: the bytes of "f1mo"."""
 DUPLICATE_ENTRY = 1062
+UNIQUE_VIOLATION = "23505"
 _POSTGRESQL_TYPES = {
     "predicted_at": "bigint",
     "known_at": "bigint",
@@ -103,6 +104,10 @@ class Sqlite:
     def insert_absent(self, connection: Connection, table: str, columns: Sequence[str], rows: Sequence[Row]) -> int:
         """Insert the rows whose key is absent; answers how many, or fewer than there were if any was present."""
         return self._many(connection, self.insert_sql(table, columns), rows)
+
+    def insert_all(self, connection: Connection, table: str, columns: Sequence[str], rows: Sequence[Row]) -> bool:
+        """Insert rows, inside a savepoint; False if the key of any was present, and then the savepoint is lost."""
+        return self.insert_absent(connection, table, columns, rows) == len(rows)
 
     def make_stubs(self, connection: Connection, ids: Sequence[str]) -> None:
         """Make a row for each prediction id that has none, in the order given."""
@@ -197,24 +202,23 @@ class Postgresql(Sqlite):
         """See `Sqlite.insert_absent`."""
         if len(rows) <= 1:
             return self._many(connection, self.insert_sql(table, columns), rows)
-        if len(rows) >= COPY_FROM:
-            return self._copied(connection, table, columns, rows)
         names = ",".join(columns)
         arrays = ",".join(f"?::{_POSTGRESQL_TYPES.get(name, 'text')}[]" for name in columns)
         text = f"INSERT INTO {table} ({names}) SELECT * FROM unnest({arrays}) ON CONFLICT DO NOTHING"
         values = tuple(list(column) for column in zip(*rows, strict=True))
         return connection.exec_driver_sql(self.sql(text), values).rowcount
 
-    def _copied(self, connection: Connection, table: str, columns: Sequence[str], rows: Sequence[Row]) -> int:
-        names = ",".join(columns)
-        connection.exec_driver_sql(
-            f"CREATE TEMPORARY TABLE IF NOT EXISTS {table}_in (LIKE {table} INCLUDING DEFAULTS) ON COMMIT DROP"
-        )
-        _copy_rows(connection, f"COPY {table}_in ({names}) FROM STDIN", rows)
-        text = f"INSERT INTO {table} ({names}) SELECT {names} FROM {table}_in ON CONFLICT DO NOTHING"
-        inserted = connection.exec_driver_sql(text).rowcount
-        connection.exec_driver_sql(f"TRUNCATE {table}_in")
-        return inserted
+    def insert_all(self, connection: Connection, table: str, columns: Sequence[str], rows: Sequence[Row]) -> bool:
+        """See `Sqlite.insert_all`."""
+        if len(rows) < COPY_FROM:
+            return super().insert_all(connection, table, columns, rows)
+        try:
+            _copy_rows(connection, f"COPY {table} ({','.join(columns)}) FROM STDIN", rows)
+        except IntegrityError as error:
+            if getattr(error.orig, "sqlstate", None) != UNIQUE_VIOLATION:
+                raise
+            return False
+        return True
 
     def update(
         self, connection: Connection, table: str, key: Sequence[str], columns: Sequence[str], rows: Sequence[Row]
@@ -309,6 +313,10 @@ class Mysql(Postgresql):
             return 0
         return len(rows)
 
+    def insert_all(self, connection: Connection, table: str, columns: Sequence[str], rows: Sequence[Row]) -> bool:
+        """See `Sqlite.insert_all`."""
+        return Sqlite.insert_all(self, connection, table, columns, rows)
+
     def make_stubs(self, connection: Connection, ids: Sequence[str]) -> None:
         """See `Sqlite.make_stubs`; a row that is there is locked in its turn."""
         insert = self.insert_sql("f1mon_predictions", ("prediction_id", "at_given", "pruned"))
@@ -355,12 +363,17 @@ _DOCUMENTS = frozenset({"content", "features", "metadata", "document", "result"}
 
 def _copy_rows(connection: Connection, text: str, rows: Sequence[Row]) -> None:
     raw: Any = connection.connection.dbapi_connection
-    if isinstance(raw, AdaptedConnection):
-        raw.run_async(lambda driver: _copy_rows_async(driver, text, rows))
-        return
-    with raw.cursor() as cursor, cursor.copy(text) as copy:
-        for row in rows:
-            copy.write_row(row)
+    driver: Any = connection.dialect.dbapi
+    try:
+        if isinstance(raw, AdaptedConnection):
+            raw.run_async(lambda awaited: _copy_rows_async(awaited, text, rows))
+            return
+        with raw.cursor() as cursor, cursor.copy(text) as copy:
+            for row in rows:
+                copy.write_row(row)
+    except driver.Error as error:
+        # SQLAlchemy knows nothing of COPY, so its errors are told as SQLAlchemy would tell them.
+        raise DBAPIError.instance(text, None, error, driver.Error, hide_parameters=True) from error
 
 
 async def _copy_rows_async(driver: Any, text: str, rows: Sequence[Row]) -> None:

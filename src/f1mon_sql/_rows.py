@@ -33,6 +33,7 @@ ATTRIBUTE_COLUMNS = ("kind", "key_1", "key_2", "name", "at", "value")
 
 Row = tuple[Any, ...]
 KEY_PARTS = 2
+_EMPTY = "{}"
 
 
 def prediction_row(fact: Prediction, recorded_at: int) -> Row:
@@ -51,7 +52,8 @@ def prediction_row(fact: Prediction, recorded_at: int) -> Row:
 
 def feature_row(fact: Prediction) -> Row:
     """Features and metadata in the order of `FEATURE_COLUMNS`."""
-    return (fact.prediction_id, validation.encoded(fact.features), validation.encoded(fact.metadata))
+    features = validation.encoded(fact.features) if fact.features else _EMPTY
+    return (fact.prediction_id, features, validation.encoded(fact.metadata) if fact.metadata else _EMPTY)
 
 
 def outcome_row(fact: Outcome, recorded_at: int) -> Row:

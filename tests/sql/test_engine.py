@@ -20,8 +20,8 @@ from f1mon_core import ClosedError, ConfigurationError, LockTimeoutError, NotWri
 from f1mon_core.backends import open_async_storage, open_storage
 from f1mon_core.monitor import AsyncMonitor, Monitor
 from f1mon_core.offload import OffloadedStorage
-from f1mon_core.records import Prediction
-from f1mon_core.storage import Change, Select
+from f1mon_core.records import Outcome, Prediction
+from f1mon_core.storage import Appended, Change, Select
 from f1mon_sql import AsyncSQLStorage, SQLStorage, _engine
 from f1mon_sql._engine import place_of
 from f1mon_sql._verbs import Call
@@ -367,6 +367,44 @@ def test_a_held_row_is_a_typed_timeout_and_then_all_goes_on(url):
     assert store.state("") == {"k": {"held": True}}
     other.close()
     store.close()
+
+
+@pytest.mark.servers
+@pytest.mark.parametrize("family", ["postgresql", "mysql"], indirect=True)
+@pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "async"])
+def test_a_large_batch_that_meets_a_held_row_is_a_typed_timeout_and_then_stored(url, asynchronous):
+    SQLStorage(url).close()
+    batch = [made(f"{number:04d}", at=NOON, features={"x": number}) for number in range(600)]
+    other = sa.create_engine(driver_url(url))
+    with other.connect() as holding:
+        holding.exec_driver_sql("INSERT INTO f1mon_predictions (prediction_id) VALUES ('0300')")
+        with pytest.raises(LockTimeoutError):
+            _appended(url, batch, asynchronous)
+        holding.rollback()
+    other.dispose()
+    store = SQLStorage(url)
+    store.append([batch[7], Outcome(prediction_id="0008", actual_outcome=1)])
+    assert _appended(url, batch, asynchronous) == Appended(599, 1)
+    assert _appended(url, batch, asynchronous) == Appended(0, 600)
+    assert [one.features for one in store.find(Select("prediction"))] == [one.features for one in batch]
+    store.close()
+
+
+def _appended(url, batch, asynchronous):
+    async def awaited():
+        store = await AsyncSQLStorage.open(url, lock_timeout=1.0)
+        try:
+            return await store.append(batch)
+        finally:
+            await store.close()
+
+    if asynchronous:
+        return asyncio.run(awaited())
+    store = SQLStorage(url, lock_timeout=1.0)
+    try:
+        return store.append(batch)
+    finally:
+        store.close()
 
 
 @pytest.mark.servers
