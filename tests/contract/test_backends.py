@@ -53,7 +53,8 @@ class SQL(StorageContract):
 
 
 class TestSQLite(SQL):
-    pass
+    windows = 1000
+    fresh_rules = 200
 
 
 class TestSQLiteOffloaded(SQL):
@@ -65,17 +66,27 @@ class TestAiosqlite(SQL):
     driver = "+aiosqlite"
 
 
-class TestPostgreSQL(SQL):
+class PostgreSQL(SQL):
     family = "postgresql"
 
 
-class TestPostgreSQLAsync(TestPostgreSQL):
+class TestPostgreSQL(PostgreSQL):
+    windows = 1000
+    fresh_rules = 200
+
+
+class TestPostgreSQLAsync(PostgreSQL):
     colour = "async"
 
 
-class TestMariaDB(SQL):
+class MariaDB(SQL):
     family = "mysql"
 
 
-class TestMariaDBAsync(TestMariaDB):
+class TestMariaDB(MariaDB):
+    windows = 1000
+    fresh_rules = 200
+
+
+class TestMariaDBAsync(MariaDB):
     colour = "async"

@@ -68,6 +68,11 @@ class CooldownInMemory(_Over):
     caught_by="the_clock_is_read_after_the_lock_among_processes",
     over="onefile",
 )
+@fault(
+    "the clock is read before a wait for the lock that outlasts the cooldown",
+    caught_by="claimers_blocked_for_longer_than_the_cooldown_fire_once",
+    over="onefile",
+)
 class ClockBeforeTheLock(_Over):
     def transition(self, key, step, *, operation_id):
         before = self.clock()

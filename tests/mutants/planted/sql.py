@@ -33,6 +33,11 @@ class WithoutBeginImmediate(SQLStorage):
     caught_by="the_clock_is_read_after_the_lock_among_processes",
     over="sql",
 )
+@fault(
+    "the SQL store's clock is read before a wait that outlasts the cooldown",
+    caught_by="claimers_blocked_for_longer_than_the_cooldown_fire_once",
+    over="sql",
+)
 class ClockBeforeTheLock(SQLStorage):
     def __init__(self, *, url, clock=None):
         super().__init__(url, clock=clock)

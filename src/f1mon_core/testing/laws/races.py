@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import random
+import time
 from datetime import datetime
 from typing import Any, ClassVar, cast
 
 import pytest
 
-from f1mon_core import alerting, plans
+from f1mon_core import alerting, incidents, plans
 from f1mon_core.errors import ConflictError, PrunedError
 from f1mon_core.records import Acknowledgement, Alert, Outcome
 from f1mon_core.rules import AlertRule
@@ -319,6 +320,39 @@ class RaceLaws(Laws):
             stamps = sorted(one for own in crew(place, self.processes, stamp) for one in own)
             assert [turned for _, turned in stamps] == sorted(turned for _, turned in stamps)
             assert all(turned >= number - 1 for number, turned in stamps)
+
+    @demands("shared")
+    def test_claimers_blocked_for_longer_than_the_cooldown_fire_once(self) -> None:
+        rule = low_accuracy()
+        with self.place() as place:
+            place.open().check()
+
+            def evaluate(member: Member) -> list[bool]:
+                store = member.place.open()
+                entered: list[bool] = []
+
+                def hold(document: Any, _: datetime) -> Change:
+                    if not entered:
+                        entered.append(True)
+                        member.barrier.wait()
+                        time.sleep(0.2)  # long enough for the others to come to the lock
+                        place.clock.advance(2 * COOLDOWN)
+                    return Change(document)
+
+                fired = []
+                member.barrier.wait()  # all have opened the place, for which a store may want the lock too
+                if member.number:
+                    member.barrier.wait()
+                    fired.append(fires(store, rule))
+                else:
+                    store.transition(incidents.rule_key(rule.rule_id), hold, operation_id="hold")
+                # No time has passed since, so whoever looks again finds the cooldown of what was fired.
+                member.barrier.wait()
+                return [*fired, fires(store, rule)]
+
+            fired = crew(place, self.processes, evaluate)
+            assert [fact.at for fact in alerts_of(place.open(), rule.rule_id)] == [NOON + 2 * COOLDOWN]
+            assert sum(map(sum, fired)) == 1
 
     @demands("shared")
     def test_a_handle_works_in_a_forked_child_and_still_in_its_parent(self) -> None:
