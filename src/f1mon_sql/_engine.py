@@ -133,9 +133,8 @@ def place_of(address: str | URL, *, asynchronous: bool = False) -> Place:
     family = _FAMILIES.get(family, family)
     if family not in _DRIVERS:
         raise ConfigurationError(f"no {family!r} here: f1mon keeps its facts in sqlite, postgresql, mysql or mariadb")
-    known = {one.partition("+")[2] for one in _DRIVERS[family]}
-    if driver and driver not in known:
-        raise ConfigurationError(f"f1mon reaches {family} through {' or '.join(sorted(known))}, not {driver}")
+    if driver and driver not in _driver_names(family):
+        raise ConfigurationError(_unknown_driver(family, driver))
     url = url.set(drivername=_DRIVERS[family][asynchronous])
     query = dict(url.query)
     for name in _SECRET_QUERY[:3]:
@@ -147,6 +146,14 @@ def place_of(address: str | URL, *, asynchronous: bool = False) -> Place:
     secrets = [url.password, *(str(query[name]) for name in _SECRET_QUERY if name in query)]
     escaped = [part.rpartition("@")[0].rpartition(":")[2] for part in (url.render_as_string(hide_password=False),)]
     return Place(url, Secrets([*secrets, *(one for one in escaped if url.password)]))
+
+
+def _driver_names(family: str) -> set[str]:
+    return {one.partition("+")[2] for one in _DRIVERS[family]}
+
+
+def _unknown_driver(family: str, driver: str) -> str:
+    return f"f1mon reaches {family} through {' or '.join(sorted(_driver_names(family)))}, not {driver}"
 
 
 def names_async_driver(address: str | URL) -> bool:
@@ -240,7 +247,9 @@ def _session_statements(family: str, settings: Settings) -> list[str]:
     if family == "mysql":
         return [
             "SET SESSION sql_mode = 'STRICT_ALL_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION'",
+            # One for rows; one for tables and their definitions, which the server would wait a day for.
             f"SET SESSION innodb_lock_wait_timeout = {max(1, round(settings.lock_timeout))}",
+            f"SET SESSION lock_wait_timeout = {max(1, round(settings.lock_timeout))}",
             # Only MariaDB has these two, and says them in a comment MySQL does not read.
             f"/*M!100300 SET SESSION idle_transaction_timeout = {max(1, round(settings.idle_timeout))} */",
             f"/*M!100300 SET SESSION max_statement_time = {settings.statement_timeout or 0} */",
@@ -259,6 +268,8 @@ def place_of_engine(engine: Engine) -> Place:
     family = "mysql" if engine.dialect.name in MYSQL_NAMES else engine.dialect.name
     if family not in _DRIVERS:
         raise ConfigurationError(f"f1mon keeps its facts in SQLite, PostgreSQL, MariaDB or MySQL, not in {family}")
+    if engine.dialect.driver.removesuffix("_async") not in _driver_names(family):
+        raise ConfigurationError(_unknown_driver(family, engine.dialect.driver))
     secrets = [url.password, *(str(url.query[name]) for name in _SECRET_QUERY if name in url.query)]
     return Place(url.set(drivername=url.drivername.replace("mariadb", "mysql", 1)), Secrets(secrets))
 

@@ -25,6 +25,7 @@ R = TypeVar("R")
 _ATTEMPTS = 8
 """How often a transaction that a server gave up to end a deadlock is run before that is an error."""
 _PREPARED = "f1mon_prepared"
+_ISOLATION = "READ COMMITTED"
 _LEGACY_CONTROL = -1
 """`sqlite3.LEGACY_TRANSACTION_CONTROL`, which Python 3.11 does not name. Without it `commit()` may do nothing."""
 _SYNCHRONOUS = {"NORMAL": 1, "FULL": 2, "EXTRA": 3}
@@ -118,7 +119,9 @@ class Transactions:
             with self._prepared_sqlite(connection):
                 yield
             return
-        if not connection.info.get(_PREPARED):
+        asked = connection.get_execution_options().get("isolation_level", _ISOLATION)
+        if not connection.info.get(_PREPARED) or asked != _ISOLATION:
+            _check_isolation(connection)
             _CHECKS[self.place.family](connection)
             connection.rollback()
             connection.info[_PREPARED] = True
@@ -191,6 +194,18 @@ def _give_back(connection: Connection, raw: Any, isolation_level: Any, changed: 
     except BaseException:
         connection.invalidate()
         raise
+
+
+def _check_isolation(connection: Connection) -> None:
+    raw: Any = connection.connection.dbapi_connection
+    driver: Any = connection.connection.driver_connection
+    autocommit = driver.get_autocommit() if hasattr(driver, "get_autocommit") else driver.autocommit
+    level = "AUTOCOMMIT" if autocommit else connection.dialect.get_isolation_level(raw)
+    if level != _ISOLATION:
+        raise ConfigurationError(
+            f"the engine's transactions are {level}, with which claims and batches of f1mon would not be safe:"
+            f' create_engine(…, isolation_level="{_ISOLATION}")'
+        )
 
 
 def _check_mysql(connection: Connection) -> None:

@@ -11,9 +11,11 @@ import threading
 import time
 from contextlib import suppress
 from datetime import UTC, datetime
+from types import SimpleNamespace
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.dialects import mysql, postgresql, sqlite
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from f1mon_core import ClosedError, ConfigurationError, LockTimeoutError, NotWritten
@@ -22,7 +24,7 @@ from f1mon_core.monitor import AsyncMonitor, Monitor
 from f1mon_core.offload import OffloadedStorage
 from f1mon_core.records import Outcome, Prediction
 from f1mon_core.storage import Appended, Change, Select
-from f1mon_sql import AsyncSQLStorage, SQLStorage, _engine
+from f1mon_sql import AsyncSQLStorage, SQLStorage, _engine, _upgrading
 from f1mon_sql._engine import place_of
 from f1mon_sql._verbs import Call
 
@@ -144,11 +146,19 @@ def test_a_database_in_memory_is_one_for_all_threads():
     store.close()
 
 
+COMMITTED = {"isolation_level": "READ COMMITTED"}
+
+
+def committed(url):
+    """What an application tells `create_engine` to share its engine with f1mon."""
+    return {} if url.startswith("sqlite") else COMMITTED
+
+
 # Sharing ------------------------------------------------------------------------------------------------------------
 
 
 def test_an_applications_engine_is_used_and_left_open(url):
-    engine = sa.create_engine(driver_url(url))
+    engine = sa.create_engine(driver_url(url), **committed(url))
     store = SQLStorage(engine)
     assert store.append([made(features={"x": 1})]).new == 1
     assert len(store.find(Select("prediction"))) == 1
@@ -164,7 +174,7 @@ def test_an_applications_engine_is_used_and_left_open(url):
 
 def test_an_applications_async_engine_is_used_and_left_open(url):
     async def shared():
-        engine = create_async_engine(driver_url(url, asynchronous=True))
+        engine = create_async_engine(driver_url(url, asynchronous=True), **committed(url))
         store = await open_async_storage("sql", url=engine)
         assert isinstance(store, AsyncSQLStorage)
         await store.append([made()])
@@ -448,8 +458,65 @@ def test_a_statement_timeout_is_not_written(url):
 
 
 @pytest.mark.servers
+@pytest.mark.parametrize("family", ["postgresql", "mysql"], indirect=True)
+@pytest.mark.parametrize("level", ["AUTOCOMMIT", "REPEATABLE READ", "SERIALIZABLE"])
+def test_an_engine_of_another_isolation_level_is_refused(url, level):
+    async def opened(engine):
+        with pytest.raises(ConfigurationError, match=level):
+            await AsyncSQLStorage.open(engine)
+        await engine.dispose()
+
+    SQLStorage(url).close()
+    engine = sa.create_engine(driver_url(url), isolation_level="READ COMMITTED", pool_size=1)
+    SQLStorage(engine).close()
+    for one in (
+        sa.create_engine(driver_url(url), isolation_level=level),
+        engine.execution_options(isolation_level=level),
+    ):
+        with pytest.raises(ConfigurationError, match=level):
+            SQLStorage(one)
+        one.dispose()
+    asyncio.run(opened(create_async_engine(driver_url(url, asynchronous=True), isolation_level=level)))
+
+
+@pytest.mark.servers
+def test_a_locked_table_is_a_typed_timeout(mysql_url):
+    store = SQLStorage(mysql_url, lock_timeout=1.0)
+    engine = sa.create_engine(driver_url(mysql_url))
+    with engine.connect() as other:
+        other.exec_driver_sql("LOCK TABLES f1mon_state WRITE")
+        with pytest.raises(LockTimeoutError):
+            store.transition("k", lambda state, now: Change({}), operation_id="1")
+        other.exec_driver_sql("UNLOCK TABLES")
+        other.rollback()
+        other.exec_driver_sql("SELECT * FROM f1mon_predictions_v")
+        with pytest.raises(LockTimeoutError):
+            _upgrading.upgrade(mysql_url, "0001", lock_timeout=1.0)
+    engine.dispose()
+    store.close()
+
+
+@pytest.mark.parametrize(
+    ("dialect", "driver"),
+    [
+        (sqlite.pysqlcipher.dialect, "aiosqlite or pysqlite"),
+        (postgresql.psycopg2.dialect, "psycopg"),
+        (postgresql.asyncpg.dialect, "psycopg"),
+        (mysql.mysqldb.dialect, "asyncmy or pymysql"),
+        (mysql.aiomysql.dialect, "asyncmy or pymysql"),
+    ],
+)
+def test_an_engine_of_another_driver_is_refused_by_name(dialect, driver):
+    unused = SimpleNamespace(dialect=dialect(), url=sa.make_url("sqlite://"))
+    with pytest.raises(ConfigurationError, match=f"through {driver}, not {dialect.driver}"):
+        _engine.place_of_engine(unused)
+
+
+@pytest.mark.servers
 def test_a_session_that_cuts_what_it_cannot_store_is_refused(mysql_url):
-    engine = sa.create_engine(driver_url(mysql_url), connect_args={"init_command": "SET SESSION sql_mode = ''"})
+    engine = sa.create_engine(
+        driver_url(mysql_url), **COMMITTED, connect_args={"init_command": "SET SESSION sql_mode = ''"}
+    )
     with pytest.raises(ConfigurationError, match="STRICT_ALL_TABLES"):
         SQLStorage(engine)
     engine.dispose()
@@ -464,7 +531,7 @@ def test_asyncmy_in_another_event_loop_is_a_typed_error(mysql_url):
         with pytest.raises(ConfigurationError, match="event loop"):
             await store.append([made()])
 
-    engine = create_async_engine(driver_url(mysql_url, asynchronous=True), poolclass=sa.NullPool)
+    engine = create_async_engine(driver_url(mysql_url, asynchronous=True), **COMMITTED, poolclass=sa.NullPool)
     store = asyncio.run(opened(engine))
     asyncio.run(used(store))
 
