@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -297,7 +298,7 @@ def _forked() -> None:
 os.register_at_fork(after_in_child=_forked)
 
 
-# Event loops that ended -----------------------------------------------------------------------------------------------
+# Event loops of their own ---------------------------------------------------------------------------------------------
 
 _connected: WeakKeyDictionary[Engine, dict[int, Any]] = WeakKeyDictionary()
 """The drivers' connections of async engines that f1mon made."""
@@ -332,6 +333,24 @@ async def abandon(*engines: AsyncEngine) -> None:
                 _cut(driver)
     # aiosqlite's thread reports its end to this loop, which must still be there to hear it.
     await asyncio.gather(*stopping)
+
+
+def let_go(engine: AsyncEngine) -> None:
+    """Close the idle connections of an async engine inside its event loop, without waiting: the loop may end now."""
+    engine.sync_engine.dispose(close=False)
+    connections = _connected.get(engine.sync_engine, {})
+    while connections:
+        _, adapted = connections.popitem()
+        driver = adapted.driver_connection
+        if hasattr(driver, "pgconn"):
+            driver.pgconn.finish()
+        elif hasattr(driver, "stop"):
+            # Told by a thread without an event loop, aiosqlite's thread reports its end to none.
+            teller = threading.Thread(target=driver.stop)
+            teller.start()
+            teller.join()
+        else:
+            driver.close()
 
 
 def _cut(driver: Any) -> None:

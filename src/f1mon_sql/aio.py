@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import Any, TypeVar, cast
 
+import attrs
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -21,6 +25,7 @@ from f1mon_sql import _schema
 from f1mon_sql._engine import (
     Settings,
     abandon,
+    let_go,
     make_async_engine,
     place_of,
     place_of_engine,
@@ -30,6 +35,54 @@ from f1mon_sql._errors import cause_of, translated
 from f1mon_sql._verbs import Call, Verbs
 
 R = TypeVar("R")
+
+
+_CLOSED = "this store is closed; open it again"
+_PATIENCE = 1.0
+"""Seconds to wait for another event loop to close its connections, before that is left to it."""
+_POLL = 0.002
+
+
+@attrs.define(eq=False)
+class LoopEngine:
+    """The engine of one event loop, used up when it is retired and its last call has ended.
+
+    Attributes:
+        engine: The engine.
+        calls: How many calls are under way. Only its event loop changes this.
+        retired: Whether its connections are to go.
+        gone: Whether they are gone.
+    """
+
+    engine: AsyncEngine
+    calls: int = 0
+    retired: bool = False
+    gone: bool = False
+
+    def retire(self) -> None:
+        """Let go of its connections as soon as no call is under way; inside its event loop, which may end then."""
+        self.retired = True
+        if self.calls == 0 and not self.gone:
+            let_go(self.engine)
+            self.gone = True
+
+
+async def _retire_elsewhere(engines: Mapping[asyncio.AbstractEventLoop, LoopEngine]) -> None:
+    """Have the event loops of other threads let go of their connections, and do it for those that have ended."""
+    waiting = dict(engines)
+    for loop, held in engines.items():
+        with suppress(RuntimeError):  # it is closed
+            loop.call_soon_threadsafe(held.retire)
+    deadline = time.monotonic() + _PATIENCE
+    while waiting:
+        # A loop that does not run does nothing; one that has heard of it does the rest when its last call has ended.
+        ended = [loop for loop in waiting if not loop.is_running()]
+        await abandon(*(held.engine for held in map(waiting.pop, ended) if not held.gone))
+        waiting = {loop: held for loop, held in waiting.items() if not held.retired}
+        if time.monotonic() > deadline:
+            return
+        if waiting:
+            await asyncio.sleep(_POLL)
 
 
 class AsyncSQLStorage:
@@ -50,7 +103,8 @@ class AsyncSQLStorage:
         else:
             where = place_of(place, asynchronous=True)
         self._verbs = Verbs(where, Settings.of(settings), clock, shared=isinstance(place, AsyncEngine))
-        self._engines: dict[asyncio.AbstractEventLoop, AsyncEngine] = {}
+        self._guard = threading.Lock()
+        self._engines: dict[asyncio.AbstractEventLoop, LoopEngine] = {}
         self._only: AsyncEngine | None = place if isinstance(place, AsyncEngine) else None
         if self._only is None and where.in_memory:
             self._only = make_async_engine(where, self._verbs.settings)
@@ -133,22 +187,40 @@ class AsyncSQLStorage:
         return await self._call(self._verbs.check())
 
     async def close(self) -> None:
-        """See `Storage.close`. An application's own engine goes on."""
-        self._closed = True
-        here = self._engines.pop(asyncio.get_running_loop(), None)
-        elsewhere = list(self._engines.values())
-        self._engines.clear()
+        """See `Storage.close`. An application's own engine goes on.
+
+        Calls that are under way, in this event loop or another, end as if the store were open.
+        """
+        with self._guard:
+            self._closed = True
+            engines = dict(self._engines)
+            self._engines.clear()
+        here = engines.pop(asyncio.get_running_loop(), None)
         if here is not None:
-            await here.dispose()
-        await abandon(*elsewhere)
+            here.retired = True
+            if here.calls == 0:
+                await here.engine.dispose()
+        await _retire_elsewhere(engines)
         if self._only is not None and self._only is not self._given:
             await self._only.dispose()
 
     async def _call(self, call: Call[R]) -> R:
-        if self._closed:
-            raise ClosedError("this store is closed; open it again")
+        if self._only is not None:
+            if self._closed:
+                raise ClosedError(_CLOSED)
+            return await self._on(self._shared(self._only, asyncio.get_running_loop()), call)
+        held, ended = self._held(asyncio.get_running_loop())
         try:
-            connection = await (await self._engine()).connect()
+            await abandon(*ended)
+            return await self._on(held.engine, call)
+        finally:
+            held.calls -= 1
+            if held.retired:
+                held.retire()
+
+    async def _on(self, engine: AsyncEngine, call: Call[R]) -> R:
+        try:
+            connection = await engine.connect()
         except SQLAlchemyError as error:
             raise translated(error, self._verbs.place.secrets, committing=False) from cause_of(error)
         try:
@@ -156,16 +228,19 @@ class AsyncSQLStorage:
         finally:
             await connection.close()
 
-    async def _engine(self) -> AsyncEngine:
-        loop = asyncio.get_running_loop()
-        if self._only is not None:
-            return self._shared(self._only, loop)
-        engine = self._engines.get(loop)
-        if engine is None:
-            closed = [self._engines.pop(other, None) for other in list(self._engines) if other.is_closed()]
-            engine = self._engines[loop] = make_async_engine(self._verbs.place, self._verbs.settings)
-            await abandon(*filter(None, closed))
-        return engine
+    def _held(self, loop: asyncio.AbstractEventLoop) -> tuple[LoopEngine, list[AsyncEngine]]:
+        """The engine of an event loop with one more call, and those of loops that have ended, now nobody's."""
+        with self._guard:
+            if self._closed:
+                raise ClosedError(_CLOSED)
+            held = self._engines.get(loop)
+            ended: list[AsyncEngine] = []
+            if held is None:
+                ended = [self._engines.pop(other).engine for other in list(self._engines) if other.is_closed()]
+                made = make_async_engine(self._verbs.place, self._verbs.settings)
+                held = self._engines[loop] = LoopEngine(made)
+            held.calls += 1
+            return held, ended
 
     def _shared(self, engine: AsyncEngine, loop: asyncio.AbstractEventLoop) -> AsyncEngine:
         first = self._first_loop = self._first_loop or loop

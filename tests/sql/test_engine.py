@@ -311,12 +311,61 @@ def test_connections_of_a_loop_that_ended_are_gone_before_the_next_one_ends(sqli
     store = AsyncSQLStorage(sqlite_url)
     SQLStorage(sqlite_url).close()
     asyncio.run(_together(store, "a"))
-    (engine,) = store._engines.values()
-    for connection in _engine._connected[engine.sync_engine].values():
+    (held,) = store._engines.values()
+    for connection in _engine._connected[held.engine.sync_engine].values():
         connection.driver_connection._tx.put((None, lambda: time.sleep(0.2)))  # each ends late
     if then == "go on":
         asyncio.run(_together(store, "b"))
     asyncio.run(store.close())
+
+
+@pytest.mark.parametrize("round_", range(2))
+def test_a_store_closed_by_one_event_loop_ends_well_in_another(url, round_):
+    SQLStorage(url).close()
+    store = AsyncSQLStorage(driver_url(url, asynchronous=True))
+    working, errors = threading.Event(), []
+
+    async def busy():
+        async def some(worker):
+            for number in range(2000):
+                await store.append([made(f"{worker}-{number}")])
+                working.set()
+
+        errors.extend(await asyncio.gather(*(some(worker) for worker in range(3)), return_exceptions=True))
+
+    thread = threading.Thread(target=asyncio.run, args=(busy(),), daemon=True)
+    thread.start()
+    assert working.wait(10)
+    asyncio.run(store.close())
+    thread.join(10)
+    assert not thread.is_alive()
+    assert [type(one) for one in errors] == [ClosedError] * 3
+    gc.collect()  # whatever was left open would warn now
+
+
+@pytest.mark.parametrize("block", [time.sleep, None], ids=["blocked", "idle"])
+def test_closing_waits_for_no_event_loop_that_does_not_go_on(url, block):
+    SQLStorage(url).close()
+    store = AsyncSQLStorage(driver_url(url, asynchronous=True))
+    worked = threading.Event()
+
+    async def idle():
+        await store.append([made()])
+        worked.set()
+        if block is not None:
+            block(3)
+        else:
+            await asyncio.sleep(3)
+
+    thread = threading.Thread(target=asyncio.run, args=(idle(),), daemon=True)
+    thread.start()
+    assert worked.wait(10)
+    began = time.monotonic()
+    asyncio.run(store.close())
+    assert time.monotonic() - began < 2.5
+    thread.join(10)
+    assert not thread.is_alive()
+    gc.collect()
 
 
 async def _together(store, name):
