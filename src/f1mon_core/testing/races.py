@@ -179,6 +179,14 @@ class Slots:
     def __setitem__(self, slot: int, value: int) -> None:
         self._memory[slot] = value
 
+    def await_positive(self, slot: int) -> None:
+        """Wait until an integer is above 0. Raises `CrewFailed` if nobody sets it so within `PATIENCE`."""
+        deadline = time.monotonic() + PATIENCE
+        while self[slot] <= 0:
+            if time.monotonic() > deadline:
+                raise CrewFailed("a process did not come to what it was to do")
+            time.sleep(0.0005)
+
 
 @attrs.define
 class Prey:
