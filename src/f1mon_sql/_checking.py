@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import islice
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
 
 from f1mon_core.errors import CorruptStoreError, SchemaError
 from f1mon_core.records import KINDS, Fact
 from f1mon_core.storage import CheckReport, Problem, kind_of
 from f1mon_sql import _rows
 from f1mon_sql._dialects import Sqlite
+from f1mon_sql._errors import is_damage
 from f1mon_sql._queries import Listing
 from f1mon_sql._tables import attributes, facts, features, outcomes, predictions, state
 
@@ -27,21 +31,40 @@ def check(connection: Connection, dialect: Sqlite) -> CheckReport:
     """See `Storage.check`; inside a transaction that reads one snapshot."""
     problems: list[Problem] = []
     counts: dict[str, int] = {}
-    for kind in sorted({*KINDS, *connection.execute(sa.select(facts.c.kind).distinct()).scalars()}):
+    # First what a database finds out about itself, which says more than where reading fails.
+    with _damage(problems, "settings"):
+        problems += _SETTINGS[dialect.name](connection)
+    stored: set[str] = set()
+    with _damage(problems, "f1mon_facts"):
+        stored = set(connection.execute(sa.select(facts.c.kind).distinct()).scalars())
+    for kind in sorted({*KINDS, *stored}, key=str):
         if kind not in KINDS:
             problems.append(
                 Problem("warning", f"f1mon_facts, kind {kind}", "this f1mon does not know it; update f1mon")
             )
             continue
-        if number := _read_kind(connection, dialect, kind, problems):
-            counts[kind] = number
-    problems += _limited(_disagreements(connection))
-    problems += _limited(_bad_documents(connection))
-    problems += _SETTINGS[dialect.name](connection)
+        with _damage(problems, _table(kind)):
+            for number in _read_kind(connection, dialect, kind, problems):
+                counts[kind] = number
+    for where, found in (("tables", _disagreements(connection)), ("f1mon_state", _bad_documents(connection))):
+        with _damage(problems, where):
+            problems.extend(islice(found, _SHOWN))
     return CheckReport(counts, problems)
 
 
-def _read_kind(connection: Connection, dialect: Sqlite, kind: str, problems: list[Problem]) -> int:
+@contextmanager
+def _damage(problems: list[Problem], where: str) -> Iterator[None]:
+    """Note that a part of a damaged database cannot be read; the other parts may be."""
+    try:
+        yield
+    except DBAPIError as error:
+        if not is_damage(error):
+            raise
+        problems.append(Problem("error", where, f"cannot be read: {error.orig}"))
+
+
+def _read_kind(connection: Connection, dialect: Sqlite, kind: str, problems: list[Problem]) -> Iterator[int]:
+    """Read the facts of a kind; how many there were so far, now and then."""
     listing = Listing(kind_of(kind), dialect)
     number, seen, after = 0, 0, None
     while True:
@@ -62,12 +85,13 @@ def _read_kind(connection: Connection, dialect: Sqlite, kind: str, problems: lis
                 if seen <= _SHOWN:
                     cause = error.__cause__ or error
                     problems.append(Problem("error", f"{_table(kind)}, key {key!r}", str(cause)))
+        if number:
+            yield number
         if len(rows) < _PAGE:
             break
         after = (*rows[-1][: len(listing.key)], *([rows[-1][len(listing.key)]] if _second(listing) else []))
     if seen > _SHOWN:
         problems.append(Problem("error", _table(kind), f"{seen - _SHOWN} further rows cannot be read"))
-    return number
 
 
 def _second(listing: Listing) -> tuple[sa.ColumnElement[Any], ...]:
@@ -91,10 +115,6 @@ def _table(kind: str) -> str:
     return {"prediction": "f1mon_predictions", "outcome": "f1mon_outcomes", "alert": "f1mon_alerts"}.get(
         kind, f"f1mon_facts, kind {kind}"
     )
-
-
-def _limited(found: Iterator[Problem]) -> list[Problem]:
-    return [problem for problem, _ in zip(found, range(_SHOWN), strict=False)]
 
 
 def _disagreements(connection: Connection) -> Iterator[Problem]:
@@ -158,7 +178,7 @@ def _bad_documents(connection: Connection) -> Iterator[Problem]:
     for key, text in connection.execute(sa.select(state.c.state_key, state.c.document)):
         try:
             sound = text is not None and isinstance(json.loads(text), dict)
-        except ValueError:
+        except (TypeError, ValueError):
             sound = False
         if not sound:
             yield Problem("error", f"f1mon_state, key {key!r}", "its document is not a JSON object")

@@ -42,6 +42,14 @@ def is_transient(error: BaseException) -> bool:
     return state in _AGAIN_STATES or number in _AGAIN_NUMBERS
 
 
+def is_damage(error: DBAPIError) -> bool:
+    """Whether SQLite says that its file, or a text in it, is damaged."""
+    code = getattr(error.orig, "sqlite_errorcode", None)
+    if code is None:  # Python's driver found it, not SQLite
+        return isinstance(error.orig, sqlite3.Error) and "decode to UTF-8" in str(error.orig)
+    return code & 0xFF in _DAMAGED
+
+
 def translated(error: SQLAlchemyError, secrets: Secrets, *, committing: bool) -> StorageError:
     """The error of f1mon that a driver's error comes to.
 
@@ -54,7 +62,7 @@ def translated(error: SQLAlchemyError, secrets: Secrets, *, committing: bool) ->
     state, number = _codes(error)
     code = getattr(getattr(error, "orig", None), "sqlite_errorcode", None)
     primary = None if code is None else code & 0xFF
-    if primary in _DAMAGED:
+    if isinstance(error, DBAPIError) and is_damage(error):
         return CorruptStoreError(f"the database is damaged ({said}); run `f1mon check`")
     if isinstance(error, PoolTimeoutError):
         return LockTimeoutError(f"no connection became free in time ({said}); nothing was written")

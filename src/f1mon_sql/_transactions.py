@@ -80,7 +80,8 @@ class Transactions:
                     try:
                         result = work(connection)
                         committing = write
-                        connection.commit()
+                        # A damaged SQLite file refuses even the COMMIT of who has only read.
+                        (connection.commit if write else connection.rollback)()
                     except BaseException:
                         _roll_back(connection)
                         raise

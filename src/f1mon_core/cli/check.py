@@ -9,6 +9,7 @@ from f1mon_core.cli.errors import DAMAGED
 from f1mon_core.cli.output import document, table
 from f1mon_core.cli.parameters import json_option
 from f1mon_core.cli.place import Place, pass_place
+from f1mon_core.errors import CorruptStoreError
 from f1mon_core.monitor import Monitor
 from f1mon_core.printing import printable
 from f1mon_core.storage import CheckReport, Problem
@@ -16,7 +17,12 @@ from f1mon_core.storage import CheckReport, Problem
 
 def with_channels(monitor: Monitor, report: CheckReport) -> CheckReport:
     """The report of a store with what is wrong with the channels that its enabled rules name."""
-    named = {channel for rule in monitor.rules() if rule.enabled for channel in rule.channels}
+    try:
+        rules = monitor.rules()
+    except CorruptStoreError as error:
+        problem = Problem("error", "rules", f"cannot be read: {error.__cause__ or error}")
+        return attrs.evolve(report, problems=[*report.problems, problem])
+    named = {channel for rule in rules if rule.enabled for channel in rule.channels}
     problems = [
         Problem("error", f"channel {channel}", message) for channel, message in monitor.channels.problems(named).items()
     ]
