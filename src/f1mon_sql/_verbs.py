@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import threading
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
@@ -22,8 +23,8 @@ from f1mon_sql._transactions import Transactions
 
 R = TypeVar("R")
 
-FORGET_EVERY = 1_000
-"""A handle drops the results of long past transitions once in so many of its own."""
+FORGET_EVERY = 200
+"""The results of long past transitions are dropped once in so many."""
 
 
 @attrs.frozen
@@ -50,7 +51,8 @@ class Verbs:
         self.transactions = Transactions(place, settings, shared=shared)
         self.operations = Operations(self.transactions.dialect, clock)
         self._guard = threading.Lock()
-        self._transitions = 0
+        # Begun anywhere, so that handles that live for a few transitions have their share of it too.
+        self._transitions = random.randrange(FORGET_EVERY)  # noqa: S311 - only to spread it
 
     def run(self, connection: Connection, call: Call[R]) -> R:
         """Run a call on a connection."""

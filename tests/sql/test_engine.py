@@ -5,12 +5,13 @@ import gc
 import multiprocessing
 import os
 import pickle
+import random
 import sqlite3
 import sys
 import threading
 import time
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
 import pytest
@@ -24,7 +25,7 @@ from f1mon_core.monitor import AsyncMonitor, Monitor
 from f1mon_core.offload import OffloadedStorage
 from f1mon_core.records import Outcome, Prediction
 from f1mon_core.storage import Appended, Change, Select
-from f1mon_sql import AsyncSQLStorage, SQLStorage, _engine, _upgrading
+from f1mon_sql import AsyncSQLStorage, SQLStorage, _engine, _upgrading, _verbs
 from f1mon_sql._engine import place_of
 from f1mon_sql._verbs import Call
 
@@ -152,6 +153,23 @@ COMMITTED = {"isolation_level": "READ COMMITTED"}
 def committed(url):
     """What an application tells `create_engine` to share its engine with f1mon."""
     return {} if url.startswith("sqlite") else COMMITTED
+
+
+def test_handles_that_live_for_a_few_transitions_forget_old_results_too(sqlite_url, monkeypatch):
+    monkeypatch.setattr(_verbs, "random", random.Random(1))
+    now = [NOON]
+    for day in range(200):
+        now[0] += timedelta(days=1)
+        store = SQLStorage(sqlite_url, clock=lambda: now[0])
+        for number in range(10):
+            store.transition("k", lambda state, now: Change({}), operation_id=f"{day}-{number}")
+        store.close()
+    raw = sqlite3.connect(place_of(sqlite_url).database_file)
+    (kept,) = raw.execute("SELECT COUNT(*) FROM f1mon_operations").fetchone()
+    (plan,) = (row[3] for row in raw.execute("EXPLAIN QUERY PLAN DELETE FROM f1mon_operations WHERE at < 1"))
+    raw.close()
+    assert kept < 1_000  # of 2,000, where one transition in 200 forgets
+    assert "ix_f1mon_operations_at" in plan
 
 
 # Sharing ------------------------------------------------------------------------------------------------------------
