@@ -17,7 +17,7 @@ from sqlalchemy import Connection
 
 from f1mon_core.errors import LockTimeoutError, SchemaError
 from f1mon_sql._dialects import Sqlite
-from f1mon_sql._tables import MYSQL_NAMES, PREFIX, VERSION_TABLE, metadata
+from f1mon_sql._tables import MYSQL_NAMES, VERSION_TABLE, metadata
 from f1mon_sql._transactions import pausing
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 REVISIONS = ("0001", "0002")
 """Every revision, oldest first; the last is what this f1mon works with."""
 HEAD = REVISIONS[-1]
+VIEWS = ("f1mon_predictions_v", "f1mon_alerts_v", "f1mon_daily_accuracy_v")
 UPGRADE_LOCK = 0x66316D70
 
 _log = logging.getLogger("f1mon.sql")
@@ -79,8 +80,7 @@ def ensure(connection: Connection, address: str) -> None:
     """
     revision = stored_revision(connection)
     if revision is None:
-        if _foreign_tables(connection):
-            raise SchemaError(f"{address} has tables named {PREFIX}… that f1mon's migrations did not make")
+        refuse_foreign(connection, address)
         run_migrations(connection, lambda config, command: command.upgrade(config, "head"))
         _log.info("created the schema", extra={"store": address, "revision": HEAD})
     elif version_of(revision) is not Version.CURRENT:
@@ -107,13 +107,20 @@ def alone(connection: Connection, dialect: Sqlite, lock_timeout: float) -> Itera
         yield  # an SQLite writer is alone
 
 
-def _foreign_tables(connection: Connection) -> bool:
-    """Whether f1mon's names are taken although no revision is stored; half a creation on MariaDB does not count."""
-    names = set(sa.inspect(connection).get_table_names())
-    taken = names & set(metadata.tables)
+def refuse_foreign(connection: Connection, address: str) -> None:
+    """Refuse to create where f1mon's names are taken although no revision is stored."""
+    inspector = sa.inspect(connection)
+    taken = set(inspector.get_table_names()) & set(metadata.tables)
     if connection.dialect.name in MYSQL_NAMES:
-        return False
-    return bool(taken)
+        # Every table is committed by itself there, so these may be half of a creation: the tables of revision 0001.
+        taken = {name for name in taken if {column["name"] for column in inspector.get_columns(name)} != _columns(name)}
+    taken |= set(inspector.get_view_names()) & set(VIEWS)
+    if taken:
+        raise SchemaError(f"{address} has {', '.join(sorted(taken))}, which f1mon's migrations did not make")
+
+
+def _columns(table: str) -> set[str]:
+    return {column.name for column in metadata.tables[table].columns}
 
 
 # Alembic ------------------------------------------------------------------------------------------------------------
@@ -161,13 +168,56 @@ def run_migrations(connection: Connection, work: Callable[[Any, Any], Any]) -> A
 
 
 def drift(connection: Connection) -> Sequence[Any]:
-    """How the database differs from `_tables.metadata`; empty if it does not."""
+    """How the database differs from `_tables.metadata` and the views of the migrations; empty if it does not."""
     from alembic.autogenerate import compare_metadata  # noqa: PLC0415 - only to check
     from alembic.migration import MigrationContext  # noqa: PLC0415
 
     context = MigrationContext.configure(connection, opts=context_options())
-    differences: Sequence[Any] = compare_metadata(context, metadata)
-    return differences
+    return [*compare_metadata(context, metadata), *_view_drift(connection)]
+
+
+def _view_drift(connection: Connection) -> Iterator[str]:
+    from alembic.script import ScriptDirectory  # noqa: PLC0415 - only to check
+
+    name = "mysql" if connection.dialect.name in MYSQL_NAMES else connection.dialect.name
+    scripts = ScriptDirectory.from_config(configuration()).walk_revisions()
+    queries = next(script.module.queries(name) for script in scripts if hasattr(script.module, "queries"))
+    present = set(sa.inspect(connection).get_view_names())
+    for view, query in queries.items():
+        if view not in present:
+            yield f"view {view} is missing"
+        elif _VIEW_DIFFERS[name](connection, view, query):
+            yield f"view {view} is not the one f1mon made"
+
+
+def _sqlite_view_differs(connection: Connection, view: str, query: str) -> bool:
+    found = connection.exec_driver_sql("SELECT sql FROM sqlite_master WHERE name = ?", (view,)).scalar_one()
+    return str(found).split() != f"CREATE VIEW {view} AS {query}".split()
+
+
+def _postgresql_view_differs(connection: Connection, view: str, query: str) -> bool:
+    # The server keeps no text but what it understood, so it is told the other one too; this transaction is undone.
+    connection.exec_driver_sql(f"CREATE TEMPORARY VIEW f1mon_expected AS {query}")
+    texts = "SELECT pg_get_viewdef(to_regclass(%s)), pg_get_viewdef(to_regclass('f1mon_expected'))"
+    found, expected = connection.exec_driver_sql(texts, (view,)).one()
+    connection.exec_driver_sql("DROP VIEW f1mon_expected")
+    return bool(found != expected)
+
+
+def _mysql_view_differs(connection: Connection, view: str, query: str) -> bool:
+    # It keeps what it understood too, but has no temporary views, and types a column of a view in its own way.
+    found, expected = (
+        [column[0] for column in connection.exec_driver_sql(f"{text} LIMIT 0").cursor.description]
+        for text in (f"SELECT * FROM {view}", query)
+    )
+    return found != expected
+
+
+_VIEW_DIFFERS: dict[str, Callable[[Connection, str, str], bool]] = {
+    "sqlite": _sqlite_view_differs,
+    "postgresql": _postgresql_view_differs,
+    "mysql": _mysql_view_differs,
+}
 
 
 def context_options() -> dict[str, Any]:

@@ -61,7 +61,8 @@ def upgrade(url: str | URL, revision: str = "head", *, lock_timeout: float = 300
     """Bring a database to a revision, older or newer than the one it is at; alone, and again if it was interrupted.
 
     Raises:
-        SchemaError: If a newer f1mon made the schema, or there is no such revision.
+        SchemaError: If a newer f1mon made the schema, somebody else tables of f1mon's names, or there is no such
+            revision.
         LockTimeoutError: If someone else upgrades for longer than `lock_timeout` seconds.
     """
     target = _schema.HEAD if revision == "head" else revision
@@ -75,6 +76,8 @@ def upgrade(url: str | URL, revision: str = "head", *, lock_timeout: float = 300
             before = _schema.stored_revision(connection)
             if _schema.version_of(before) is _schema.Version.NEWER:
                 raise _schema.refusal(before, place.address)
+            if before is None and target != "base":
+                _schema.refuse_foreign(connection, place.address)
             _schema.run_migrations(connection, lambda config, command: _move(config, command, before, target))
             return Upgrade(before, _schema.stored_revision(connection))
 

@@ -49,7 +49,7 @@ def upgrade(url: str, revision: str, timeout: float) -> None:
 @url_option
 @click.pass_context
 def current(ctx: click.Context, url: str) -> None:
-    """Show the schema's revision; exit code 1 if it is not this f1mon's."""
+    """Show the schema's revision; exit code 1 if it is not this f1mon's, or there is no database."""
     require_existing(backend, {"url": url})
     revision = _upgrading.current(url)
     version = _schema.version_of(revision)
@@ -62,7 +62,7 @@ def current(ctx: click.Context, url: str) -> None:
 @url_option
 @click.pass_context
 def check(ctx: click.Context, url: str) -> None:
-    """Compare the tables with what they should be; exit code 1 if they differ."""
+    """Compare tables and views with what they should be; exit code 1 if they differ, or there is no database."""
     require_existing(backend, {"url": url})
     revision = _upgrading.current(url)
     if _schema.version_of(revision) is not _schema.Version.CURRENT:

@@ -1,5 +1,6 @@
 """The schema from nothing to now, back again, and in company."""
 
+import importlib
 import re
 import shlex
 import shutil
@@ -16,6 +17,7 @@ import sqlalchemy as sa
 from click.testing import CliRunner
 
 from f1mon_core import SchemaError
+from f1mon_core.cli import f1mon
 from f1mon_core.monitor import Monitor
 from f1mon_core.records import Prediction
 from f1mon_core.storage import Select
@@ -110,12 +112,23 @@ def test_the_migrations_make_what_the_tables_say(url):
         "ALTER TABLE f1mon_outcomes ADD COLUMN stray BIGINT",
         "DROP TABLE f1mon_operations",
         "CREATE INDEX stray ON f1mon_state (due, state_key)",
+        "DROP VIEW f1mon_alerts_v",
+        "DROP VIEW f1mon_daily_accuracy_v; CREATE VIEW f1mon_daily_accuracy_v AS SELECT at AS day FROM f1mon_alerts",
     ],
 )
 def test_drift_is_seen(url, statement):
     SQLStorage(url).close()
-    execute(url, statement)
+    execute(url, *statement.split(";"))
     assert _upgrading.drift(url)
+
+
+@pytest.mark.parametrize("family", ["sqlite", pytest.param("postgresql", marks=pytest.mark.servers)], indirect=True)
+def test_a_view_with_another_condition_is_drift(url):
+    SQLStorage(url).close()
+    script = "f1mon_sql.migrations.versions.0002_views"
+    query = importlib.import_module(script).queries(url.partition(":")[0])["f1mon_predictions_v"]
+    execute(url, "DROP VIEW f1mon_predictions_v", f"CREATE VIEW f1mon_predictions_v AS {query} AND pruned = 0")
+    assert _upgrading.drift(url) == ["view f1mon_predictions_v is not the one f1mon made"]
 
 
 def test_a_shared_database_keeps_its_own_tables_and_alembic_version(url):
@@ -228,7 +241,23 @@ def test_the_commands_say_what_is_there(url):
     assert run(commands.db, ["check", "--url", url]).exit_code == 1
 
 
-def test_names_of_f1mon_that_its_migrations_did_not_make_are_refused(sqlite_url):
-    execute(sqlite_url, "CREATE TABLE f1mon_state (id INTEGER)")
+@pytest.mark.parametrize(
+    "statement",
+    ["CREATE TABLE f1mon_state (id INTEGER)", "CREATE VIEW f1mon_alerts_v AS SELECT 1 AS one"],
+)
+def test_names_of_f1mon_that_its_migrations_did_not_make_are_refused(url, statement):
+    execute(url, statement)
     with pytest.raises(SchemaError, match="did not make"):
-        SQLStorage(sqlite_url)
+        SQLStorage(url)
+    with pytest.raises(SchemaError, match="did not make"):
+        _upgrading.upgrade(url)
+    assert tables(url) == {statement.split()[2]}
+
+
+@pytest.mark.parametrize("command", ["current", "check"])
+def test_looking_at_a_database_that_is_not_there_makes_none(tmp_path, command):
+    url = f"sqlite:///{tmp_path}/mistyped/f1mon.db"
+    result = CliRunner().invoke(f1mon, ["db", command, "--url", url])
+    assert result.exit_code == 1
+    assert f"no store at {url}" in result.stderr
+    assert list(tmp_path.iterdir()) == []
