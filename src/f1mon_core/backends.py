@@ -419,8 +419,9 @@ def _integer(name: str, value: str) -> int:
         raise ConfigurationError(f"{name} must be a whole number, got {value!r}") from None
 
 
-_ACCOUNT = re.compile(r"(://[^/:@\s]*):.*@")
-_SECRET = re.compile(r"(?i)((?:password|passwd|pwd|secret|token)=)[^&;\s]*")
+# As much as may be a password: an address that nobody could read may hold blanks, line ends and any sign in it.
+_ACCOUNT = re.compile(r"(://[^/:@]*):.*@", re.DOTALL)
+_SECRET = re.compile(r"((?:password|passwd|pwd|secret|token)=)[^&]*", re.IGNORECASE)
 
 
 def masked(url: str) -> str:

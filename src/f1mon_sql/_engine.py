@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -31,7 +32,8 @@ _DRIVERS: Mapping[str, tuple[str, str]] = {
     "mysql": ("mysql+pymysql", "mysql+asyncmy"),
 }
 _FAMILIES = {"postgres": "postgresql", "mariadb": "mysql"}
-_SECRET_QUERY = ("password", "passwd", "pwd", "sslpassword")
+_PASSWORD_QUERY = ("password", "passwd", "pwd")
+_SECRET_QUERY = re.compile("password|passwd|pwd|secret|token", re.IGNORECASE)
 _MEMORY = {None, "", ":memory:"}
 
 
@@ -85,17 +87,22 @@ class Settings:
         return cls(**options)
 
 
-@attrs.frozen
+@attrs.frozen(repr=False)
 class Place:
     """Where a store is.
 
     Attributes:
-        url: The address, with its driver; passwords in its password field only.
+        url: The address, with its driver; a password in its password field only, which its texts do not show.
         secrets: What must not be seen.
+        arguments: What the driver is told besides the address: the secrets that were part of its query.
     """
 
     url: URL
     secrets: Secrets
+    arguments: Mapping[str, Any] = attrs.field(factory=dict)
+
+    def __repr__(self) -> str:
+        return f"Place({self.address!r})"
 
     @property
     def family(self) -> str:
@@ -138,15 +145,16 @@ def place_of(address: str | URL, *, asynchronous: bool = False) -> Place:
         raise ConfigurationError(_unknown_driver(family, driver))
     url = url.set(drivername=_DRIVERS[family][asynchronous])
     query = dict(url.query)
-    for name in _SECRET_QUERY[:3]:
+    for name in _PASSWORD_QUERY:
         if (value := query.pop(name, None)) is not None:
             url = url.set(password=value if isinstance(value, str) else value[-1])
+    hidden = {name: query.pop(name) for name in list(query) if _SECRET_QUERY.search(name)}
     if family == "mysql":
         query.setdefault("charset", "utf8mb4")
     url = url.set(query=query)
-    secrets = [url.password, *(str(query[name]) for name in _SECRET_QUERY if name in query)]
+    secrets = [url.password, *map(str, hidden.values())]
     escaped = [part.rpartition("@")[0].rpartition(":")[2] for part in (url.render_as_string(hide_password=False),)]
-    return Place(url, Secrets([*secrets, *(one for one in escaped if url.password)]))
+    return Place(url, Secrets([*secrets, *(one for one in escaped if url.password)]), hidden)
 
 
 def _driver_names(family: str) -> set[str]:
@@ -166,7 +174,7 @@ def names_async_driver(address: str | URL) -> bool:
 def engine_options(place: Place, settings: Settings, *, asynchronous: bool) -> dict[str, Any]:
     """What `create_engine` or `create_async_engine` is told."""
     # Rows are what a team monitors; they do not belong into logs and exception texts.
-    options: dict[str, Any] = {"echo": settings.echo, "hide_parameters": True}
+    options: dict[str, Any] = {"echo": settings.echo, "hide_parameters": True, "connect_args": dict(place.arguments)}
     if place.in_memory:
         return {**options, "poolclass": StaticPool, "connect_args": {"check_same_thread": False}}
     options |= {
@@ -271,7 +279,7 @@ def place_of_engine(engine: Engine) -> Place:
         raise ConfigurationError(f"f1mon keeps its facts in SQLite, PostgreSQL, MariaDB or MySQL, not in {family}")
     if engine.dialect.driver.removesuffix("_async") not in _driver_names(family):
         raise ConfigurationError(_unknown_driver(family, engine.dialect.driver))
-    secrets = [url.password, *(str(url.query[name]) for name in _SECRET_QUERY if name in url.query)]
+    secrets = [url.password, *(str(value) for name, value in url.query.items() if _SECRET_QUERY.search(name))]
     return Place(url.set(drivername=url.drivername.replace("mariadb", "mysql", 1)), Secrets(secrets))
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import URL
 
-from f1mon_sql._engine import place_of
+from f1mon_sql._engine import Place, place_of
 
 
 @contextmanager
@@ -33,16 +33,22 @@ def fresh_sql(*, url: str | URL, **options: Any) -> Iterator[Mapping[str, Any]]:
         kind, fresh = "SCHEMA", given.update_query_dict({"options": f"-csearch_path={name}"})
     else:
         kind, fresh = "DATABASE", given.set(database=name)
-    _alone(place.url, f"CREATE {kind} {name}")
+    _alone(place, f"CREATE {kind} {name}")
     try:
         yield {**options, "url": fresh.render_as_string(hide_password=False)}
     finally:
-        _alone(place.url, f"DROP {kind} {name}{' CASCADE' if kind == 'SCHEMA' else ''}")
+        _alone(place, f"DROP {kind} {name}{' CASCADE' if kind == 'SCHEMA' else ''}")
 
 
-def _alone(url: URL, statement: str) -> None:
+def _alone(place: Place, statement: str) -> None:
     """Run one statement over a connection of its own."""
-    engine = sa.create_engine(url, isolation_level="AUTOCOMMIT", poolclass=sa.NullPool, hide_parameters=True)
+    engine = sa.create_engine(
+        place.url,
+        connect_args=dict(place.arguments),
+        isolation_level="AUTOCOMMIT",
+        poolclass=sa.NullPool,
+        hide_parameters=True,
+    )
     with engine.connect() as connection:
         connection.exec_driver_sql(statement)
     engine.dispose()

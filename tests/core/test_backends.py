@@ -359,6 +359,8 @@ def test_the_directory_says_where_the_file_backend_lives_and_never_chooses_it():
         ("postgresql://u:secret@h/d", "postgresql://u:***@h/d"),
         ("postgresql://u:se@cr:et@h/d", "postgresql://u:***@h/d"),
         ("postgresql://h/d?user=u&password=secret&x=1", "postgresql://h/d?user=u&password=***&x=1"),
+        ("postgresql://h/d?password=se;cr et\n!&x=1", "postgresql://h/d?password=***&x=1"),
+        ("postgresql://a b:se\ncret@h/d", "postgresql://a b:***@h/d"),
         ("sqlite:///a.db", "sqlite:///a.db"),
     ],
 )
