@@ -41,6 +41,15 @@ def mysql_url():
         yield url
 
 
+@pytest.fixture(autouse=True)
+def nothing_checked_out() -> Iterator[None]:
+    """Every connection to a database is back in its pool after every test."""
+    yield
+    if (module := sys.modules.get("f1mon_sql._engine")) is not None:
+        out = {engine: count for engine in module._engines if (count := getattr(engine.pool, "checkedout", int)())}
+        assert not out
+
+
 @pytest.fixture
 def install_distribution(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
     """Put a real little distribution on the path: its metadata as an installer writes it, and its modules."""

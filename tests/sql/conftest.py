@@ -1,8 +1,6 @@
-"""Databases for these tests; and no test may leave a connection behind."""
+"""Databases for these tests."""
 
 import pytest
-
-from f1mon_sql import _engine
 
 from ..servers import FRESH, families  # noqa: TID252 - tests are no installed package
 
@@ -25,11 +23,3 @@ def sqlite_url():
     """The address of an SQLite file that does not exist yet."""
     with FRESH["sqlite"]() as address:
         yield address
-
-
-@pytest.fixture(autouse=True)
-def nothing_checked_out():
-    """Every connection is back in its pool after every test."""
-    yield
-    out = {engine: count for engine in _engine._engines if (count := getattr(engine.pool, "checkedout", int)())}
-    assert not out

@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import pickle
 import random
+import secrets
 import sqlite3
 import sys
 import threading
@@ -28,6 +29,8 @@ from f1mon_core.storage import Appended, Change, Select
 from f1mon_sql import AsyncSQLStorage, SQLStorage, _engine, _upgrading, _verbs
 from f1mon_sql._engine import place_of
 from f1mon_sql._verbs import Call
+
+from ..servers import admin  # noqa: TID252 - tests are no installed package
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 
@@ -74,6 +77,11 @@ def test_pragmas_hold_on_every_connection(sqlite_url):
             pragmas = store._verbs.run(connection, Call(_pragmas))
         assert pragmas == ("wal", 2, 2500, 1)
     store.close()
+
+
+def test_a_database_that_keeps_another_setting_is_refused():
+    with pytest.raises(ConfigurationError, match="journal_mode at 'memory'"):
+        SQLStorage("sqlite:///file::memory:?uri=true")
 
 
 def _pragmas(connection):
@@ -587,6 +595,24 @@ def test_a_session_that_cuts_what_it_cannot_store_is_refused(mysql_url):
     with pytest.raises(ConfigurationError, match="STRICT_ALL_TABLES"):
         SQLStorage(engine)
     engine.dispose()
+
+
+@pytest.mark.servers
+def test_a_session_that_knows_few_letters_is_refused(mysql_url):
+    with pytest.raises(ConfigurationError, match="utf8mb4, not latin1"):
+        SQLStorage(f"{mysql_url}?charset=latin1")
+
+
+@pytest.mark.servers
+def test_a_database_that_knows_few_letters_is_refused(postgresql_url):
+    server = sa.make_url(postgresql_url).set(query={})
+    name = f"f1mon_test_{secrets.token_hex(6)}"
+    admin(server, f"CREATE DATABASE {name} ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0")
+    try:
+        with pytest.raises(ConfigurationError, match="UTF8, not LATIN1"):
+            SQLStorage(server.set(database=name))
+    finally:
+        admin(server, f"DROP DATABASE {name}")
 
 
 @pytest.mark.servers

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -19,8 +20,8 @@ from click.testing import CliRunner
 from f1mon_core import SchemaError
 from f1mon_core.cli import f1mon
 from f1mon_core.monitor import Monitor
-from f1mon_core.records import Prediction
-from f1mon_core.storage import Select
+from f1mon_core.records import Acknowledgement, Outcome, Prediction
+from f1mon_core.storage import Change, Select
 from f1mon_core.tally import TallyQuery
 from f1mon_sql import SQLStorage, _schema, _tables, _upgrading, commands
 from f1mon_sql._engine import place_of
@@ -120,6 +121,49 @@ def test_drift_is_seen(url, statement):
     SQLStorage(url).close()
     execute(url, *statement.split(";"))
     assert _upgrading.drift(url)
+
+
+@pytest.mark.servers
+def test_identifiers_compare_by_code_point_whatever_the_databases_collation(postgresql_url):
+    SQLStorage(postgresql_url).close()
+    found = execute(
+        postgresql_url,
+        "SELECT table_name, column_name FROM information_schema.columns"
+        " WHERE table_schema = current_schema() AND collation_name = 'C'",
+    )
+    identifiers = {
+        (table.name, column.name)
+        for table in _tables.metadata.tables.values()
+        for column in table.columns
+        if isinstance(column.type, _tables.Ident)
+    }
+    assert {one for one in map(tuple, found) if one[0] in _tables.metadata.tables} == identifiers
+
+
+def test_what_is_stored_is_integer_microseconds_and_ascii_json(url):
+    at = datetime(2026, 5, 1, 12, 0, 0, 123457, tzinfo=UTC)
+    made = Prediction(
+        prediction_id="a", model_version="m", predicted_outcome=1, confidence=0.5, features={"Ünï": "☃"}, at=at
+    )
+    store = SQLStorage(url, clock=partial(datetime, 2026, 5, 1, 13, 0, 0, 7, tzinfo=UTC))
+    store.append([made, Outcome(prediction_id="a", actual_outcome=1), Acknowledgement(alert_id="a", by="Jürgen")])
+    store.transition("k", lambda state, now: Change({"who": "Jürgen"}, result="Jürgen"), operation_id="1")
+    store.close()
+    micros = [1777636800123457, 1777640400000007, 1777640400000007, 1777640400000007]
+    assert execute(url, "SELECT predicted_at, recorded_at, known_at, first_known_at FROM f1mon_predictions") == [
+        tuple(micros)
+    ]
+    assert execute(url, "SELECT known_at, recorded_at FROM f1mon_outcomes") == [tuple(micros[1:3])]
+    documents = [
+        execute(url, f"SELECT {column} FROM {table}")[0][0]
+        for column, table in (
+            ("features", "f1mon_features"),
+            ("content", "f1mon_facts"),
+            ("document", "f1mon_state"),
+            ("result", "f1mon_operations"),
+        )
+    ]
+    assert all(text.isascii() and "\\u" in text for text in documents)
 
 
 @pytest.mark.parametrize("family", ["sqlite", pytest.param("postgresql", marks=pytest.mark.servers)], indirect=True)

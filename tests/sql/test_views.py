@@ -76,14 +76,29 @@ def test_daily_accuracy_is_the_tally_by_day(filled):
     assert [one["accuracy"] for one in found] == [0.5, None]
 
 
-def test_the_documented_grafana_query_answers(family, filled):
-    """Each family's query in docs/sql.md, with Grafana's macros as Grafana would fill them in."""
-    (query,) = re.findall(rf"<!-- grafana {family} -->\n```sql\n(.*?)```", DOCS.read_text(), re.DOTALL)
+GRAFANA = {
+    "f1mon_daily_accuracy_v": ("accuracy", {0.5, None}),
+    "f1mon_predictions_v": ("confidence", {0.25, 0.75}),
+    "f1mon_alerts_v": ("tags", {"critical"}),
+}
+"""What the documented query on each view answers: a column, and its values."""
+
+
+def test_the_documented_grafana_queries_answer(family, filled):
+    """Each family's queries in docs/sql.md, with Grafana's macros as Grafana would fill them in."""
+    queries = re.findall(rf"<!-- grafana {family} -->\n```sql\n(.*?)```", DOCS.read_text(), re.DOTALL)
     window = (
         f"BETWEEN '{NOON - timedelta(days=3):%Y-%m-%dT%H:%M:%SZ}' AND '{NOON + timedelta(days=1):%Y-%m-%dT%H:%M:%SZ}'"
     )
     window = window.replace("Z'", "'") if family == "mysql" else window
-    query = re.sub(r"\$__timeFilter\((\w+)\)", rf"\1 {window}", query).replace("%", "%%")
-    query = query.replace("$__from", "0").replace("$__to", "4102444800000")
-    found = rows(filled, query)
-    assert [float(one["accuracy"]) for one in found if one["accuracy"] is not None] == [0.5]
+    asked = set()
+    for text in queries:
+        query = re.sub(r"\$__timeFilter\((\w+)\)", rf"\1 {window}", text)
+        query = query.replace("$__from", "0").replace("$__to", "4102444800000")
+        (view,) = (name for name in GRAFANA if name in query)
+        column, values = GRAFANA[view]
+        found = rows(filled, query)
+        assert {one[column] for one in found} == values
+        assert all(one["time"] for one in found)
+        asked.add(view)
+    assert asked == set(GRAFANA)
