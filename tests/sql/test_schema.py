@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -20,7 +21,15 @@ from click.testing import CliRunner
 from f1mon_core import SchemaError
 from f1mon_core.cli import f1mon
 from f1mon_core.monitor import Monitor
-from f1mon_core.records import Acknowledgement, Outcome, Prediction
+from f1mon_core.records import (
+    KINDS,
+    Acknowledgement,
+    Alert,
+    HealthSnapshot,
+    Outcome,
+    Prediction,
+    RuleRevision,
+)
 from f1mon_core.storage import Change, Select
 from f1mon_core.tally import TallyQuery
 from f1mon_sql import SQLStorage, _schema, _tables, _upgrading, commands
@@ -241,37 +250,73 @@ def restore(family, url):
     engine.dispose()
 
 
+STAMPED = {"at": NOON, "at_given": False, "recorded_at": NOON}
+ALERT = {"component": "model", "model_version": "podium-1", "metric_name": "accuracy", **STAMPED}
+KEPT = [
+    Prediction(
+        prediction_id="race-1/Ünï",
+        model_version="podium-1",
+        predicted_outcome=1,
+        confidence=0.75,
+        features={"grid": 3, "wet": None, "weight": 0.1},
+        metadata={"note": "\0 nul"},
+        at=NOON - timedelta(days=1),
+        recorded_at=NOON,
+    ),
+    Prediction(
+        prediction_id="race-2",
+        model_version="podium-1",
+        predicted_outcome=0,
+        confidence=0.29,
+        at=NOON - timedelta(hours=25),
+        recorded_at=NOON,
+    ),
+    Prediction(prediction_id="race-3", model_version="podium-2", predicted_outcome=1, confidence=1.0, **STAMPED),
+    Outcome(prediction_id="early", actual_outcome=1, **STAMPED),
+    Outcome(prediction_id="race-1/Ünï", actual_outcome=1, at=NOON - timedelta(hours=3), recorded_at=NOON),
+    Outcome(prediction_id="race-1/Ünï", actual_outcome=0, at=NOON - timedelta(hours=2), recorded_at=NOON),
+    Outcome(prediction_id="race-2", actual_outcome=0, **STAMPED),
+    Alert(
+        alert_id="a1",
+        severity="critical",
+        title="Low accuracy",
+        message="0.5 < 0.7",
+        metric_value=0.5,
+        threshold=0.7,
+        rule_id="r",
+        **ALERT,
+    ),
+    Alert(alert_id="a2", severity="info", title="Two", message="b", **ALERT),
+    Acknowledgement(alert_id="a2", by="kim", **STAMPED),
+    HealthSnapshot(snapshot_id="h1", model_version="podium-1", metrics={"accuracy": 0.5}, **STAMPED),
+    RuleRevision(rule_id="r", revision=1, definition={"a": 1}, **STAMPED),
+]
+"""Every fact of the oldest assets."""
+
+
 def test_an_old_database_upgrades_with_every_fact(family, url):
     restore(family, url)
     with pytest.raises(SchemaError):
         SQLStorage(url)
     assert _upgrading.upgrade(url) == _upgrading.Upgrade("0001", _schema.HEAD)
-    with Monitor.open("sql", url=url) as monitor:
-        store = monitor.storage
-        assert dict(store.check().facts) == {
-            "acknowledgement": 1,
-            "alert": 2,
-            "health_snapshot": 1,
-            "outcome": 4,
-            "prediction": 3,
-            "rule_revision": 1,
-        }
-        assert store.check().ok
-        made = Prediction(
-            prediction_id="race-1/Ünï",
-            model_version="podium-1",
-            predicted_outcome=1,
-            confidence=0.75,
-            features={"grid": 3, "wet": None, "weight": 0.1},
-            metadata={"note": "\0 nul"},
-            at=NOON - timedelta(days=1),
-        )
-        assert store.append([made]).repeated == 1
-        assert [one.alert_id for one in store.find(Select("alert", lacking="acknowledgement"))] == ["a1"]
-        assert store.state("") == {"delivery/a1": {"due": 7}, "incident/r": {"n": 1, "due": 5, "holds": ["a1"]}}
-        assert store.transition("incident/r", None, operation_id="op-1") == [1]
-        cells = store.tally(TallyQuery(model_version="podium-1", bins=100)).cells
-        assert {(key.predicted, key.actual, key.bin) for key in cells} == {(1, 0, 75), (0, 0, 29)}
+    store = SQLStorage(url)
+    found = [fact for kind in KINDS for fact in store.find(Select(kind))]
+    assert sorted(found, key=repr) == sorted(KEPT, key=repr)
+    assert store.check().ok
+    assert dict(store.check().facts) == Counter(fact.kind for fact in KEPT)
+    assert store.append(KEPT).new == 0
+    assert store.count(Select("acknowledgement", where={"by": "kim"})) == {(): 1}
+    assert store.count(Select("health_snapshot", where={"trusted": True, "degradation_detected": False})) == {(): 1}
+    assert [one.alert_id for one in store.find(Select("alert", lacking="acknowledgement"))] == ["a1"]
+    assert store.state("") == {"delivery/a1": {"due": 7}, "incident/r": {"n": 1, "due": 5, "holds": ["a1"]}}
+    assert list(store.state("", due_before=datetime(1970, 1, 1, 0, 0, 0, 6, tzinfo=UTC))) == ["incident/r"]
+    assert store.transition("incident/r", None, operation_id="op-1") == [1]
+    cells = store.tally(TallyQuery(model_version="podium-1", bins=100)).cells
+    assert {(key.predicted, key.actual, key.bin) for key in cells} == {(1, 0, 75), (0, 0, 29)}
+    # The outcome that came early is that of the prediction it waited for.
+    store.append([Prediction(prediction_id="early", model_version="podium-3", predicted_outcome=1, confidence=0.5)])
+    assert [key.actual for key in store.tally(TallyQuery(model_version="podium-3")).cells] == [1]
+    store.close()
     assert _upgrading.drift(url) == []
 
 
