@@ -132,7 +132,8 @@ class Transactions:
     def _prepared_sqlite(self, connection: Connection) -> Iterator[None]:
         raw: Any = connection.connection.dbapi_connection
         driver: Any = connection.connection.driver_connection
-        if getattr(getattr(driver, "_conn", driver), "autocommit", _LEGACY_CONTROL) != _LEGACY_CONTROL:
+        # aiosqlite shows everything but this of the connection it wraps.
+        if getattr(getattr(driver, "_connection", driver), "autocommit", _LEGACY_CONTROL) != _LEGACY_CONTROL:
             raise ConfigurationError("f1mon needs sqlite3's own transaction control: leave out autocommit=")
         if driver.in_transaction:
             raise NotWritten("the connection is inside a transaction of the application; nothing was written")

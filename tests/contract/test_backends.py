@@ -75,6 +75,10 @@ class TestPostgreSQL(PostgreSQL):
     fresh_rules = 200
 
 
+class TestPostgreSQLOffloaded(PostgreSQL):
+    colour = "offloaded"
+
+
 class TestPostgreSQLAsync(PostgreSQL):
     colour = "async"
 
@@ -86,6 +90,10 @@ class MariaDB(SQL):
 class TestMariaDB(MariaDB):
     windows = 1000
     fresh_rules = 200
+
+
+class TestMariaDBOffloaded(MariaDB):
+    colour = "offloaded"
 
 
 class TestMariaDBAsync(MariaDB):
