@@ -193,16 +193,17 @@ def _give_back(connection: Connection, raw: Any, isolation_level: Any, changed: 
             cursor.execute(f"PRAGMA {name} = {value}")
         cursor.close()
         raw.isolation_level = isolation_level
+    except sqlite3.Error:
+        connection.invalidate()  # it is not used again, and what was done stands
     except BaseException:
         connection.invalidate()
         raise
 
 
 def _check_isolation(connection: Connection) -> None:
-    raw: Any = connection.connection.dbapi_connection
     driver: Any = connection.connection.driver_connection
     autocommit = driver.get_autocommit() if hasattr(driver, "get_autocommit") else driver.autocommit
-    level = "AUTOCOMMIT" if autocommit else connection.dialect.get_isolation_level(raw)
+    level = "AUTOCOMMIT" if autocommit else connection.get_isolation_level()
     if level != _ISOLATION:
         raise ConfigurationError(
             f"the engine's transactions are {level}, with which claims and batches of f1mon would not be safe:"
