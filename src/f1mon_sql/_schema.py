@@ -101,6 +101,7 @@ def alone(connection: Connection, dialect: Sqlite, lock_timeout: float) -> Itera
             raise LockTimeoutError("someone else has been upgrading this database for longer than the timeout")
         try:
             yield
+            connection.exec_driver_sql("COMMIT")  # or who is let in next would not see the revision yet
         finally:
             connection.exec_driver_sql("SELECT RELEASE_LOCK(%s)", (name,))
     else:

@@ -114,10 +114,12 @@ class Verbs:
 
     def created(self, revision: str | None) -> Call[None] | None:
         """The call that creates the schema, None if it is there; an error if it is not the one of this f1mon."""
-        if _schema.version_of(revision) is _schema.Version.CURRENT:
+        version = _schema.version_of(revision)
+        if version is _schema.Version.CURRENT:
             return None
-        if revision is not None:
+        if version is _schema.Version.NEWER:
             raise _schema.refusal(revision, self.place.address)
+        # An older one may be a creation under way, which MariaDB shows step by step; so it is looked at again, alone.
 
         def create(connection: Connection) -> None:
             dialect, timeout = self.transactions.dialect, self.settings.lock_timeout

@@ -7,8 +7,11 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
+import time
 from collections import Counter
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from multiprocessing import get_context
@@ -76,6 +79,40 @@ def test_four_processes_upgrade_at_once(url):
         done = list(pool.map(_upgrading.upgrade, [url] * 4))
     assert sorted(one.before for one in done) == ["0001", "0002", "0002", "0002"]
     assert {one.after for one in done} == {_schema.HEAD}
+
+
+def test_the_next_upgrade_begins_when_the_one_before_it_is_committed(url):
+    _upgrading.upgrade(url, "0001")
+    with _slow_commits(), ThreadPoolExecutor(2) as pool:
+        done = list(pool.map(_upgrading.upgrade, [url] * 2))
+    assert sorted(one.before for one in done) == ["0001", _schema.HEAD]
+
+
+@contextmanager
+def _slow_commits():
+    def slow(_connection):
+        time.sleep(0.2)
+
+    sa.event.listen(sa.Engine, "commit", slow)
+    yield
+    sa.event.remove(sa.Engine, "commit", slow)
+
+
+def test_whoever_meets_half_a_creation_waits_for_the_rest(url, monkeypatch):
+    half, run = threading.Event(), _schema.run_migrations
+
+    def dawdling(connection, work):
+        run(connection, lambda config, command: command.upgrade(config, _schema.REVISIONS[0]))
+        half.set()
+        time.sleep(0.3)
+        return run(connection, work)
+
+    monkeypatch.setattr(_schema, "run_migrations", dawdling)
+    with ThreadPoolExecutor(1) as pool:
+        creating = pool.submit(SQLStorage, url)
+        assert half.wait(60)
+        SQLStorage(url).close()
+        creating.result().close()
 
 
 def test_the_code_knows_every_revision():
