@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import Any, TypeVar
+from weakref import WeakSet
 
 from f1mon_core.records import Fact
 from f1mon_core.storage import Appended, AsyncStorage, CheckReport, Pruned, Scalar, Select, Step, Storage
@@ -17,6 +18,9 @@ from f1mon_core.times import Clock
 from f1mon_core.validation import Document, Json
 
 R = TypeVar("R")
+
+PATIENCE = 120.0
+"""Seconds after which whoever has not come home, a process or a verb, counts as deadlocked."""
 
 Call = Callable[[Any], Any]
 """A function of a store, sync or async: `lambda store: store.append(facts)`."""
@@ -28,9 +32,9 @@ class BridgedStorage:
     def __init__(self, opening: Callable[[], Awaitable[AsyncStorage]]) -> None:
         self._runner = asyncio.Runner()
         self._turn = threading.Lock()
-        self._owner = os.getpid()
+        _open.add(self)
         try:
-            self.inner = self._runner.run(_awaited(opening()))
+            self.inner = self.run(opening())
         except BaseException:
             self._runner.close()
             raise
@@ -46,13 +50,9 @@ class BridgedStorage:
         return self.inner.address
 
     def run(self, awaitable: Awaitable[R]) -> R:
-        """Run an awaitable to its end on the bridge's loop."""
+        """Run an awaitable to its end on the bridge's loop; an `AssertionError` if it has none within `PATIENCE`."""
         with self._turn:
-            if self._owner != os.getpid():
-                # The loop of a forked parent shares its selector with the parent; this process wants its own.
-                self._runner = asyncio.Runner()
-                self._owner = os.getpid()
-            return self._runner.run(_awaited(awaitable))
+            return self._runner.run(_in_time(awaitable))
 
     def append(self, facts: Iterable[Fact]) -> Appended:
         """See `Storage.append`."""
@@ -99,6 +99,25 @@ class BridgedStorage:
         finally:
             self._runner.close()
 
+    def start_anew(self) -> None:
+        """Run on a loop of this process from now on."""
+        self._runner, self._turn = asyncio.Runner(), threading.Lock()
+
+
+_open: WeakSet[BridgedStorage] = WeakSet()
+_inherited: list[Any] = []
+
+
+def _after_fork() -> None:
+    # A loop shares its selector with the parent it was forked from. Were it collected here, and thereby closed, the
+    # parent's loop would never wake again: so this process keeps it, and the store that waits on it, until it ends.
+    for bridge in list(_open):
+        _inherited.append((bridge, bridge._runner))  # noqa: SLF001 - this module's own
+        bridge.start_anew()
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
 
 def together(store: Storage, calls: Sequence[Call]) -> list[Any]:
     """Make several calls of one handle at once, on threads or as tasks; each one's answer or its exception."""
@@ -116,3 +135,13 @@ def together(store: Storage, calls: Sequence[Call]) -> list[Any]:
 
 async def _awaited(awaitable: Awaitable[R]) -> R:
     return await awaitable
+
+
+async def _in_time(awaitable: Awaitable[R]) -> R:
+    try:
+        async with asyncio.timeout(PATIENCE) as patience:
+            return await awaitable
+    except TimeoutError as error:
+        if patience.expired():
+            raise AssertionError(f"the store did not answer within {PATIENCE:g} s") from error
+        raise

@@ -20,11 +20,9 @@ from typing import Any, Protocol
 
 import attrs
 
+from f1mon_core.testing.bridge import PATIENCE
 from f1mon_core.testing.clocks import words
 from f1mon_core.testing.location import Place
-
-PATIENCE = 120.0
-"""Seconds after which processes that have not come home count as deadlocked."""
 
 
 class Barrier(Protocol):
