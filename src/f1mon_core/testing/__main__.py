@@ -19,6 +19,7 @@ from f1mon_core.backends import load_backend
 from f1mon_core.errors import F1monError
 from f1mon_core.testing.contract import LAWS, run_law
 from f1mon_core.testing.laws.base import CLAIMS
+from f1mon_core.testing.laws.durability import DurabilityLaws
 from f1mon_core.testing.laws.kills import KillLaws
 from f1mon_core.testing.laws.races import RaceLaws
 from f1mon_core.testing.location import Location
@@ -86,7 +87,7 @@ def report(context: click.Context, backend: str, colour: str, wanted: str, quick
         location = fresh_places(backend, options_of(context.args))
     except F1monError as error:
         raise click.UsageError(str(error)) from error
-    slow = {*vars(RaceLaws), *vars(KillLaws)} if quick else set()
+    slow = {*vars(DurabilityLaws), *vars(RaceLaws), *vars(KillLaws)} if quick else set()
     names = [name for name in LAWS if wanted.replace(" ", "_") in name and f"test_{name}" not in slow]
     if not names:
         raise click.UsageError(f"no law has {wanted!r} in its name")

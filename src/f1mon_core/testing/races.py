@@ -8,21 +8,26 @@ import os
 import pickle
 import selectors
 import signal
+import statistics
 import subprocess
 import sys
 import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
+from functools import partial
 from mmap import mmap
 from threading import BrokenBarrierError
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import attrs
 
+from f1mon_core.storage import Storage
 from f1mon_core.testing.bridge import PATIENCE
 from f1mon_core.testing.clocks import words
 from f1mon_core.testing.location import Place
+
+_TIMED = 5
 
 
 class Barrier(Protocol):
@@ -113,7 +118,14 @@ def crew(
 
 
 def _gathered(children: list[tuple[int, int]]) -> list[tuple[bool, Any]]:
-    """What every child wrote into its pipe; all are waited for, and killed where time is up."""
+    """What every child answered or why it did not; all are waited for, and killed where time is up."""
+    told, late = _told(children)
+    silent = (False, "it did not come home" if late else "it died without a word")
+    return [pickle.loads(answer) if answer else silent for answer in told]  # noqa: S301 - our own
+
+
+def _told(children: list[tuple[int, int]]) -> tuple[list[bytes], bool]:
+    """What every child wrote into its pipe, and whether one was killed because time was up."""
     received: dict[int, bytes] = {pipe: b"" for _, pipe in children}
     deadline = time.monotonic() + PATIENCE
     with selectors.DefaultSelector() as selector:
@@ -131,8 +143,7 @@ def _gathered(children: list[tuple[int, int]]) -> list[tuple[bool, Any]]:
             os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
         os.close(pipe)
-    silent = (False, "it did not come home" if late else "it died without a word")
-    return [pickle.loads(received[pipe]) if received[pipe] else silent for _, pipe in children]  # noqa: S301 - our own
+    return [received[pipe] for _, pipe in children], late
 
 
 def fork_and_wait(work: Callable[[], Any]) -> Any:
@@ -141,6 +152,64 @@ def fork_and_wait(work: Callable[[], Any]) -> Any:
     if not fine:
         raise CrewFailed(f"the forked process failed:\n{answer}")
     return answer
+
+
+def fork_and_kill(place: Place, work: Callable[[Storage], Any]) -> None:
+    """Do `work` in one forked child, with a handle of its own, which is killed before it can close it.
+
+    Raises:
+        CrewFailed: If `work` raised, or had not ended after `PATIENCE`.
+    """
+
+    def deadly() -> None:
+        place.abandon()
+        work(place.open())
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    (said,), late = _told([fork(deadly)])
+    if late:
+        raise CrewFailed("a process that was to be killed did not come to it")
+    if said:
+        raise CrewFailed(f"the forked process failed:\n{pickle.loads(said)[1]}")  # noqa: S301 - our own
+
+
+Begun: TypeAlias = Callable[[], object]
+"""What the work of a process calls where it comes to the part that it is to be killed in."""
+
+
+def killed_in_turn(place: Place, number: int, work: Callable[[Storage, int, Begun], Any]) -> Iterator[int]:
+    """Kill so many processes, the first as soon as its work calls `begun` and the last about when it has ended.
+
+    Nothing but the moments differs, so that what lies between two commits is met in every run.
+
+    Args:
+        place: Where they work, each on a handle of its own; nobody else has one open meanwhile.
+        number: How many are killed.
+        work: Gets a handle, the number of its process and `begun`.
+
+    Yields:
+        The number of each process when it is dead; of the first few, too, which only show how long it takes.
+    """
+
+    def timed(own: int) -> float:
+        moments: list[float] = []
+        place.abandon()
+        work(place.open(), own, lambda: moments.append(time.monotonic()))
+        return time.monotonic() - moments[0]
+
+    def killed(store: Storage, own: int, after: float) -> None:
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)  # which ends a process as SIGKILL does, at a moment set ahead
+        work(store, own, lambda: signal.setitimer(signal.ITIMER_REAL, max(after, 1e-6)))
+
+    durations = []
+    for own in range(_TIMED):
+        durations.append(fork_and_wait(partial(timed, own)))
+        yield own
+    longest = 1.25 * statistics.median(durations)
+    for turn in range(number):
+        own, after = _TIMED + turn, longest * turn / number
+        fork_and_kill(place, partial(killed, own=own, after=after))
+        yield own
 
 
 def spawned(work: Callable[[Place], Any], place: Place) -> Any:

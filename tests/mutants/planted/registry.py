@@ -15,7 +15,7 @@ import attrs
 from f1mon_core.backends import Backend, load_backend
 from f1mon_core.testing.location import Location
 
-ROOMS = ("appending", "listing", "tallying", "changing", "pruning", "sharing", "sql")
+ROOMS = ("appending", "listing", "tallying", "changing", "pruning", "sharing", "sql", "lasting")
 """The modules of this package that plant faults."""
 BLUNDERS = (NameError, ImportError, SyntaxError, RecursionError)
 """What would say that a fault itself is wrong, not the store it was planted in."""
@@ -47,6 +47,7 @@ OVER = {
     for over in (
         Over("memory", lambda _: {}, durable=False, shared=False),
         Over("onefile", lambda directory: {"path": f"{directory}/store.db"}),
+        Over("onefile alone", lambda directory: {"path": f"{directory}/store.db"}, shared=False),
         Over("jsonl", lambda directory: {"path": f"{directory}/store"}),
         Over("sql", lambda directory: {"url": f"sqlite:///{directory}/store.db"}),
     )
@@ -55,7 +56,7 @@ OVER = {
 
 def open_sound(name, /, **options):
     """Open a store without a fault; importable, so that another process can."""
-    if name == "onefile":
+    if name.startswith("onefile"):
         from planted.guide import onefile  # noqa: PLC0415 - compiled for those who ask
 
         return onefile().open_onefile(**options)
