@@ -5,6 +5,8 @@ from planted.registry import BLUNDERS, OVER, faults
 from planted.table import README, table
 
 from f1mon_core.testing import LAWS, run_law
+from f1mon_core.testing.laws.durability import DurabilityLaws
+from f1mon_core.testing.laws.kills import KillLaws
 from f1mon_core.testing.laws.races import RaceLaws
 
 FAULTS = faults().values()
@@ -13,7 +15,8 @@ FEW = {"processes": 4, "windows": 20, "fresh_rules": 20, "meetings": 60, "shrink
 
 
 def marks(law):
-    return [pytest.mark.races] if hasattr(RaceLaws, f"test_{law}") else []
+    rooms = ((RaceLaws, pytest.mark.races), (DurabilityLaws, pytest.mark.faults), (KillLaws, pytest.mark.faults))
+    return [mark for owner, mark in rooms if f"test_{law}" in vars(owner)]
 
 
 def test_every_fault_names_a_law_of_the_kit():

@@ -514,3 +514,39 @@ class IteratorReadTwice(MemoryStorage):
         if all(fact.key[0] for fact in facts if fact.at):
             return super().append(facts)
         return Appended()
+
+
+class _Chunked(MemoryStorage):
+    """Commits a batch in chunks, each of them whole."""
+
+    def append(self, facts):
+        batch = list(facts)
+        chunks = [batch[begin : begin + self.size] for begin in range(0, len(batch), self.size)]
+        each = [super(_Chunked, self).append(chunk) for chunk in chunks or [[]]]
+        return Appended(sum(one.new for one in each), sum(one.repeated for one in each))
+
+
+@fault(
+    "a batch of more than 1,000 facts is several commits",
+    caught_by="a_conflict_late_in_a_big_batch_leaves_nothing_of_it",
+)
+class ChunksOfAThousand(_Chunked):
+    size = 1_000
+
+
+@fault(
+    "a batch of more than 10,000 facts is several commits",
+    caught_by="a_conflict_late_in_a_big_batch_leaves_nothing_of_it",
+)
+class ChunksOfTenThousand(_Chunked):
+    size = 10_000
+
+
+@fault("a batch is stamped before the lock", caught_by="a_batch_is_stamped_inside_its_critical_section")
+class StampedBeforeTheLock(MemoryStorage):
+    def append(self, facts):
+        batch, now = list(facts), self.clock()
+        with self._lock:
+            appended, commit = self._staged(batch, now)
+            commit()
+            return appended

@@ -2,6 +2,7 @@
 
 import copy
 import math
+from datetime import timedelta
 
 import attrs
 
@@ -10,6 +11,7 @@ from f1mon_core.errors import ConflictError
 from f1mon_core.memory import MemoryStorage
 from f1mon_core.storage import Change, checked_change
 from f1mon_core.times import MICROSECOND, to_micros
+from planted.appending import TEXT_BYTES
 from planted.registry import altered, fault, rewired
 
 
@@ -415,3 +417,47 @@ class StateZeroMeansAll(MemoryStorage):
 @fault("documents handed out are the store's own", caught_by="what_a_step_is_given_is_a_copy")
 class OwnDocumentsHandedOut(MemoryStorage):
     state = rewired(MemoryStorage.state, copy=altered(copy, deepcopy=lambda value: value))
+
+
+def _cut(value):
+    """A value as a column of 64 KiB keeps it where its overflow is passed over."""
+    return value if len(validation.encoded(value)) <= TEXT_BYTES else {}
+
+
+@fault("documents over 64 KiB are emptied", caught_by="documents_and_results_of_almost_a_mebibyte_come_back_whole")
+class DocumentsCut(MemoryStorage):
+    def transition(self, key, step, *, operation_id):
+        result = super().transition(key, step, operation_id=operation_id)
+        if key in self._contents.documents:
+            self._contents.documents[key] = _cut(self._contents.documents[key])
+        return result
+
+
+@fault("results over 64 KiB are emptied", caught_by="documents_and_results_of_almost_a_mebibyte_come_back_whole")
+class ResultsCut(MemoryStorage):
+    def transition(self, key, step, *, operation_id):
+        result = super().transition(key, step, operation_id=operation_id)
+        at, kept = self._contents.operations[key, operation_id]
+        self._contents.operations[key, operation_id] = at, _cut(kept)
+        return result
+
+
+class _ForgetfulOfOperations(MemoryStorage):
+    def _forget(self):
+        oldest = self.clock() - timedelta(hours=23.5)
+        operations = self._contents.operations
+        self._contents.operations = {name: kept for name, kept in operations.items() if kept[0] > oldest}
+
+
+@fault("an operation is remembered for 23 hours and a half", caught_by="an_operation_is_remembered_for_24_hours")
+class OperationsOfADayAlmost(_ForgetfulOfOperations):
+    def transition(self, key, step, *, operation_id):
+        self._forget()
+        return super().transition(key, step, operation_id=operation_id)
+
+
+@fault("pruning forgets operations of 23 hours and a half", caught_by="an_operation_is_remembered_for_24_hours")
+class PrunesOperationsEarly(_ForgetfulOfOperations):
+    def prune(self, before, keep=()):
+        self._forget()
+        return super().prune(before, keep)

@@ -120,3 +120,31 @@ class DeliveriesLast(_InPieces):
 class OperationLast(_InPieces):
     def pieces(self, facts, state, also, operation):
         return (facts, state, also), (operation,)
+
+
+@fault(
+    "a prune commits what it removes and then the cells it keeps",
+    caught_by="a_prune_killed_on_its_way_to_the_commit_is_done_whole_or_not_at_all",
+    over="onefile",
+)
+class CellsLast(OneFile):
+    def __init__(self, *, path, clock=None):
+        self._pruning = False
+        super().__init__(path, clock)
+
+    def prune(self, before, keep=()):
+        self._pruning = True
+        try:
+            return super().prune(before, keep)
+        finally:
+            self._pruning = False
+
+    def _end(self, db):
+        if self._pruning:
+            cells = db.execute("SELECT * FROM facts WHERE kind = 'kept_tally'").fetchall()
+            db.execute("DELETE FROM facts WHERE kind = 'kept_tally'")
+            db.execute("COMMIT")
+            db.execute("BEGIN IMMEDIATE")
+            for cell in cells:
+                onefile()._insert(db, "facts", *cell)
+        super()._end(db)

@@ -80,6 +80,18 @@ class ClockBeforeTheLock(_Over):
 
 
 @fault(
+    "a batch is stamped before the lock, by several handles",
+    caught_by="a_batch_is_stamped_inside_its_critical_section",
+    over="onefile",
+)
+class StampedBeforeTheLock(_Over):
+    def append(self, facts):
+        batch, now = list(facts), self.clock()
+        with self._commit() as db:
+            return _append(db, batch, now)
+
+
+@fault(
     "a claim is looked up in one transaction and written in the next",
     caught_by="processes_that_evaluate_rules_that_never_fired_fire_each_once",
     over="onefile",

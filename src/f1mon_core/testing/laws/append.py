@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Iterator
-from datetime import timedelta
+from contextlib import closing
+from datetime import datetime, timedelta
+from typing import Any, cast
 
 import attrs
 import pytest
@@ -12,8 +16,10 @@ from f1mon_core.errors import ConflictError
 from f1mon_core.records import KINDS, Fact, Outcome, Prediction
 from f1mon_core.storage import Appended, Select, Storage
 from f1mon_core.tally import TallyQuery
+from f1mon_core.testing.clocks import SharedClock
 from f1mon_core.testing.facts import HOUR, MINUTE, NOON, SECOND, acknowledgement, alert, outcome, prediction
-from f1mon_core.testing.laws.base import Laws
+from f1mon_core.testing.laws.base import Laws, during
+from f1mon_core.testing.location import Place
 from f1mon_core.testing.model import same_facts, written
 from f1mon_core.times import LATEST, MICROSECOND, to_micros
 
@@ -261,6 +267,43 @@ class AppendLaws(Laws):
             assert store.append(batch) == Appended(len(batch), 0)
             assert store.append(batch) == Appended(0, len(batch))
             assert store.count(Select("prediction", having="outcome")) == {(): MANY // 2}
+
+    def test_a_conflict_late_in_a_big_batch_leaves_nothing_of_it(self) -> None:
+        with self.store() as store:
+            for late in (1_500, MANY):
+                store.append([alert(f"a-{late}", title="stored")])
+                batch: list[Fact] = [prediction(f"p-{number}") for number in range(MANY)]
+                batch.insert(late, alert(f"a-{late}", title="offered"))
+                with pytest.raises(ConflictError):
+                    store.append(batch)
+                assert store.find(Select("prediction", limit=1)) == []
+
+    def test_a_batch_is_stamped_inside_its_critical_section(self) -> None:
+        with self.place() as place:
+            shown, armed, reading = place.clock, threading.Event(), threading.Event()
+
+            def dawdling() -> datetime:
+                now = shown()
+                if armed.is_set():
+                    armed.clear()
+                    reading.set()
+                    time.sleep(0.15)  # long enough for the other to come to the lock, or past it
+                    shown.set(NOON + HOUR)
+                return now
+
+            def append_first(own: Any) -> Any:
+                armed.set()
+                return own.append([outcome("p", 1)])
+
+            def append_second(own: Any) -> Any:
+                return own.append([outcome("p", 0)])
+
+            with closing(Place(place.location, place.colour, cast("SharedClock", dawdling))) as slow:
+                store = slow.open()
+                assert during(slow, store, append_first, append_second, reading) == [Appended(1, 0)] * 2
+                found = store.find(Select("outcome"))
+            # Whichever came first: the other was stored after the clock had been turned.
+            assert [(fact.at, fact.recorded_at) for fact in found] == [(NOON, NOON), (NOON + HOUR, NOON + HOUR)]
 
     def test_times_are_kept_to_the_microsecond(self) -> None:
         instants = [NOON + MICROSECOND, NOON - MICROSECOND, LATEST, LATEST - MICROSECOND]

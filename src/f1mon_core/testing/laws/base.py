@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from functools import wraps
 from pathlib import Path
@@ -12,6 +15,7 @@ from typing import Any, ClassVar, Literal, TypeAlias, TypeVar
 import pytest
 
 from f1mon_core.storage import Storage
+from f1mon_core.testing.bridge import BridgedStorage, Call, together
 from f1mon_core.testing.clocks import SharedClock
 from f1mon_core.testing.facts import NOON
 from f1mon_core.testing.location import Colour, Location, Place
@@ -62,6 +66,35 @@ class Laws:
         """One handle on a fresh place."""
         with self.place() as place:
             yield place.open()
+
+
+def during(place: Place, store: Storage, first: Call, second: Call, inside: threading.Event) -> list[Any]:
+    """What two calls answer, the second made on another handle of the place once the first has set `inside`.
+
+    Where a backend claims no other handles both are calls of one, on threads or as tasks.
+    """
+    if place.record.shared:
+        other = place.open()
+        other.state("")  # what a first call costs is paid before
+
+        def elsewhere() -> Any:
+            inside.wait(10)
+            return second(other)
+
+        with ThreadPoolExecutor(1) as thread:
+            answer = thread.submit(elsewhere)
+            return [first(store), answer.result()]
+
+    def later(own: Any) -> Any:
+        inside.wait(10)
+        return second(own)
+
+    async def later_task(own: Any) -> Any:
+        while not inside.is_set():  # noqa: ASYNC110 - it is set from a thread
+            await asyncio.sleep(0.001)
+        return await second(own)
+
+    return together(store, [first, later_task if isinstance(store, BridgedStorage) else later])
 
 
 def demands(*claims: Claim) -> Callable[[Callable[[LawsT], None]], Callable[[LawsT], None]]:

@@ -5,11 +5,16 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, ClassVar
 
+import pytest
+
+from f1mon_core.errors import PrunedError
 from f1mon_core.records import Alert
 from f1mon_core.storage import Change, Select, Storage
-from f1mon_core.testing.facts import alert
+from f1mon_core.tally import TallyQuery
+from f1mon_core.testing.facts import HOUR, NOON, alert, outcome, prediction
 from f1mon_core.testing.laws.base import Laws, demands
 from f1mon_core.testing.laws.handles import assert_filled, fill
+from f1mon_core.testing.laws.prune import OLD
 from f1mon_core.testing.races import Begun, fork_and_kill, killed_in_turn
 from f1mon_core.validation import Document
 
@@ -56,4 +61,26 @@ class DurabilityLaws(Laws):
                     assert store.state(f"delivery/{number}").get(f"delivery/{number}") == made
                     found = store.find(Select("alert", where={"alert_id": f"a-{number}"}))
                     assert [one.title for one in found if isinstance(one, Alert)] == [answer["by"]]
+            assert place.open().check().ok
+
+    @demands("durable")
+    def test_a_prune_killed_on_its_way_to_the_commit_is_done_whole_or_not_at_all(self) -> None:
+        def prune(store: Storage, number: int, begun: Begun) -> None:
+            at, name = OLD + number * HOUR, f"p-{number}"
+            store.append([prediction(name, at=at), outcome(name, 1, at), alert(f"a-{number}", at=at)])
+            begun()
+            store.prune(at + HOUR)
+
+        with self.place() as place:
+            for number in killed_in_turn(place, self.interruptions, prune):
+                with place.handle() as store:
+                    # Done again before anything is read: on a server the killed one's commit may be under way still.
+                    done = store.prune(OLD + (number + 1) * HOUR)
+                    assert done.removed in ({}, {"prediction": 1, "outcome": 1, "alert": 1})
+                    assert store.tally(TallyQuery()).count == number + 1
+                    for kind in ("prediction", "outcome", "alert"):
+                        assert store.find(Select(kind)) == []
+                    for fact in (prediction(f"p-{number}", at=NOON), outcome(f"p-{number}", 0)):
+                        with pytest.raises(PrunedError):
+                            store.append([fact])
             assert place.open().check().ok

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
+import json
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -14,10 +13,11 @@ import pytest
 
 from f1mon_core.errors import ConflictError, InvalidQueryError, InvalidRecordError
 from f1mon_core.storage import Change, Select, Storage, state_key
-from f1mon_core.testing.bridge import BridgedStorage, together
+from f1mon_core.testing.bridge import together
+from f1mon_core.testing.corpus import MEBIBYTE
 from f1mon_core.testing.facts import HOUR, NOON, SECOND, acknowledgement, alert, outcome, prediction
 from f1mon_core.testing.laws.append import MANY, everything
-from f1mon_core.testing.laws.base import Laws
+from f1mon_core.testing.laws.base import Laws, during
 from f1mon_core.times import MICROSECOND, to_micros
 from f1mon_core.validation import Document
 
@@ -94,46 +94,21 @@ class TransitionLaws(Laws):
 
     def test_the_clock_is_read_after_the_lock(self) -> None:
         with self.place() as place:
-            store = place.open()
-            inside, waiting = threading.Event(), 0.15
+            store, inside = place.open(), threading.Event()
 
             def slow(document: Document | None, now: datetime) -> Change:
                 if document is None and now < NOON + HOUR:
                     inside.set()
-                    time.sleep(waiting)  # long enough for the other to come to the lock
+                    time.sleep(0.15)  # long enough for the other to come to the lock
                     place.clock.set(NOON + HOUR)
                 return Change({"at": to_micros(now)}, result=to_micros(now))
 
             def record(_: Document | None, now: datetime) -> Change:
                 return Change({"at": to_micros(now)}, result=to_micros(now))
 
-            if not place.record.shared:
-                # One handle only: both calls are its own, as threads or as tasks.
-                def second(own: Any) -> Any:
-                    inside.wait(10)
-                    return own.transition("k", record, operation_id="second")
-
-                async def second_task(own: Any) -> Any:
-                    while not inside.is_set():  # noqa: ASYNC110 - the step sets it from a thread
-                        await asyncio.sleep(0.001)
-                    return await own.transition("k", record, operation_id="second")
-
-                first = partial(_transition, key="k", step=slow, operation_id="first")
-                answers = together(store, [first, second_task if isinstance(store, BridgedStorage) else second])
-                assert answers == [to_micros(NOON), to_micros(NOON + HOUR)]
-                return
-
-            def elsewhere() -> Any:
-                with place.handle() as other:
-                    other.state("k")
-                    inside.wait(10)
-                    return other.transition("k", record, operation_id="second")
-
-            with ThreadPoolExecutor(1) as thread:
-                answer = thread.submit(elsewhere)
-                time.sleep(waiting / 3)
-                assert store.transition("k", slow, operation_id="first") == to_micros(NOON)
-                assert answer.result() == to_micros(NOON + HOUR)
+            first = partial(_transition, key="k", step=slow, operation_id="first")
+            second = partial(_transition, key="k", step=record, operation_id="second")
+            assert during(place, store, first, second, inside) == [to_micros(NOON), to_micros(NOON + HOUR)]
 
     def test_concurrent_transitions_each_see_what_the_one_before_stored(self) -> None:
         with self.store() as store:
@@ -239,6 +214,28 @@ class TransitionLaws(Laws):
                 store.append([prediction(f"p-{hours}", at=None)])
                 assert store.transition("k", never, operation_id="op") == 1
             assert store.state("k")["k"] == {"n": 2}
+
+    def test_an_operation_is_remembered_for_24_hours(self) -> None:
+        with self.place() as place:
+            store = place.open()
+            assert store.transition("k", counted, operation_id="op") == 1
+            now = place.clock.advance(24 * HOUR - MICROSECOND)
+            assert store.transition("k", counted, operation_id="other") == 2
+            store.append([prediction("p", at=None)])
+            store.prune(now)
+            assert store.transition("k", counted, operation_id="op") == 1
+            assert store.state("k") == {"k": {"n": 2}}
+
+    def test_documents_and_results_of_almost_a_mebibyte_come_back_whole(self) -> None:
+        big: list[Document] = [{"x": letter * ((MEBIBYTE - 16) // len(json.dumps(letter)[1:-1]))} for letter in "xä"]
+        big.append({str(number): number / 7 for number in range(30_000)})
+        with self.store() as store:
+            for number, document in enumerate(big):
+                step = put(document, also={f"also/{number}": document}, result=document)
+                for _ in range(2):
+                    assert store.transition(f"k/{number}", step, operation_id="op") == document
+            found = {**store.state("k/"), **store.state("also/")}
+            assert found == {f"{key}/{number}": one for number, one in enumerate(big) for key in ("k", "also")}
 
     def test_an_operation_is_remembered_after_its_document_was_deleted(self) -> None:
         with self.store() as store:
