@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime
 from functools import partial
 from typing import TypeVar
@@ -41,6 +42,7 @@ class OffloadedStorage:
         self._threads = threads or getattr(storage, "concurrency", DEFAULT_THREADS)
         # By process: the threads of a forked parent do not exist here, and a lock might be held for ever.
         self._executors: dict[int, ThreadPoolExecutor] = {}
+        self._endings: dict[int, _Ending] = {}
         self._closed = False
 
     @classmethod
@@ -106,16 +108,45 @@ class OffloadedStorage:
         return await self._off(self.storage.check)
 
     async def close(self) -> None:
-        """See `Storage.close`; waits for the verbs under way."""
+        """See `Storage.close`; waits for the verbs under way, also when called again and after a cancelled close."""
         self._closed = True
-        executor = self._executors.pop(os.getpid(), None)
+        process = os.getpid()
 
         def finish() -> None:
-            if executor is not None:
+            if (executor := self._executors.get(process)) is not None:
                 executor.shutdown()
             self.storage.close()
 
-        await _aside(finish)
+        ending = self._endings.get(process)
+        if ending is None or ending.failed:
+            ending = self._endings[process] = _Ending(finish)
+        await ending.reached()
+
+
+class _Ending:
+    """A call on a thread of its own that goes on whatever becomes of those who wait for it, and that many may await."""
+
+    def __init__(self, call: Callable[[], None]) -> None:
+        self._done: Future[None] = Future()
+        self._done.set_running_or_notify_cancel()  # from here on nobody's cancellation reaches it
+        self._thread = threading.Thread(target=self._run, args=(call,), name="f1mon-close")
+        self._thread.start()
+
+    def _run(self, call: Callable[[], None]) -> None:
+        try:
+            call()
+        except BaseException as error:  # noqa: BLE001 - those who wait raise it
+            self._done.set_exception(error)
+        else:
+            self._done.set_result(None)
+
+    @property
+    def failed(self) -> bool:
+        return self._done.done() and self._done.exception() is not None
+
+    async def reached(self) -> None:
+        await asyncio.wrap_future(self._done)
+        self._thread.join()  # it has nothing left to do
 
 
 async def _aside(call: Callable[[], R]) -> R:

@@ -3,11 +3,13 @@
 import asyncio
 import os
 import threading
+import time
 
 import pytest
 
 from f1mon_core import ClosedError
 from f1mon_core.backends import open_async_storage, open_storage
+from f1mon_core.memory import MemoryStorage
 from f1mon_core.offload import OffloadedStorage
 from f1mon_core.storage import Appended, Change, Select
 from f1mon_core.testing.facts import prediction
@@ -110,6 +112,66 @@ def test_closing_waits_for_the_verbs_under_way_and_closes_the_store(tmp_path):
         return [thread.name for thread in threading.enumerate() if thread.name.startswith("f1mon")]
 
     assert asyncio.run(main()) == []
+
+
+class Slow(MemoryStorage):
+    """Takes a while to append, and tells how often it was closed."""
+
+    closed = 0
+
+    def append(self, facts):
+        time.sleep(0.02)
+        return super().append(facts)
+
+    def close(self):
+        self.closed += 1
+        super().close()
+
+
+async def under_way(number):
+    """A store with so many appends under way."""
+    store = OffloadedStorage(Slow())
+    appended = [asyncio.ensure_future(store.append([prediction(f"p-{one}")])) for one in range(number)]
+    await asyncio.sleep(0)
+    return store, appended
+
+
+def test_everybody_who_closes_waits_for_the_verbs_under_way():
+    async def main():
+        store, appended = await under_way(20)
+        await asyncio.gather(store.close(), store.close())
+        assert [one.result() for one in appended] == [Appended(1, 0)] * 20
+        assert store.storage.closed == 1
+
+    asyncio.run(main())
+
+
+def test_a_cancelled_close_goes_on_and_the_next_one_waits_for_it():
+    async def main():
+        store, appended = await under_way(8)
+        closing = asyncio.ensure_future(store.close())
+        await asyncio.sleep(0.001)
+        closing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await closing
+        await store.close()
+        assert [one.result() for one in appended] == [Appended(1, 0)] * 8
+        assert store.storage.closed == 1
+
+    asyncio.run(main())
+
+
+def test_a_close_that_failed_may_be_repeated(monkeypatch):
+    async def main():
+        store, _ = await under_way(1)
+        with monkeypatch.context() as patched:
+            patched.setattr(store.storage, "close", lambda: 1 / 0)
+            with pytest.raises(ZeroDivisionError):
+                await store.close()
+        await store.close()
+        assert store.storage.closed == 1
+
+    asyncio.run(main())
 
 
 def test_a_cancelled_call_leaves_the_handle_usable(offloaded):
