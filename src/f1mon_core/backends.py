@@ -98,7 +98,7 @@ def open_storage(backend: str | None = None, /, **options: Any) -> Storage:
         **options: The backend's own; `url` alone also says which backend. `clock` overrides all time.
     """
     chosen, options = resolve(backend, options)
-    _check_options(chosen.name, chosen.open, options)
+    check_options(chosen.name, chosen.open, options)
     return chosen.open(**options)
 
 
@@ -109,7 +109,7 @@ def open_existing_storage(backend: str | None = None, /, **options: Any) -> Stor
         NotFoundError: If there is none, where the backend can tell.
     """
     chosen, options = resolve(backend, options)
-    _check_options(chosen.name, chosen.open, options)
+    check_options(chosen.name, chosen.open, options)
     require_existing(chosen, options)
     return chosen.open(**options)
 
@@ -125,7 +125,7 @@ async def open_async_storage(backend: str | None = None, /, **options: Any) -> A
     """Open a store for an event loop, as `open_storage`; offloaded to threads where the backend has no native one."""
     chosen, options = resolve(backend, options)
     if chosen.open_async is not None:
-        _check_options(chosen.name, chosen.open_async, options)
+        check_options(chosen.name, chosen.open_async, options)
         opened = chosen.open_async(**options)
         if inspect.isawaitable(opened):
             opened = await opened
@@ -133,7 +133,7 @@ async def open_async_storage(backend: str | None = None, /, **options: Any) -> A
             return cast("AsyncStorage", opened)
     from f1mon_core.offload import OffloadedStorage  # noqa: PLC0415 - asyncio only for those who ask for it
 
-    _check_options(chosen.name, chosen.open, options)
+    check_options(chosen.name, chosen.open, options)
     return await OffloadedStorage.opened(lambda: chosen.open(**options))
 
 
@@ -141,7 +141,7 @@ def upgrade_storage(backend: str | None = None, /, **options: Any) -> None:
     """Bring the schema of the store that `open_storage` would open up to date; a no-op where it has none."""
     chosen, options = resolve(backend, options)
     if chosen.upgrade is not None:
-        _check_options(chosen.name, chosen.open, options)
+        check_options(chosen.name, chosen.open, options)
         chosen.upgrade(**options)
 
 
@@ -271,7 +271,7 @@ def _canonical(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def _check_options(name: str, opener: Callable[..., Any], options: Mapping[str, Any]) -> None:
+def check_options(name: str, opener: Callable[..., Any], options: Mapping[str, Any]) -> None:
     """Refuse, before anything is opened, an option the backend does not take and the lack of one that it needs."""
     signature = inspect.signature(opener)
     if lacking := [

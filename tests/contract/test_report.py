@@ -89,12 +89,47 @@ def test_laws_that_would_share_one_place_are_refused(told, monkeypatch):
         (["memory", "--url"], "--url wants a value"),
         (["memory", "url"], "'url' is no option"),
         (["memory", "--law", "no such law"], "no law has 'no such law' in its name"),
+        (["memory", "--bogus", "1"], "has no option bogus; it takes"),
+        (["memory", "--colour", "async"], "no native async store"),
+        (["memory", "--colour", "red"], "'red'"),
+        (["jsonl", "--path", "x", "--durability", "wrong"], "durability must be"),
+        (["sql"], "backend 'sql' needs url"),
+        (["sql", "--url", "nonsense"], "not parse"),
+        (["sql", "--url", "sqlite:///no-such-folder/a.db"], "no-such-folder"),
+        (["sql", "--url", "sqlite:///a.db", "--bogus", "1"], "backend 'sql' has no option bogus"),
+        (["sql", "--url", "sqlite:///a.db", "--colour", "async"], "offloaded"),
+        (["sql", "--url", "postgresql://me:secret@127.0.0.1:1/x"], "refused"),
     ],
 )
-def test_a_wrong_question_is_exit_code_2_and_says_why(told, arguments, said):
+def test_a_wrong_question_is_exit_code_2_and_says_why(told, tmp_path, monkeypatch, arguments, said):
+    monkeypatch.chdir(tmp_path)
     done = told(*arguments)
     assert done.exit_code == 2
     assert said in done.stderr
+    assert "secret" not in done.stderr
+    assert done.stdout == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_options_that_are_numbers_or_flags_arrive_as_such(told, tmp_path):
+    url = f"sqlite:///{tmp_path}/history.db"
+    options = ("--pool-size", "3", "--lock-timeout", "2.5", "--take-turns", "false")
+    done = told("sql", "--url", url, *options, "--law", "count has")
+    assert done.exit_code == 0, done.output
+
+
+@pytest.mark.parametrize("path", ["{fresh}.db", "kit-{fresh}/{fresh}.db", "{fresh}"])
+def test_a_fresh_path_leaves_nothing_behind(told, tmp_path, install_distribution, path):
+    source = """
+        from f1mon_core.backends import Backend
+        from f1mon_jsonl import open_jsonl
+
+        backend = Backend(name="plain", open=open_jsonl)
+    """
+    install_distribution("f1mon-plain", source, group={"f1mon.backends": "plain = f1mon_plain:backend"})
+    done = told("plain", "--path", f"{tmp_path}/{path}", "--law", "count has")
+    assert done.exit_code == 0, done.output
+    assert not [one for one in tmp_path.iterdir() if one.name.startswith(("f1mon_fresh", "kit"))]
 
 
 def test_the_module_runs():
@@ -113,6 +148,27 @@ def test_a_law_that_fails_is_a_verdict_with_its_trace():
 def test_laws_about_claims_say_which():
     verdict = run_law(forgetful_place, "everything_is_there_after_reopening")
     assert (verdict.status, verdict.claims) == ("not claimed", ("durable",))
+
+
+@contextmanager
+def no_place():
+    pytest.skip("the server is away")
+    yield
+
+
+def test_a_place_that_is_not_there_is_no_missing_claim():
+    verdict = run_law(no_place, "everything_is_there_after_reopening")
+    assert (verdict.status, verdict.reason) == ("skipped", "the server is away")
+
+
+def test_the_report_shows_what_was_skipped_and_why(told, monkeypatch):
+    monkeypatch.setattr(asking, "fresh_places", lambda *_: no_place)
+    monkeypatch.setattr(asking, "try_out", lambda *_: None)
+    done = told("memory", "--law", "half open in")
+    assert done.exit_code == 1
+    assert "skipped     a window is half open in the time of its basis\n" in done.stdout
+    assert "the server is away" in done.stderr
+    assert "0 fail, 0 not claimed, 1 skipped, in " in done.stdout
 
 
 def test_an_unknown_law_is_an_error():

@@ -75,15 +75,17 @@ class Verdict:
 
     Attributes:
         law: The law's name.
-        status: "pass", "fail", or "not claimed".
+        status: "pass", "fail", "not claimed", or "skipped" if `location` offered no place.
         claims: What a backend claims that this law is about.
         error: What broke, None unless it failed.
+        reason: Why it was skipped; empty unless it was.
     """
 
     law: str
-    status: Literal["pass", "fail", "not claimed"]
+    status: Literal["pass", "fail", "not claimed", "skipped"]
     claims: tuple[Claim, ...] = ()
     error: BaseException | None = None
+    reason: str = ""
 
     @property
     def trace(self) -> str:
@@ -110,8 +112,10 @@ def run_law(location: Callable[[], AbstractContextManager[Location]], law: str, 
     contract = type("Judged", (StorageContract,), attributes)()
     try:
         getattr(contract, PREFIX + law)()
-    except pytest.skip.Exception:
-        return Verdict(law, "not claimed", claims)
+    except pytest.skip.Exception as skipped:
+        if contract.unclaimed:
+            return Verdict(law, "not claimed", claims)
+        return Verdict(law, "skipped", claims, reason=str(skipped))
     except (Exception, pytest.fail.Exception) as error:  # noqa: BLE001 - whatever breaks a law is its verdict
         return Verdict(law, "fail", claims, error)
     return Verdict(law, "pass", claims)

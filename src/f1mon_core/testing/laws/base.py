@@ -36,10 +36,14 @@ class Laws:
     Attributes:
         colour: How the store is held: "sync", "async" (its native async store) or "offloaded".
         examples: How many examples a law that searches tries.
+        unclaimed: Whether a law was skipped because the backend does not claim what it is about; any other skip is the
+            doing of `location`.
     """
 
     colour: ClassVar[Colour] = "sync"
     examples: ClassVar[int] = 15
+
+    unclaimed: bool = False
 
     _demanded: tuple[Claim, ...] = ()
     _law: str = ""
@@ -54,6 +58,7 @@ class Laws:
         with self.location() as location, tempfile.TemporaryDirectory(prefix="f1mon-clock-") as directory:
             for claim in self._demanded:
                 if not getattr(location.record, claim):
+                    self.unclaimed = True
                     pytest.skip(f"not claimed ({CLAIMS[claim]}): {self._law}")
             place = Place(location, self.colour, SharedClock.made(Path(directory) / "clock", NOON))
             try:
