@@ -139,6 +139,25 @@ def test_the_module_runs():
     assert done.stdout.decode().startswith("pass        count has no empty groups\n")
 
 
+WITHOUT = "import sys, runpy; sys.modules[{missing!r}] = None; sys.orig_argv = {argv!r}; {then}"
+
+
+@pytest.mark.parametrize("missing", ["pytest", "hypothesis"])
+def test_without_the_extra_it_says_what_to_install(missing):
+    argv = ["python", "-m", "f1mon_core.testing", "memory"]
+    asked = WITHOUT.format(missing=missing, argv=argv, then="runpy.run_module('f1mon_core.testing')")
+    done = subprocess.run([sys.executable, "-c", asked], capture_output=True, check=False, text=True)
+    said = f"f1mon_core.testing needs {missing!r}, which is not installed: pip install 'f1mon[testing]'\n"
+    assert (done.returncode, done.stderr, done.stdout) == (2, said, "")
+
+
+def test_without_the_extra_an_import_says_what_to_install():
+    imported = WITHOUT.format(missing="pytest", argv=["python", "-c"], then="import f1mon_core.testing")
+    done = subprocess.run([sys.executable, "-c", imported], capture_output=True, check=False, text=True)
+    assert done.returncode == 1
+    assert "MissingExtraError: f1mon_core.testing needs 'pytest'" in done.stderr
+
+
 def test_a_law_that_fails_is_a_verdict_with_its_trace():
     verdict = run_law(forgetful_place, "facts_come_back_whole")
     assert verdict.status == "fail"

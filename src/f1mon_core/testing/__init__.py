@@ -4,7 +4,19 @@ Needs `pip install 'f1mon[testing]'`. Subclass `StorageContract`, override `loca
 with `python -m f1mon_core.testing BACKEND --OPTION VALUE`.
 """
 
-import pytest
+import sys
+
+from f1mon_core.errors import MissingExtraError
+
+try:
+    import hypothesis  # noqa: F401 - wanted further down, told here
+    import pytest
+except ModuleNotFoundError as error:
+    _MISSING = f"f1mon_core.testing needs {error.name!r}, which is not installed: pip install 'f1mon[testing]'"
+    if __name__ in sys.orig_argv:  # python -m f1mon_core.testing
+        sys.stderr.write(f"{_MISSING}\n")
+        raise SystemExit(2) from None
+    raise MissingExtraError(_MISSING, name=error.name) from error
 
 pytest.register_assert_rewrite("f1mon_core.testing.laws", "f1mon_core.testing.machine")
 
