@@ -1,4 +1,4 @@
-"""The checks of f1mon. `nox` runs all that a change must pass; `nox -s bench` and `nox -s soak` are asked for."""
+"""The checks of f1mon. `nox` runs all that a change must pass; `nox -s kit`, `bench` and `soak` are asked for."""
 
 import os
 import shutil
@@ -93,6 +93,13 @@ def tests(session: nox.Session) -> None:
         session.run("pytest", *PARALLEL, "-m", "not races and not faults and not soak")
     else:
         _quick(session)
+
+
+@nox.session(python=OLDEST)
+def kit(session: nox.Session) -> None:
+    """The contract kit alone, over every backend in every colour: meant to take 6 minutes; pytest says what it took."""
+    session.install("-e", ".", "--group", "test")
+    session.run("pytest", "tests/contract/test_backends.py", *session.posargs)
 
 
 @nox.session(python=OLDEST)
