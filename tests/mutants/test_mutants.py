@@ -10,7 +10,15 @@ from f1mon_core.testing.laws.kills import KillLaws
 from f1mon_core.testing.laws.races import RaceLaws
 
 FAULTS = faults().values()
-FEW = {"processes": 4, "windows": 20, "fresh_rules": 20, "meetings": 60, "shrink": False}
+FEW = {
+    "processes": 4,
+    "windows": 20,
+    "fresh_rules": 20,
+    "meetings": 60,
+    "kills": 12,
+    "writer_kills": 30,
+    "shrink": False,
+}
 """The measure of the races: these faults show within a few turns, and nobody reads the shortest example."""
 
 

@@ -15,7 +15,7 @@ import attrs
 from f1mon_core.backends import Backend, load_backend
 from f1mon_core.testing.location import Location
 
-ROOMS = ("appending", "listing", "tallying", "changing", "pruning", "sharing", "sql", "lasting")
+ROOMS = ("appending", "listing", "tallying", "changing", "pruning", "sharing", "sql", "lasting", "competing")
 """The modules of this package that plant faults."""
 BLUNDERS = (NameError, ImportError, SyntaxError, RecursionError)
 """What would say that a fault itself is wrong, not the store it was planted in."""
