@@ -550,3 +550,31 @@ class StampedBeforeTheLock(MemoryStorage):
             appended, commit = self._staged(batch, now)
             commit()
             return appended
+
+
+@fault("after a conflict the store takes no more", caught_by="a_conflict_does_not_stop_the_next_append")
+class StoppedByAConflict(MemoryStorage):
+    _refused = None
+
+    def append(self, facts):
+        if self._refused is not None:
+            raise self._refused
+        try:
+            return super().append(facts)
+        except ConflictError as conflict:
+            self._refused = conflict
+            raise
+
+
+@fault("of each prediction a batch has one outcome", caught_by="outcomes_of_one_batch_are_taken_in_order")
+class LastOutcomeOfABatch(MemoryStorage):
+    def append(self, facts):
+        batch = list(facts)
+        last = {fact.prediction_id: number for number, fact in enumerate(batch) if isinstance(fact, Outcome)}
+        kept = [
+            fact
+            for number, fact in enumerate(batch)
+            if not isinstance(fact, Outcome) or fact.at is not None or last[fact.prediction_id] == number
+        ]
+        appended = super().append(kept)
+        return Appended(appended.new, len(batch) - appended.new)

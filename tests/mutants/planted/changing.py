@@ -461,3 +461,41 @@ class PrunesOperationsEarly(_ForgetfulOfOperations):
     def prune(self, before, keep=()):
         self._forget()
         return super().prune(before, keep)
+
+
+@fault("state ends at 10,000 documents", caught_by="state_has_no_hidden_limit")
+class StateLimited(MemoryStorage):
+    def state(self, prefix, *, limit=None, **paging):
+        return super().state(prefix, limit=10_000 if limit is None else limit, **paging)
+
+
+@fault(
+    "deleting a document forgets its operations", caught_by="an_operation_is_remembered_after_its_document_was_deleted"
+)
+class OperationsDeleted(MemoryStorage):
+    def transition(self, key, step, *, operation_id):
+        result = super().transition(key, step, operation_id=operation_id)
+        if key not in self._contents.documents:
+            operations = self._contents.operations
+            self._contents.operations = {name: kept for name, kept in operations.items() if name[0] != key}
+        return result
+
+
+@fault("a result is returned as text", caught_by="transition_returns_the_result_of_its_step")
+class ResultsAsText(MemoryStorage):
+    def transition(self, key, step, *, operation_id):
+        result = super().transition(key, step, operation_id=operation_id)
+        return result if result is None else str(result)
+
+
+@fault("a repeated fact of a step is a conflict", caught_by="a_repeated_fact_of_a_step_is_a_no_op")
+class RepeatedFactsRefused(MemoryStorage):
+    def transition(self, key, step, *, operation_id):
+        def strict(state, now):
+            change = step(state, now)
+            for fact in change.facts:
+                if (stored := self._contents.of_kind(fact.kind).get(fact.key)) is not None:
+                    raise ConflictError(stored, fact)
+            return change
+
+        return super().transition(key, strict, operation_id=operation_id)
