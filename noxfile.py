@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import subprocess
 import sys
 import zipfile
 from pathlib import Path
@@ -88,8 +89,8 @@ def tests(session: nox.Session) -> None:
     if session.posargs:
         session.run("pytest", *session.posargs)
     elif session.python == OLDEST:
-        # Whatever forks or kills wants no threads of a test runner around it, and all the cores there are.
-        session.run("pytest", "-m", "(races or faults) and not soak")
+        apart = ["tests/contract", "tests/mutants"]
+        _side_by_side(session, apart, ["tests", *(f"--ignore={folder}" for folder in apart)])
         session.run("pytest", *PARALLEL, "-m", "not races and not faults and not soak")
     else:
         _quick(session)
@@ -116,6 +117,27 @@ def bench(session: nox.Session) -> None:
     wanted = [ROOT / "benchmarks" / f"{name}.py" for name in session.posargs]
     for script in wanted or sorted((ROOT / "benchmarks").glob("[a-z]*.py")):
         session.run("python", str(script))
+
+
+def _side_by_side(session: nox.Session, *selections: list[str]) -> None:
+    """Run races and faults in processes of pytest of their own: what forks or kills wants no thread of a runner in it.
+
+    They wait for disks, servers and each other more than they compute, so two at once take little more than one.
+    """
+    pytest = [str(Path(session.bin) / "pytest"), "-m", "(races or faults) and not soak", "-p", "no:cacheprovider"]
+    logs = [Path(session.create_tmp()) / f"pytest-{number}.log" for number in range(len(selections))]
+    environment = {**os.environ, **{name: value for name, value in session.env.items() if value is not None}}
+    running = []
+    for selection, log in zip(selections, logs, strict=True):
+        session.log(f"pytest {' '.join(selection)}, into {log}")
+        with log.open("wb") as output:
+            command = [*pytest, *selection]
+            running.append(subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=environment))
+    codes = [process.wait() for process in running]
+    for log in logs:
+        print(log.read_text(errors="replace"), flush=True)
+    if any(codes):
+        session.error(f"pytest ended with {codes}")
 
 
 def _quick(session: nox.Session) -> None:

@@ -66,6 +66,17 @@ class TestAiosqlite(SQL):
     driver = "+aiosqlite"
 
 
+class Offloaded:
+    """The sync store on threads; its races against itself are run at full size above."""
+
+    colour = "offloaded"
+    meetings = 200
+    windows = 20
+    fresh_rules = 10
+    kills = 20
+    writer_kills = 20
+
+
 class PostgreSQL(SQL):
     family = "postgresql"
 
@@ -75,8 +86,8 @@ class TestPostgreSQL(PostgreSQL):
     fresh_rules = 200
 
 
-class TestPostgreSQLOffloaded(PostgreSQL):
-    colour = "offloaded"
+class TestPostgreSQLOffloaded(Offloaded, PostgreSQL):
+    pass
 
 
 class TestPostgreSQLAsync(PostgreSQL):
@@ -92,8 +103,8 @@ class TestMariaDB(MariaDB):
     fresh_rules = 200
 
 
-class TestMariaDBOffloaded(MariaDB):
-    colour = "offloaded"
+class TestMariaDBOffloaded(Offloaded, MariaDB):
+    pass
 
 
 class TestMariaDBAsync(MariaDB):

@@ -20,7 +20,7 @@ from f1mon_core.testing.laws.base import Laws, demands
 from f1mon_core.testing.laws.prune import HORIZON, OLD
 from f1mon_core.testing.laws.transition import counted
 from f1mon_core.testing.location import Place
-from f1mon_core.testing.races import Member, crew, fork_and_wait, spawned
+from f1mon_core.testing.races import Member, Slots, crew, fork_and_wait, spawned
 from f1mon_core.times import MICROSECOND
 
 COOLDOWN = HOUR
@@ -288,18 +288,25 @@ class RaceLaws(Laws):
         with self.place() as place:
             place.open().check()
 
+            written = Slots(1)
+
             def work(member: Member) -> list[int]:
-                store, seen = member.place.open(), []
+                store, seen = member.place.open(), [0]
                 member.barrier.wait()
-                for number in range(12):
-                    if member.number == 0:
-                        store.append(prediction(f"{number}-{part}") for part in range(100))
+                if member.number == 0:
+                    try:
+                        for number in range(12):
+                            store.append(prediction(f"{number}-{part}") for part in range(100))
+                    finally:
+                        written[0] = 1
+                while not written[0]:
                     seen.append(store.count(Select("prediction")).get((), 0))
-                return seen
+                return [*seen, store.count(Select("prediction"))[()]]
 
             for seen in crew(place, 3, work):
                 assert all(number % 100 == 0 for number in seen)
                 assert seen == sorted(seen)
+                assert seen[-1] == 1200
 
     @demands("shared")
     def test_the_clock_is_read_after_the_lock_among_processes(self) -> None:
