@@ -89,8 +89,9 @@ def tests(session: nox.Session) -> None:
     if session.posargs:
         session.run("pytest", *session.posargs)
     elif session.python == OLDEST:
+        hard = ["-m", "(races or faults) and not soak"]
         apart = ["tests/contract", "tests/mutants"]
-        _side_by_side(session, apart, ["tests", *(f"--ignore={folder}" for folder in apart)])
+        _side_by_side(session, [*hard, *apart], [*hard, "tests", *(f"--ignore={folder}" for folder in apart)])
         session.run("pytest", *PARALLEL, "-m", "not races and not faults and not soak")
     else:
         _quick(session)
@@ -98,9 +99,10 @@ def tests(session: nox.Session) -> None:
 
 @nox.session(python=OLDEST)
 def kit(session: nox.Session) -> None:
-    """The contract kit alone, over every backend in every colour: meant to take 6 minutes; pytest says what it took."""
+    """The contract kit alone, over every backend in every colour: meant to take 6 minutes; nox says what it took."""
     session.install("-e", ".", "--group", "test")
-    session.run("pytest", "tests/contract/test_backends.py", *session.posargs)
+    every, some = ["tests/contract/test_backends.py", *session.posargs], "MariaDB or SQLite or Memory"
+    _side_by_side(session, [*every, "-k", some], [*every, "-k", f"not ({some})"])
 
 
 @nox.session(python=OLDEST)
@@ -120,11 +122,12 @@ def bench(session: nox.Session) -> None:
 
 
 def _side_by_side(session: nox.Session, *selections: list[str]) -> None:
-    """Run races and faults in processes of pytest of their own: what forks or kills wants no thread of a runner in it.
+    """Run each selection in a process of pytest of its own: what forks or kills wants no thread of a runner in it.
 
-    They wait for disks, servers and each other more than they compute, so two at once take little more than one.
+    Races and faults wait for disks, servers and each other more than they compute, so two at once take little more
+    than one.
     """
-    pytest = [str(Path(session.bin) / "pytest"), "-m", "(races or faults) and not soak", "-p", "no:cacheprovider"]
+    pytest = [str(Path(session.bin) / "pytest"), "-p", "no:cacheprovider"]
     logs = [Path(session.create_tmp()) / f"pytest-{number}.log" for number in range(len(selections))]
     environment = {**os.environ, **{name: value for name, value in session.env.items() if value is not None}}
     running = []
