@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import zipfile
 from pathlib import Path
 
@@ -128,7 +129,8 @@ def _side_by_side(session: nox.Session, *selections: list[str]) -> None:
     than one.
     """
     pytest = [str(Path(session.bin) / "pytest"), "-p", "no:cacheprovider"]
-    logs = [Path(session.create_tmp()) / f"pytest-{number}.log" for number in range(len(selections))]
+    # Not in the session's own directory: nox would make that the tests' TMPDIR, too long a path for a server's socket.
+    logs = [Path(tempfile.mkdtemp(prefix="f1mon-nox-")) / "pytest.log" for _ in selections]
     environment = {**os.environ, **{name: value for name, value in session.env.items() if value is not None}}
     running = []
     for selection, log in zip(selections, logs, strict=True):
