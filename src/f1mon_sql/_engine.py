@@ -6,7 +6,7 @@ import asyncio
 import os
 import re
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary, WeakSet
@@ -328,11 +328,7 @@ async def abandon(*engines: AsyncEngine) -> None:
     """Close the connections of async engines without the event loops they were made in, which have ended."""
     stopping: list[asyncio.Future[Any]] = []
     for engine in engines:
-        engine.sync_engine.dispose(close=False)
-        connections = _connected.get(engine.sync_engine, {})
-        while connections:
-            _, adapted = connections.popitem()
-            driver = adapted.driver_connection
+        for driver in _taken_from(engine):
             if hasattr(driver, "pgconn"):
                 driver.pgconn.finish()
             elif hasattr(driver, "stop"):
@@ -345,11 +341,7 @@ async def abandon(*engines: AsyncEngine) -> None:
 
 def let_go(engine: AsyncEngine) -> None:
     """Close the idle connections of an async engine inside its event loop, without waiting: the loop may end now."""
-    engine.sync_engine.dispose(close=False)
-    connections = _connected.get(engine.sync_engine, {})
-    while connections:
-        _, adapted = connections.popitem()
-        driver = adapted.driver_connection
+    for driver in _taken_from(engine):
         if hasattr(driver, "pgconn"):
             driver.pgconn.finish()
         elif hasattr(driver, "stop"):
@@ -359,6 +351,15 @@ def let_go(engine: AsyncEngine) -> None:
             teller.join()
         else:
             driver.close()
+
+
+def _taken_from(engine: AsyncEngine) -> Iterator[Any]:
+    """The drivers' connections of an async engine, whose pool forgets them."""
+    engine.sync_engine.dispose(close=False)
+    connections = _connected.get(engine.sync_engine, {})
+    while connections:
+        _, adapted = connections.popitem()
+        yield adapted.driver_connection
 
 
 def _cut(driver: Any) -> None:
