@@ -14,7 +14,8 @@ from f1mon_core.records import Alert, Fact, Outcome, Prediction, same
 from f1mon_core.storage import Appended
 from f1mon_core.times import from_micros, to_micros
 from f1mon_sql import _rows
-from f1mon_sql._dialects import Row, Sqlite
+from f1mon_sql._dialects import Sqlite
+from f1mon_sql._driver import Row
 
 F = TypeVar("F", bound=Fact)
 Stored: TypeAlias = Fact | Literal["stub", "pruned"]
@@ -29,21 +30,20 @@ _FILLED = _rows.PREDICTION_COLUMNS[1:]
 class Appending:
     """One batch on one connection, inside a transaction."""
 
-    def __init__(
-        self, connection: Connection, dialect: Sqlite, horizons: Mapping[str, Row], clock: Callable[[], datetime]
-    ) -> None:
+    def __init__(self, connection: Connection, dialect: Sqlite, clock: Callable[[int | None], datetime]) -> None:
         """Begin a batch.
 
         Args:
             connection: Inside a writing transaction.
             dialect: What its database says differently.
-            horizons: What was pruned, as `Sqlite.horizons` answers it.
-            clock: The store's clock; asked once the rows are locked.
+            clock: The store's clock, asked once the rows are locked. It is told the microseconds of the server's where
+                a statement after the lock has answered them.
         """
         self.connection = connection
         self.dialect = dialect
-        self.horizons = {kind: from_micros(row[0]) for kind, row in horizons.items() if row[0] is not None}
         self.clock = clock
+        self._server, horizons = dialect.horizons(connection)
+        self.horizons = {kind: from_micros(row[0]) for kind, row in horizons.items() if row[0] is not None}
         self._stubs_are_made = False
 
     def append(self, batch: Iterable[Fact]) -> Appended:
@@ -78,7 +78,7 @@ class Appending:
     # Predictions ----------------------------------------------------------------------------------------------------
 
     def _predictions(self, offered: Sequence[Prediction]) -> Appended:
-        now = self.clock()
+        now = self.clock(self._server)
         staged = self._staged(offered, now, lambda fact: (fact.prediction_id,))
         self._refuse_old(staged, self._stored_predictions)
         recorded = to_micros(now)
@@ -140,7 +140,7 @@ class Appending:
 
     def _outcomes(self, offered: Sequence[Outcome]) -> Appended:
         held = self._locked({one.prediction_id for one in offered})
-        now = self.clock()
+        now = self.clock(self._server)
         current: dict[str, tuple[int, int] | None] = {
             one: None if row[2] is None else (row[2], row[1]) for one, row in held.items()
         }
@@ -183,8 +183,8 @@ class Appending:
         found: dict[str, Row] = {}
         missing = ids
         for _ in range(_ROUNDS):
-            for one, *row in self.dialect.select_in(self.connection, text, missing, lock=True):
-                found[self.dialect.text_out(one)] = tuple(row)
+            rows, self._server = self.dialect.locked(self.connection, text, missing)
+            found |= {self.dialect.text_out(row[0]): row[1:] for row in rows}
             missing = ids - found.keys()
             if not missing:
                 return found
@@ -215,7 +215,7 @@ class Appending:
     # Alerts and all other kinds -------------------------------------------------------------------------------------
 
     def _alerts(self, offered: Sequence[Alert]) -> Appended:
-        now = self.clock()
+        now = self.clock(self._server)
         staged = self._staged(offered, now, lambda fact: (fact.alert_id,))
         self._refuse_old(staged, self._stored_alerts)
         rows = [_rows.alert_row(cast("Alert", staged[key]), to_micros(now)) for key in sorted(staged)]
@@ -232,7 +232,7 @@ class Appending:
         }
 
     def _others(self, offered: Sequence[Fact]) -> Appended:
-        now = self.clock()
+        now = self.clock(self._server)
         staged = self._staged(offered, now, lambda fact: (fact.kind, *_rows.key_columns(fact)))
         self._refuse_old(staged, self._stored_others)
         ordered = sorted(staged)

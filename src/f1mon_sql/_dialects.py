@@ -8,18 +8,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterator, Sequence
-from typing import Any, TypeAlias
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.engine import AdaptedConnection
-from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import IntegrityError
 
 from f1mon_core.errors import ConfigurationError
+from f1mon_sql._driver import Driver, Row, Told
 from f1mon_sql._tables import MYSQL_NAMES
-
-Row: TypeAlias = tuple[Any, ...]
 
 IN_CHUNK = 1_000
 COPY_FROM = 500
@@ -50,8 +49,11 @@ class Sqlite:
     marker = "?"
     lock_rows = ""
     server_clock: str | None = None
+    """An expression for the microseconds since 1970 on the server's clock, where it has one."""
 
-    def __init__(self) -> None:
+    def __init__(self, driver: Driver | None = None) -> None:
+        """Make the dialect of a store; `driver` sends its statements."""
+        self.driver = driver or Driver(watched=True)
         self._texts: dict[str, str] = {}
 
     # Text ---------------------------------------------------------------------------------------------------------
@@ -82,7 +84,7 @@ class Sqlite:
     def begin(self, connection: Connection, *, write: bool, snapshot: bool) -> None:
         """Begin a transaction: at once the only writer, or a reader of one snapshot."""
         del snapshot  # every SQLite reader has one
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+        self.driver.rows(connection, "BEGIN IMMEDIATE" if write else "BEGIN")
 
     def horizons(self, connection: Connection, *, exclusive: bool = False) -> tuple[int | None, dict[str, Row]]:
         """The server's clock if it has one, and what was pruned: kind to (before, outcomes_until).
@@ -90,14 +92,15 @@ class Sqlite:
         What is answered stays true until the transaction ends; `exclusive` for whoever changes it.
         """
         del exclusive
-        rows = connection.exec_driver_sql("SELECT kind, pruned_before, outcomes_until FROM f1mon_horizons").all()
+        rows = self.driver.rows(connection, "SELECT kind, pruned_before, outcomes_until FROM f1mon_horizons")
         return None, {kind: (before, until) for kind, before, until in rows if kind}
 
     def now(self, connection: Connection) -> int | None:
         """The server's clock in microseconds; None where the host's counts."""
         if self.server_clock is None:
             return None
-        return int(connection.exec_driver_sql(self.server_clock).scalar_one())
+        ((micros,),) = self.driver.rows(connection, f"SELECT {self.server_clock}")
+        return int(micros)
 
     # Rows -----------------------------------------------------------------------------------------------------------
 
@@ -124,26 +127,50 @@ class Sqlite:
         self._many(connection, f"UPDATE {table} SET {setting} WHERE {having}", turned)
 
     def _many(self, connection: Connection, text: str, rows: Sequence[Row]) -> int:
-        if not rows:
-            return 0
-        return connection.exec_driver_sql(self.sql(text), rows[0] if len(rows) == 1 else list(rows)).rowcount
+        return self.driver.changed(connection, self.sql(text), rows)
 
     def select_in(
-        self, connection: Connection, text: str, ids: Collection[str], *, lock: bool = False
+        self, connection: Connection, text: str, ids: Collection[str], *, lock: bool = False, outer: str = ""
     ) -> Iterator[Any]:
-        """Rows of a statement that ends in a column, for any number of ids; locked in order of the first."""
+        """Rows of a statement that ends in a column, for any number of ids.
+
+        Args:
+            connection: Inside a transaction.
+            text: The statement up to that column.
+            ids: What the column may be.
+            lock: Whether to lock the rows, in the order of their first column.
+            outer: A statement to wrap it in, with `{}` for it.
+        """
         wanted = sorted(ids)
         for start in range(0, len(wanted), IN_CHUNK):
             chunk = wanted[start : start + IN_CHUNK]
-            marks = ",".join("?" * len(chunk))
-            tail = f" ORDER BY 1{self.lock_rows}" if lock and self.lock_rows else ""
-            values = tuple(self.text_in(one) for one in chunk)
-            yield from connection.exec_driver_sql(self.sql(f"{text} IN ({marks}){tail}"), values)
+            statement = f"{text} IN ({','.join('?' * len(chunk))})"
+            if lock and self.lock_rows:
+                statement += f" ORDER BY 1{self.lock_rows}"
+            if outer:
+                statement = outer.format(statement)
+            yield from self.driver.rows(connection, self.sql(statement), tuple(self.text_in(one) for one in chunk))
+
+    def locked(self, connection: Connection, text: str, ids: Collection[str]) -> tuple[list[Row], int | None]:
+        """The locked rows of `select_in`, and the server's clock after that; None where it must be asked for."""
+        return list(self.select_in(connection, text, ids, lock=True)), None
+
+    def operation(self, connection: Connection, operation: str) -> tuple[str | None, int | None]:
+        """The result of a transition that was done, None if it was not; and the server's clock if it has one."""
+        text = "SELECT result FROM f1mon_operations WHERE operation = ?"
+        if self.server_clock is None:
+            rows = self.driver.rows(connection, text, (operation,))
+            return (rows[0][0] if rows else None), None
+        ((result, micros),) = self.driver.rows(
+            connection, self.sql(f"SELECT ({text}), {self.server_clock}"), (self.text_in(operation),)
+        )
+        return result, int(micros)
 
     def claim(self, connection: Connection, key: str) -> str | None:
         """Lock the document of a state key, which may be absent, and answer it."""
         text = self.sql("SELECT document FROM f1mon_state WHERE state_key = ?")
-        return connection.exec_driver_sql(text, (self.text_in(key),)).scalar()
+        rows = self.driver.rows(connection, text, (self.text_in(key),))
+        return rows[0][0] if rows else None
 
     def is_in(self, column: sa.ColumnElement[Any], values: Sequence[Any]) -> sa.ColumnElement[Any]:
         """Whether a column has one of any number of values."""
@@ -179,23 +206,23 @@ class Postgresql(Sqlite):
     name = "postgresql"
     marker = "%s"
     lock_rows = " FOR UPDATE"
-    server_clock = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
+    server_clock = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
 
     def begin(self, connection: Connection, *, write: bool, snapshot: bool) -> None:
         """SQLAlchemy begins; a reader of several statements gets one snapshot."""
         del write
         if snapshot:
-            connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+            self.driver.rows(connection, "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
 
     def horizons(self, connection: Connection, *, exclusive: bool = False) -> tuple[int | None, dict[str, Row]]:
         """See `Sqlite.horizons`."""
         # The lock in a statement of its own: the snapshot of the next one is then taken after any wait for it.
         function = "pg_advisory_xact_lock" if exclusive else "pg_advisory_xact_lock_shared"
-        connection.exec_driver_sql(f"SELECT {function}({PRUNE_LOCK}, hashtext(current_schema()))")
-        rows = connection.exec_driver_sql(
-            "SELECT kind, pruned_before, outcomes_until,"
-            " (extract(epoch FROM clock_timestamp()) * 1000000)::bigint FROM f1mon_horizons"
-        ).all()
+        rows = self.driver.last_rows(
+            connection,
+            f"SELECT {function}({PRUNE_LOCK}, hashtext(current_schema()))",
+            f"SELECT kind, pruned_before, outcomes_until, {self.server_clock} FROM f1mon_horizons",
+        )
         return max(row[3] for row in rows), {kind: (before, until) for kind, before, until, _ in rows if kind}
 
     def insert_absent(self, connection: Connection, table: str, columns: Sequence[str], rows: Sequence[Row]) -> int:
@@ -206,7 +233,7 @@ class Postgresql(Sqlite):
         arrays = ",".join(f"?::{_POSTGRESQL_TYPES.get(name, 'text')}[]" for name in columns)
         text = f"INSERT INTO {table} ({names}) SELECT * FROM unnest({arrays}) ON CONFLICT DO NOTHING"
         values = tuple(list(column) for column in zip(*rows, strict=True))
-        return connection.exec_driver_sql(self.sql(text), values).rowcount
+        return self.driver.changed(connection, self.sql(text), [values])
 
     def insert_all(self, connection: Connection, table: str, columns: Sequence[str], rows: Sequence[Row]) -> bool:
         """See `Sqlite.insert_all`."""
@@ -232,18 +259,25 @@ class Postgresql(Sqlite):
         setting = ",".join(f"{name} = given.{name}" for name in columns)
         having = " AND ".join(f"{table}.{name} = given.{name}" for name in key)
         text = f"UPDATE {table} SET {setting} FROM unnest({arrays}) AS given ({','.join(names)}) WHERE {having}"
-        connection.exec_driver_sql(self.sql(text), tuple(list(column) for column in zip(*rows, strict=True)))
+        self.driver.changed(connection, self.sql(text), [tuple(list(column) for column in zip(*rows, strict=True))])
+
+    def locked(self, connection: Connection, text: str, ids: Collection[str]) -> tuple[list[Row], int | None]:
+        """See `Sqlite.locked`."""
+        # What stands around the locking query is computed for each row when that has locked it.
+        outer = f"SELECT held.*, {self.server_clock} FROM ({{}}) AS held"
+        rows = list(self.select_in(connection, text, ids, lock=True, outer=outer))
+        return [row[:-1] for row in rows], max((row[-1] for row in rows), default=None)
 
     def claim(self, connection: Connection, key: str) -> str | None:
         """See `Sqlite.claim`."""
         select = self.sql("SELECT document FROM f1mon_state WHERE state_key = ? FOR UPDATE")
         insert = self.insert_sql("f1mon_state", ("state_key",))
         while True:  # a row that was there for the insert may be deleted before it is locked
-            row = connection.exec_driver_sql(select, (self.text_in(key),)).first()
-            if row is not None:
-                document: str | None = row[0]
+            rows = self.driver.rows(connection, select, (self.text_in(key),))
+            if rows:
+                document: str | None = rows[0][0]
                 return document
-            connection.exec_driver_sql(self.sql(insert), (self.text_in(key),))
+            self.driver.changed(connection, self.sql(insert), [(self.text_in(key),)])
 
     def is_in(self, column: sa.ColumnElement[Any], values: Sequence[Any]) -> sa.ColumnElement[Any]:
         """See `Sqlite.is_in`."""
@@ -269,7 +303,7 @@ class Mysql(Postgresql):
     """MariaDB and MySQL: row locks under READ COMMITTED; identifiers are bytes; inserts that meet a row say so."""
 
     name = "mysql"
-    server_clock = "SELECT TIMESTAMPDIFF(MICROSECOND, '1970-01-01 00:00:00', UTC_TIMESTAMP(6))"
+    server_clock = "TIMESTAMPDIFF(MICROSECOND, '1970-01-01 00:00:00', UTC_TIMESTAMP(6))"
 
     def text_in(self, value: str) -> Any:
         """See `Sqlite.text_in`."""
@@ -283,15 +317,13 @@ class Mysql(Postgresql):
         """See `Postgresql.begin`."""
         del write
         if snapshot:
-            connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-            connection.exec_driver_sql("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")
+            self.driver.rows(connection, "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+            self.driver.rows(connection, "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")
 
     def horizons(self, connection: Connection, *, exclusive: bool = False) -> tuple[int | None, dict[str, Row]]:
         """See `Sqlite.horizons`."""
         lock = "FOR UPDATE" if exclusive else "LOCK IN SHARE MODE"
-        rows = connection.exec_driver_sql(
-            f"SELECT kind, pruned_before, outcomes_until FROM f1mon_horizons {lock}"
-        ).all()
+        rows = self.driver.rows(connection, f"SELECT kind, pruned_before, outcomes_until FROM f1mon_horizons {lock}")
         return self.now(connection), {self.text_out(kind): (before, until) for kind, before, until in rows if kind}
 
     def is_in(self, column: sa.ColumnElement[Any], values: Sequence[Any]) -> sa.ColumnElement[Any]:
@@ -316,6 +348,10 @@ class Mysql(Postgresql):
     def insert_all(self, connection: Connection, table: str, columns: Sequence[str], rows: Sequence[Row]) -> bool:
         """See `Sqlite.insert_all`."""
         return Sqlite.insert_all(self, connection, table, columns, rows)
+
+    def locked(self, connection: Connection, text: str, ids: Collection[str]) -> tuple[list[Row], int | None]:
+        """See `Sqlite.locked`; this server's clock stands still in a statement, also while that waits."""
+        return Sqlite.locked(self, connection, text, ids)
 
     def make_stubs(self, connection: Connection, ids: Sequence[str]) -> None:
         """See `Sqlite.make_stubs`; a row that is there is locked in its turn."""
@@ -343,11 +379,11 @@ class Mysql(Postgresql):
         select = self.sql("SELECT document FROM f1mon_state WHERE state_key = ? FOR UPDATE")
         insert = self.sql("INSERT INTO f1mon_state (state_key) VALUES (?) ON DUPLICATE KEY UPDATE state_key=state_key")
         while True:
-            row = connection.exec_driver_sql(select, (self.text_in(key),)).first()
-            if row is not None:
-                document: str | None = row[0]
+            rows = self.driver.rows(connection, select, (self.text_in(key),))
+            if rows:
+                document: str | None = rows[0][0]
                 return document
-            connection.exec_driver_sql(insert, (self.text_in(key),))
+            self.driver.changed(connection, insert, [(self.text_in(key),)])
 
     def whole(self, value: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
         """See `Sqlite.whole`."""
@@ -363,17 +399,13 @@ _DOCUMENTS = frozenset({"content", "features", "metadata", "document", "result"}
 
 def _copy_rows(connection: Connection, text: str, rows: Sequence[Row]) -> None:
     raw: Any = connection.connection.dbapi_connection
-    driver: Any = connection.dialect.dbapi
-    try:
+    with Told(connection, text):
         if isinstance(raw, AdaptedConnection):
             raw.run_async(lambda awaited: _copy_rows_async(awaited, text, rows))
             return
         with raw.cursor() as cursor, cursor.copy(text) as copy:
             for row in rows:
                 copy.write_row(row)
-    except driver.Error as error:
-        # SQLAlchemy knows nothing of COPY, so its errors are told as SQLAlchemy would tell them.
-        raise DBAPIError.instance(text, None, error, driver.Error, hide_parameters=True) from error
 
 
 async def _copy_rows_async(driver: Any, text: str, rows: Sequence[Row]) -> None:
@@ -382,12 +414,12 @@ async def _copy_rows_async(driver: Any, text: str, rows: Sequence[Row]) -> None:
             await copy.write_row(row)
 
 
-def dialect_of(name: str) -> Sqlite:
+def dialect_of(name: str, driver: Driver | None = None) -> Sqlite:
     """What the dialect of that name says differently."""
     if name == "sqlite":
-        return Sqlite()
+        return Sqlite(driver)
     if name == "postgresql":
-        return Postgresql()
+        return Postgresql(driver)
     if name in MYSQL_NAMES:
-        return Mysql()
+        return Mysql(driver)
     raise ConfigurationError(f"f1mon keeps its facts in SQLite, PostgreSQL, MariaDB or MySQL, not in {name}")

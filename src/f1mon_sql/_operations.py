@@ -51,17 +51,21 @@ class Operations:
 
     def now(self, connection: Connection) -> datetime:
         """The clock that facts are stamped with: the given one, else the server's, else the host's."""
+        return self._present(connection, None)
+
+    def _present(self, connection: Connection, server: int | None) -> datetime:
+        """As `now`, where the server may have said its time already."""
         if self.clock is not None:
             return self.clock()
-        micros = self.dialect.now(connection)
+        micros = self.dialect.now(connection) if server is None else server
         return host_clock() if micros is None else from_micros(micros)
 
     # Facts ----------------------------------------------------------------------------------------------------------
 
-    def append(self, connection: Connection, facts: Iterable[Fact], clock: Clock | None = None) -> Appended:
-        """See `Storage.append`; `clock` where the instant is settled already."""
-        _, horizons = self.dialect.horizons(connection)
-        return Appending(connection, self.dialect, horizons, clock or partial(self.now, connection)).append(facts)
+    def append(self, connection: Connection, facts: Iterable[Fact], now: datetime | None = None) -> Appended:
+        """See `Storage.append`; `now` where the instant is settled already."""
+        clock = partial(self._present, connection) if now is None else lambda _: now
+        return Appending(connection, self.dialect, clock).append(facts)
 
     def find(self, connection: Connection, select: Select) -> Sequence[Fact]:
         """See `Storage.find`."""
@@ -81,18 +85,17 @@ class Operations:
         """See `Storage.transition`."""
         stored = self.dialect.claim(connection, key)
         operation = _digest(key, operation_id)
-        text = self.dialect.sql("SELECT result FROM f1mon_operations WHERE operation = ?")
-        done = connection.exec_driver_sql(text, (self.dialect.text_in(operation),)).scalar()
+        done, server = self.dialect.operation(connection, operation)
         if done is not None:
             if stored is None:
                 self._put(connection, key, None)  # the claim on an absent document
             result: Json = json.loads(done)
             return result
-        now = self.now(connection)
+        now = self._present(connection, server)
         document = None if stored is None else _document(key, stored)
         change = checked_change(step(document, now))
         if change.facts:
-            self.append(connection, change.facts, lambda: now)
+            self.append(connection, change.facts, now)
         self._put(connection, key, change.state, absent=stored is None)
         self._put_absent(connection, change.also)
         kept = (operation, to_micros(now), validation.encoded(change.result))
@@ -102,7 +105,7 @@ class Operations:
     def _put(self, connection: Connection, key: str, document: Document | None, *, absent: bool = False) -> None:
         if document is None:
             text = self.dialect.sql("DELETE FROM f1mon_state WHERE state_key = ?")
-            connection.exec_driver_sql(text, (self.dialect.text_in(key),))
+            self.dialect.driver.rows(connection, text, (self.dialect.text_in(key),))
             return
         row = (key, validation.encoded(document), due_of(document))
         if absent and self.dialect.name == "sqlite":
@@ -136,7 +139,7 @@ class Operations:
         if limit is not None:
             text += " LIMIT ?"
             values.append(max(0, limit))
-        rows = connection.exec_driver_sql(self.dialect.sql(text), tuple(values))
+        rows = self.dialect.driver.rows(connection, self.dialect.sql(text), tuple(values))
         found = ((self.dialect.text_out(key), document) for key, document in rows)
         return {key: _document(key, document) for key, document in found}
 
@@ -149,7 +152,7 @@ class Operations:
     def forget_operations(self, connection: Connection) -> None:
         """Drop the results of transitions that are older than a store promises to keep."""
         oldest = to_micros(self.now(connection) - timedelta(hours=OPERATION_HOURS))
-        connection.exec_driver_sql(self.dialect.sql("DELETE FROM f1mon_operations WHERE at < ?"), (oldest,))
+        self.dialect.driver.rows(connection, self.dialect.sql("DELETE FROM f1mon_operations WHERE at < ?"), (oldest,))
 
     def check(self, connection: Connection) -> CheckReport:
         """See `Storage.check`."""

@@ -12,7 +12,8 @@ from f1mon_core.records import KeptTally
 from f1mon_core.storage import Select
 from f1mon_core.tally import BUCKET_ORIGIN, CellKey, Moments, Tally, TallyQuery
 from f1mon_core.times import duration_micros, from_micros, to_micros
-from f1mon_sql._dialects import Row, Sqlite
+from f1mon_sql._dialects import Sqlite
+from f1mon_sql._driver import Row
 from f1mon_sql._queries import find
 from f1mon_sql._tables import outcomes, predictions
 
@@ -28,9 +29,10 @@ def tally(connection: Connection, dialect: Sqlite, query: TallyQuery) -> Tally:
 
 def _kept(connection: Connection, dialect: Sqlite, query: TallyQuery) -> Tally | None:
     text = dialect.sql("SELECT pruned_before, outcomes_until FROM f1mon_horizons WHERE kind = ?")
-    row: Row | None = connection.exec_driver_sql(text, (dialect.text_in("prediction"),)).first()
-    if row is None:
+    rows = dialect.driver.rows(connection, text, (dialect.text_in("prediction"),))
+    if not rows:
         return None
+    row: Row = rows[0]
     if not check_kept(query, from_micros(row[0]), None if row[1] is None else from_micros(row[1])):
         return None
     select = Select("kept_tally", query.since, query.until, query.model_version)

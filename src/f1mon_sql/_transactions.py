@@ -16,6 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from f1mon_core.errors import ConfigurationError, LockTimeoutError, NotWritten
 from f1mon_sql._dialects import Sqlite, dialect_of
+from f1mon_sql._driver import Driver
 from f1mon_sql._engine import Place, Settings, milliseconds
 from f1mon_sql._errors import cause_of, is_transient, translated
 from f1mon_sql._turns import Turns
@@ -45,7 +46,7 @@ class Transactions:
         self.place = place
         self.settings = settings
         self.shared = shared
-        self.dialect: Sqlite = dialect_of(place.family)
+        self.dialect: Sqlite = dialect_of(place.family, Driver(watched=shared or settings.echo))
         file = place.database_file
         self.turns = Turns(file.absolute()) if file is not None and settings.take_turns else None
         self._alone = threading.Lock() if place.in_memory else None
@@ -76,8 +77,10 @@ class Transactions:
                     self._exclusion(pause, write=write or not connection.info.get(_PREPARED)),
                     self._prepared(connection),
                 ):
-                    self.dialect.begin(connection, write=write, snapshot=snapshot)
                     try:
+                        if not connection.in_transaction():
+                            connection.begin()  # the driver's statements would not make SQLAlchemy begin one
+                        self.dialect.begin(connection, write=write, snapshot=snapshot)
                         result = work(connection)
                         committing = write
                         # A damaged SQLite file refuses even the COMMIT of who has only read.

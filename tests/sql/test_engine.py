@@ -522,6 +522,29 @@ def test_the_servers_clock_is_read_after_the_lock(url):
 
 @pytest.mark.servers
 @pytest.mark.parametrize("family", ["postgresql", "mysql"], indirect=True)
+def test_an_outcome_is_known_when_the_lock_of_its_prediction_was_had(url):
+    store = SQLStorage(url)
+    store.append([made("a")])
+    known = []
+    late = threading.Thread(target=lambda: known.append(store.append([Outcome(prediction_id="a", actual_outcome=1)])))
+    other = sa.create_engine(driver_url(url))
+    with other.connect() as holding:
+        holding.exec_driver_sql("SELECT * FROM f1mon_predictions FOR UPDATE").all()
+        late.start()
+        late.join(0.5)
+        released = store.clock()
+        holding.rollback()
+    late.join()
+    other.dispose()
+    assert known == [Appended(1, 0)]
+    (outcome,) = store.find(Select("outcome"))
+    assert outcome.at >= released
+    assert outcome.recorded_at >= released
+    store.close()
+
+
+@pytest.mark.servers
+@pytest.mark.parametrize("family", ["postgresql", "mysql"], indirect=True)
 def test_a_statement_timeout_is_not_written(url):
     SQLStorage(url).close()
     store = SQLStorage(url, statement_timeout=0.5)
