@@ -6,9 +6,10 @@ A document is the fact's content under its field names (defaults left out) plus 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple, TypeAlias
 
 import attrs
 import cattrs
@@ -16,7 +17,7 @@ from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, overrid
 
 from f1mon_core import validation
 from f1mon_core.errors import InvalidRecordError, SchemaError
-from f1mon_core.records import KINDS, Fact, checks
+from f1mon_core.records import KINDS, Fact, checks, ordinal, severity
 from f1mon_core.times import EPOCH, LATEST, from_micros, to_micros
 from f1mon_core.validation import Document
 
@@ -25,8 +26,10 @@ _STAMPS = frozenset({"at", "at_given", "recorded_at"})
 
 
 def _structure_instant(value: Any, _: Any = None) -> datetime | None:
-    if value is None:
-        return None
+    return None if value is None else _instant(value)
+
+
+def _instant(value: Any) -> datetime:
     if type(value) is not int or not 0 <= value <= _LAST_MICROSECOND:
         raise InvalidRecordError("instant", value, f"must be integer microseconds after {EPOCH.isoformat()}")
     return from_micros(value)
@@ -95,15 +98,118 @@ def from_document(document: Mapping[str, Any]) -> Fact:
 
 def from_content(kind: Any, version: Any, content: Mapping[str, Any]) -> Fact:
     """The fact of `kind` whose fields, stamps included, are `content`. Errors as in `from_document`."""
+    record = _record(kind, version)
+    try:
+        return converter.structure(content, record)
+    except cattrs.ForbiddenExtraKeysError as error:
+        raise _unknown(record, error.extra_fields) from error
+    except KeyError as error:
+        raise _missing(record, str(error.args[0])) from error
+
+
+def _record(kind: Any, version: Any) -> type[Fact]:
     record = KINDS.get(kind) if isinstance(kind, str) else None
     if record is None:
         raise SchemaError(f"this f1mon knows no record kind {kind!r}; update f1mon")
     if version != record.version:
         raise SchemaError(f"a {kind} of version {version!r} was written by another f1mon; update f1mon")
-    try:
-        return converter.structure(content, record)
-    except cattrs.ForbiddenExtraKeysError as error:
-        unknown = ", ".join(sorted(error.extra_fields))
-        raise InvalidRecordError(kind, content, f"has unknown fields: {unknown}") from error
-    except KeyError as error:
-        raise InvalidRecordError(str(error.args[0]), None, f"is missing from this {kind}") from error
+    return record
+
+
+def _unknown(record: type[Fact], names: Iterable[str]) -> InvalidRecordError:
+    return InvalidRecordError(record.kind, None, f"has unknown fields: {', '.join(sorted(names))}")
+
+
+def _missing(record: type[Fact], name: str) -> InvalidRecordError:
+    return InvalidRecordError(name, None, f"is missing from this {record.kind}")
+
+
+# What a store checked when it took it ---------------------------------------------------------------------------------
+
+Put: TypeAlias = Callable[[Fact, Any], None]
+"""Sets a field of a fact, past the frozen record's own refusal."""
+
+_KEPT: Mapping[Callable[[Any, str], Any], type] = {
+    validation.identifier: str,
+    validation.text: str,
+    severity: str,
+    validation.label: int,
+    validation.count: int,
+    ordinal: int,
+    validation.number: float,
+    validation.probability: float,
+    validation.flag: bool,
+    validation.json_object: dict,
+    validation.json_array: list,
+}
+"""The type of what each check answers, which is what JSON makes of it too. An instant has to be made."""
+
+
+class _Layout(NamedTuple):
+    """How documents with the same names and types make facts of one kind.
+
+    Attributes:
+        puts: How the values are set, in the document's order.
+        doubtful: The names of values that are not of the type their field keeps, and what they have to pass.
+        defaults, factories: How the fields are set that the documents leave out.
+    """
+
+    puts: tuple[Put, ...]
+    doubtful: tuple[tuple[str, Callable[[Any, str], Any]], ...]
+    defaults: tuple[tuple[Put, Any], ...]
+    factories: tuple[tuple[Put, Callable[[], Any]], ...]
+
+
+def _put(record: type[Fact], name: str) -> Put:
+    put: Put = getattr(record, name).__set__  # of its slot
+    return put
+
+
+@lru_cache(1_024)
+def _layout(kind: str, names: tuple[str, ...], types: tuple[type, ...]) -> _Layout:
+    record = KINDS[kind]
+    fields = {field.name: field for field in attrs.fields(record) if field.name not in _STAMPS}
+    if unknown := set(names) - fields.keys():
+        raise _unknown(record, unknown)
+    doubtful = []
+    how = {name: (check, optional) for name, check, optional in checks(record)}
+    for name, found in zip(names, types, strict=True):
+        check, optional = how[name]
+        if found is not _KEPT.get(check) and not (optional and found is type(None)):
+            doubtful.append((name, _structure_instant if check is validation.instant else check))
+    defaults, factories = [], []
+    for name in fields.keys() - set(names):
+        default: Any = fields[name].default
+        if default is attrs.NOTHING:
+            raise _missing(record, name)
+        if isinstance(default, attrs.Factory):  # type: ignore[arg-type]
+            factories.append((_put(record, name), default.factory))
+        else:
+            defaults.append((_put(record, name), default))
+    puts = tuple(_put(record, name) for name in names)
+    return _Layout(puts, tuple(doubtful), tuple(defaults), tuple(factories))
+
+
+_put_at, _put_at_given, _put_recorded_at = (_put(Fact, name) for name in ("at", "at_given", "recorded_at"))
+
+
+def stored_fact(kind: Any, version: Any, at: Any, at_given: Any, recorded_at: Any, content: Mapping[str, Any]) -> Fact:
+    """As `from_content`, for what a store checked when it took it: only the types of the values are looked at again.
+
+    A page of alerts is read in half the time so. What a hand changed in a store since then is `check`'s to find.
+    """
+    record = _record(kind, version)
+    puts, doubtful, defaults, factories = _layout(kind, tuple(content), tuple(map(type, content.values())))
+    if doubtful:
+        content = {**content, **{name: check(content[name], name) for name, check in doubtful}}
+    fact = object.__new__(record)
+    _put_at(fact, _instant(at))
+    _put_at_given(fact, bool(at_given))
+    _put_recorded_at(fact, _instant(recorded_at))
+    for put, value in zip(puts, content.values(), strict=True):
+        put(fact, value)
+    for put, default in defaults:
+        put(fact, default)
+    for put, factory in factories:
+        put(fact, factory())
+    return fact

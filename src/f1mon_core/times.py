@@ -27,7 +27,7 @@ def to_micros(instant: datetime) -> int:
 
 def from_micros(micros: int) -> datetime:
     """The aware UTC datetime `micros` microseconds after 1970-01-01T00:00:00Z."""
-    return EPOCH + timedelta(microseconds=micros)
+    return EPOCH + timedelta(0, 0, micros)
 
 
 def duration_micros(duration: timedelta) -> int:

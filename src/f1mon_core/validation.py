@@ -164,6 +164,25 @@ def encoded(value: Json) -> str:
     return _encode(value)
 
 
+def _refused(literal: str) -> Json:
+    raise ValueError(f"{literal} is no JSON")
+
+
+# `json.loads` looks at its arguments and for blanks around the text for longer than a small object takes to read.
+_scan: Callable[[str, int], tuple[Any, int]] = vars(json.JSONDecoder(parse_constant=_refused))["scan_once"]
+
+
+def decoded(text: str) -> Json:
+    """The value of a text that `encoded` made. Raises ValueError for any that is no JSON, or more than that."""
+    try:
+        value, end = _scan(text, 0)
+    except StopIteration as error:
+        raise ValueError(f"no JSON value at character {error.value}") from None
+    if end != len(text):
+        raise ValueError(f"something follows the JSON value at character {end}")
+    return cast("Json", value)
+
+
 def canonical(value: Json) -> str:
     """Compact ASCII JSON with sorted keys: equal texts, equal values, and 1 is neither 1.0 nor true."""
     return json.dumps(value, allow_nan=False, separators=(",", ":"), sort_keys=True)

@@ -133,7 +133,7 @@ class Appending:
                 found[key] = "pruned" if row[7] else "stub"
             else:
                 whole = (*key, *row[1:4], out(row[4]), *row[5:7], *documents.get(row[0], (None, None)))
-                found[key] = _rows.decoded(_rows.prediction_fact, whole)
+                (found[key],) = _rows.restored(_rows.prediction_parts, [whole])
         return found
 
     # Outcomes -------------------------------------------------------------------------------------------------------
@@ -209,7 +209,7 @@ class Appending:
         for one, *row in self.dialect.select_in(self.connection, text, {key[0] for key in keys}):
             key = (self.dialect.text_out(one), row[0])
             if key in wanted:
-                found[key] = _rows.decoded(_rows.outcome_fact, (key[0], *row))
+                (found[key],) = _rows.restored(_rows.outcome_parts, [(key[0], *row)])
         return found
 
     # Alerts and all other kinds -------------------------------------------------------------------------------------
@@ -226,10 +226,9 @@ class Appending:
 
     def _stored_alerts(self, keys: Sequence[Key]) -> dict[Key, Stored]:
         text = "SELECT alert_id, at, at_given, recorded_at, v, content FROM f1mon_alerts WHERE alert_id"
-        return {
-            (self.dialect.text_out(one),): _rows.decoded(_rows.content_fact, ("alert", *row))
-            for one, *row in self.dialect.select_in(self.connection, text, {key[0] for key in keys})
-        }
+        rows = list(self.dialect.select_in(self.connection, text, {key[0] for key in keys}))
+        found = _rows.restored(_rows.content_parts, (("alert", *row[1:]) for row in rows))
+        return {(self.dialect.text_out(row[0]),): fact for row, fact in zip(rows, found, strict=True)}
 
     def _others(self, offered: Sequence[Fact]) -> Appended:
         now = self.clock(self._server)
@@ -252,7 +251,7 @@ class Appending:
         for first, kind, second, *row in self.dialect.select_in(self.connection, text, {key[1] for key in keys}):
             key = (out(kind), out(first), out(second))
             if key in wanted:
-                found[key] = _rows.decoded(_rows.content_fact, (key[0], *row))
+                (found[key],) = _rows.restored(_rows.content_parts, [(key[0], *row)])
         return found
 
     # Shared ---------------------------------------------------------------------------------------------------------

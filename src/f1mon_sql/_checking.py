@@ -78,7 +78,7 @@ def _read_kind(connection: Connection, dialect: Sqlite, kind: str, problems: lis
             number += 1
             key = tuple(row[: len(listing.key)])
             try:
-                fact = _rows.decoded(listing.make, row[len(listing.key) + 1 :])
+                fact = _rows.checked(listing.parts, row[len(listing.key) + 1 :])
                 _same_key(fact, key)
             except (CorruptStoreError, SchemaError) as error:
                 seen += 1

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, cast
+from functools import lru_cache
+from typing import Any, NamedTuple, cast
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from f1mon_core.folding import check_count, fold_count
-from f1mon_core.records import Alert, Cursor, Fact
+from f1mon_core.records import Alert, Fact
 from f1mon_core.storage import Scalar, Select, alternatives, kind_of
 from f1mon_core.times import to_micros
 from f1mon_sql import _rows
@@ -17,6 +18,39 @@ from f1mon_sql._dialects import Sqlite
 from f1mon_sql._tables import alerts, attributes, facts, features, outcomes, predictions
 
 _Column = sa.ColumnElement[Any]
+
+_SHAPES = 128
+"""How many statements are kept. To build one takes longer than SQLite needs to answer it."""
+
+
+class Shape(NamedTuple):
+    """What the statements of two selects have in common that differ in values alone; `where` comes on top."""
+
+    kind: str
+    since: bool
+    until: bool
+    model_version: bool
+    lacking: str | None
+    having: str | None
+    descending: bool
+    limit: bool
+    after: int | None
+    """The parts of the cursor's key; None without a cursor."""
+
+    @classmethod
+    def of(cls, select: Select) -> Shape:
+        """The shape of a select."""
+        return cls(
+            select.kind,
+            select.since is not None,
+            select.until is not None,
+            select.model_version is not None,
+            select.lacking,
+            select.having,
+            select.descending,
+            select.limit is not None,
+            None if select.after is None else len(select.after.key),
+        )
 
 
 class Listing:
@@ -34,7 +68,7 @@ class Listing:
         self.at: _Column
         self.key: tuple[_Column, ...]
         self.columns: tuple[_Column, ...]
-        self.make: Callable[[Sequence[Any]], Fact]
+        self.parts: Callable[[Sequence[Any]], _rows.Parts]
         self.conditions: list[_Column] = []
         self.plain: dict[str, tuple[_Column, type]] = {}
         if record.kind == "prediction":
@@ -54,7 +88,7 @@ class Listing:
         self.conditions = [t.predicted_at.is_not(None)]
         names = _rows.PREDICTION_COLUMNS[:-1]
         self.columns = (*(t[name] for name in names), features.c.features, features.c.metadata)
-        self.make = _rows.prediction_fact
+        self.parts = _rows.prediction_parts
         self.plain = {
             "prediction_id": (t.prediction_id, str),
             "model_version": (t.model_version, str),
@@ -67,7 +101,7 @@ class Listing:
         # Of two outcomes at one instant the second parts of the keys are equal, so the first one orders them.
         self.at, self.key = t.known_at, (t.prediction_id,)
         self.columns = tuple(t[name] for name in _rows.OUTCOME_COLUMNS)
-        self.make = _rows.outcome_fact
+        self.parts = _rows.outcome_parts
         self.plain = {"prediction_id": (t.prediction_id, str), "actual_outcome": (t.actual_outcome, int)}
 
     def _of_alerts(self) -> None:
@@ -75,7 +109,7 @@ class Listing:
         self.source = self.table = alerts
         self.at, self.key = t.at, (t.alert_id,)
         self.columns = (sa.literal("alert"), t.at, t.at_given, t.recorded_at, t.v, t.content)
-        self.make = _rows.content_fact
+        self.parts = _rows.content_parts
         self.plain = {name: (t[name], str) for name in (*Alert.key_fields, *Alert.attributes)}
 
     def _of_others(self) -> None:
@@ -84,28 +118,68 @@ class Listing:
         self.at, self.key = t.at, (t.key_1, t.key_2)
         self.conditions = [t.kind == self.record.kind]
         self.columns = (t.kind, t.at, t.at_given, t.recorded_at, t.v, t.content)
-        self.make = _rows.content_fact
+        self.parts = _rows.content_parts
 
     # Conditions -----------------------------------------------------------------------------------------------------
 
-    def where(self, select: Select) -> list[_Column]:
-        """The conditions of a select, its cursor apart."""
+    def where(self, shape: Shape) -> list[_Column]:
+        """The conditions of a shape, its cursor apart, with the parameters of `values`."""
         found = list(self.conditions)
-        if select.since is not None:
-            found.append(self.at >= to_micros(select.since))
-        if select.until is not None:
-            found.append(self.at < to_micros(select.until))
-        wanted = dict(select.where)
-        if select.model_version is not None:
-            found.append(self._is_one_of("model_version", [select.model_version]))
-        for name, value in wanted.items():
-            choices = alternatives(value)
-            found.append(self._is_one_of(name, [cast("Scalar", value)] if choices is None else choices))
-        for other, present in ((select.having, True), (select.lacking, False)):
+        if shape.since:
+            found.append(self.at >= sa.bindparam("since", type_=sa.BigInteger))
+        if shape.until:
+            found.append(self.at < sa.bindparam("until", type_=sa.BigInteger))
+        if shape.model_version:
+            found.append(self._is_of_model())
+        for other, present in ((shape.having, True), (shape.lacking, False)):
             if other is not None:
                 exists = self._exists(kind_of(other))
                 found.append(exists if present else sa.not_(exists))
         return found
+
+    def wanted(self, select: Select) -> list[_Column]:
+        """The conditions of a select's `where`."""
+        found = []
+        for name, value in select.where.items():
+            choices = alternatives(value)
+            found.append(self._is_one_of(name, [cast("Scalar", value)] if choices is None else choices))
+        return found
+
+    def values(self, select: Select) -> dict[str, Any]:
+        """The parameters of the statement of a select's shape."""
+        found: dict[str, Any] = {}
+        if select.since is not None:
+            found["since"] = to_micros(select.since)
+        if select.until is not None:
+            found["until"] = to_micros(select.until)
+        if select.model_version is not None:
+            text = select.model_version
+            found["model_version"] = text if self._model_column() is not None else _rows.attribute_text(text)
+        if select.limit is not None:
+            found["limit"] = select.limit
+        if select.after is not None:
+            found["after"] = to_micros(select.after.at)
+            found |= {f"after_{number}": part for number, part in enumerate(select.after.key)}
+        return found
+
+    def _model_column(self) -> _Column | None:
+        """The column of `model_version`; None where it lies in `attributes`."""
+        if "model_version" in self.plain:
+            return self.plain["model_version"][0]
+        if "model_version" in self.record.key_fields:
+            return self.key[self.record.key_fields.index("model_version")]
+        return None
+
+    def _is_of_model(self) -> _Column:
+        column = self._model_column()
+        if column is not None:
+            return column == sa.bindparam("model_version", type_=column.type)
+        value = attributes.c.value
+        return self._has_attribute("model_version", value == sa.bindparam("model_version", type_=value.type))
+
+    def _has_attribute(self, name: str, condition: _Column) -> _Column:
+        belongs = (*self.joined(attributes), attributes.c.name == name, condition)
+        return sa.exists(sa.select(sa.literal(1)).where(*belongs))
 
     def _is_one_of(self, name: str, choices: Sequence[Scalar]) -> _Column:
         if name in self.plain:
@@ -117,13 +191,8 @@ class Listing:
             texts = [_rows.key_choice(self.record, name, choice) for choice in choices]
             column = self.key[self.record.key_fields.index(name)]
             return self.dialect.is_in(column, [text for text in texts if text is not None])
-        a = attributes.c
         values = [_rows.attribute_text(choice) for choice in choices]
-        return sa.exists(
-            sa.select(sa.literal(1)).where(
-                *self.joined(attributes), a.name == name, self.dialect.is_in(a.value, values)
-            )
-        )
+        return self._has_attribute(name, self.dialect.is_in(attributes.c.value, values))
 
     def joined(self, table: Any) -> tuple[_Column, ...]:
         """The conditions that rows of a table belong to a row of `facts`."""
@@ -164,16 +233,19 @@ class Listing:
         self.aliased_conditions = [t.kind == kind]
         return (t.key_1, t.key_2)
 
-    def behind(self, cursor: Cursor, *, descending: bool) -> _Column:
-        """The condition that a fact lies strictly behind a cursor."""
-        given = [to_micros(cursor.at), *cursor.key]
-        columns = [self.at, *self.key]
+    def behind(self, parts: int, *, descending: bool) -> _Column:
+        """The condition that a fact lies strictly behind a cursor with so many parts of a key."""
+        names = ["after", *(f"after_{number}" for number in range(parts))]
+        given = [
+            (column, sa.bindparam(name, type_=column.type))
+            for name, column in zip(names, (self.at, *self.key), strict=False)
+        ]
         condition: _Column = sa.false()
-        for column, value in reversed(list(zip(columns, given, strict=False))):
+        for column, value in reversed(given):
             further = column < value if descending else column > value
             condition = sa.or_(further, sa.and_(column == value, condition))
-        edge = self.at <= given[0] if descending else self.at >= given[0]
-        return sa.and_(edge, condition)
+        _, first = given[0]
+        return sa.and_(self.at <= first if descending else self.at >= first, condition)
 
     def order(self, *, descending: bool) -> list[_Column]:
         """The order of a listing."""
@@ -184,12 +256,21 @@ def find(connection: Connection, dialect: Sqlite, select: Select) -> Sequence[Fa
     """See `Storage.find`."""
     if select.limit == 0:
         return []
-    listing = Listing(kind_of(select.kind), dialect)
-    statement = sa.select(*listing.columns).select_from(listing.source).where(*listing.where(select))
-    if select.after is not None:
-        statement = statement.where(listing.behind(select.after, descending=select.descending))
-    statement = statement.order_by(*listing.order(descending=select.descending)).limit(select.limit)
-    return [_rows.decoded(listing.make, row) for row in connection.execute(statement)]
+    listing, statement = _page(dialect, Shape.of(select))
+    if select.where:
+        statement = statement.where(*listing.wanted(select))
+    return _rows.restored(listing.parts, connection.execute(statement, listing.values(select)))
+
+
+@lru_cache(_SHAPES)
+def _page(dialect: Sqlite, shape: Shape) -> tuple[Listing, sa.Select[Any]]:
+    """The statement of a shape, which SQLAlchemy compiles once, and how to read its rows."""
+    listing = Listing(kind_of(shape.kind), dialect)
+    statement = sa.select(*listing.columns).select_from(listing.source).where(*listing.where(shape))
+    if shape.after is not None:
+        statement = statement.where(listing.behind(shape.after, descending=shape.descending))
+    statement = statement.order_by(*listing.order(descending=shape.descending))
+    return listing, statement.limit(sa.bindparam("limit", type_=sa.Integer)) if shape.limit else statement
 
 
 def count(
@@ -214,11 +295,12 @@ def count(
             source = source.join(joined, sa.and_(*listing.joined(joined), joined.c.name == name))
             groups.append(joined.c.value)
             values.append(_rows.attribute_value)
-    statement = sa.select(sa.func.count(), *groups).select_from(source).where(*listing.where(select)).group_by(*groups)
+    conditions = (*listing.where(Shape.of(select)), *listing.wanted(select))
+    statement = sa.select(sa.func.count(), *groups).select_from(source).where(*conditions).group_by(*groups)
     try:
         return {
             tuple(value(cell) for value, cell in zip(values, row[1:], strict=True)): row[0]
-            for row in connection.execute(statement)
+            for row in connection.execute(statement, listing.values(select))
             if row[0]
         }
     except LookupError:

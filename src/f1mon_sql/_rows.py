@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
-from typing import Any, cast
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeAlias, cast
 
 from f1mon_core import validation
-from f1mon_core.codec import content_document, from_content
+from f1mon_core.codec import content_document, from_content, stored_fact
 from f1mon_core.errors import CorruptStoreError, F1monError, InvalidQueryError, SchemaError
 from f1mon_core.records import Alert, Fact, Outcome, Prediction, checks, key_text, ordinal
 from f1mon_core.storage import Scalar
-from f1mon_core.times import from_micros, to_micros
+from f1mon_core.times import to_micros
 from f1mon_sql._tables import ATTRIBUTE_BYTES, KIND_CHARACTERS
 
 PREDICTION_COLUMNS = (
@@ -122,46 +123,59 @@ def attribute_value(text: str) -> Scalar:
     return cast("Scalar", json.loads(text))
 
 
-def prediction_fact(row: Sequence[Any]) -> Prediction:
+Parts: TypeAlias = tuple[str, int, int, int, int, dict[str, Any]]
+"""Kind, version, at, at_given and recorded_at of a fact, and its content as JSON has it."""
+
+
+def prediction_parts(row: Sequence[Any]) -> Parts:
     """A prediction from the columns of `PREDICTION_COLUMNS` without `pruned`, then features and metadata or None."""
-    (prediction_id, at, at_given, recorded_at, model_version, predicted, confidence, features, metadata) = row
-    return Prediction(
-        prediction_id=prediction_id,
-        model_version=model_version,
-        predicted_outcome=predicted,
-        confidence=confidence,
-        features={} if features is None else json.loads(features),
-        metadata={} if metadata is None else json.loads(metadata),
-        at=from_micros(at),
-        at_given=bool(at_given),
-        recorded_at=from_micros(recorded_at),
-    )
+    prediction_id, at, at_given, recorded_at, model_version, predicted, confidence, features, metadata = row
+    content = {
+        "prediction_id": prediction_id,
+        "model_version": model_version,
+        "predicted_outcome": predicted,
+        "confidence": confidence,
+        "features": {} if features is None else validation.decoded(features),
+        "metadata": {} if metadata is None else validation.decoded(metadata),
+    }
+    return Prediction.kind, Prediction.version, at, at_given, recorded_at, content
 
 
-def outcome_fact(row: Sequence[Any]) -> Outcome:
+def outcome_parts(row: Sequence[Any]) -> Parts:
     """An outcome from the columns of `OUTCOME_COLUMNS`."""
     prediction_id, known_at, at_given, recorded_at, actual = row
-    return Outcome(
-        prediction_id=prediction_id,
-        actual_outcome=actual,
-        at=from_micros(known_at),
-        at_given=bool(at_given),
-        recorded_at=from_micros(recorded_at),
-    )
+    content = {"prediction_id": prediction_id, "actual_outcome": actual}
+    return Outcome.kind, Outcome.version, known_at, at_given, recorded_at, content
 
 
-def content_fact(row: Sequence[Any]) -> Fact:
+def content_parts(row: Sequence[Any]) -> Parts:
     """An alert or a fact of any other kind from kind, at, at_given, recorded_at, v and content."""
-    kind, at, at_given, recorded_at, version, content = row
-    stamps = {"at": at, "at_given": bool(at_given), "recorded_at": recorded_at}
-    return from_content(kind, version, {**json.loads(content), **stamps})
+    kind, at, at_given, recorded_at, version, text = row
+    content = validation.decoded(text)
+    if not isinstance(content, dict):
+        raise CorruptStoreError(f"the content of a stored {kind} is no object; run `f1mon check`")
+    return kind, version, at, at_given, recorded_at, content
 
 
-def decoded(make: Callable[[Sequence[Any]], Fact], row: Sequence[Any]) -> Fact:
-    """A fact from its row. Raises `CorruptStoreError` if no fact of f1mon looks like that."""
+def checked(parts: Callable[[Sequence[Any]], Parts], row: Sequence[Any]) -> Fact:
+    """A fact from its row, with every check that it passed when it was stored. Raises as `restored`."""
+    with _readable():
+        kind, version, at, at_given, recorded_at, content = parts(row)
+        stamps = {"at": at, "at_given": bool(at_given), "recorded_at": recorded_at}
+        return from_content(kind, version, content | stamps)
+
+
+def restored(parts: Callable[[Sequence[Any]], Parts], rows: Iterable[Sequence[Any]]) -> list[Fact]:
+    """Facts from their rows. Raises `CorruptStoreError` if no fact of f1mon looks like one of them."""
+    with _readable():
+        return [stored_fact(*parts(row)) for row in rows]
+
+
+@contextmanager
+def _readable() -> Iterator[None]:
     try:
-        return make(row)
-    except SchemaError:
+        yield
+    except (SchemaError, CorruptStoreError):
         raise
     except F1monError as error:
         raise CorruptStoreError(f"a stored row cannot be read ({error}); run `f1mon check`") from error

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from f1mon_core import codec
+from f1mon_core import codec, validation
 from f1mon_core.errors import InvalidRecordError, SchemaError
 from f1mon_core.records import KINDS, Fact, Outcome, Prediction, checks
+from f1mon_core.times import to_micros
 
 _text = st.text(st.characters(exclude_categories=["Cs"]))
 _ids = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=255)
@@ -56,6 +57,65 @@ def test_every_fact_survives_ascii_json(fact):
     again = codec.from_document(json.loads(line))
     assert again == fact
     assert type(again) is type(fact)
+
+
+def restored(fact):
+    """A fact from what a store keeps of it."""
+    content = json.loads(json.dumps(codec.content_document(fact)))
+    at, recorded_at = (to_micros(fact.at), to_micros(fact.recorded_at))
+    return codec.stored_fact(fact.kind, fact.version, at, int(fact.at_given), recorded_at, content)
+
+
+@given(st.sampled_from(sorted(KINDS)).flatmap(lambda kind: facts_of(KINDS[kind])), _instants, _instants)
+def test_a_stored_fact_is_restored_without_a_difference(fact, at, recorded_at):
+    stored = attrs.evolve(fact, at=at, at_given=fact.at_given, recorded_at=recorded_at)
+    again = restored(stored)
+    assert again == stored
+    assert codec.to_document(again) == codec.to_document(stored)
+
+
+STORED = {"prediction_id": "a", "model_version": "m", "predicted_outcome": 1, "confidence": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"confidence": "0.5"}, "confidence"),
+        ({"confidence": True}, "confidence"),
+        ({"predicted_outcome": 1.0}, "predicted_outcome"),
+        ({"predicted_outcome": None}, "predicted_outcome"),
+        ({"prediction_id": 7}, "prediction_id"),
+        ({"features": []}, "features"),
+        ({"colour": "red"}, "prediction"),
+    ],
+)
+def test_a_stored_value_of_another_type_is_refused(change, field):
+    with pytest.raises(InvalidRecordError) as caught:
+        codec.stored_fact("prediction", 1, 0, 1, 0, STORED | change)
+    assert caught.value.field == field
+
+
+def test_a_stored_fact_that_lacks_a_field_or_a_time_is_refused():
+    with pytest.raises(InvalidRecordError, match="confidence"):
+        codec.stored_fact("prediction", 1, 0, 1, 0, {n: v for n, v in STORED.items() if n != "confidence"})
+    for wrong in (None, -1, 0.5, 10**18):
+        with pytest.raises(InvalidRecordError, match="instant"):
+            codec.stored_fact("prediction", 1, wrong, 1, 0, STORED)
+        with pytest.raises(InvalidRecordError, match="instant"):
+            codec.stored_fact("prediction", 1, 0, 1, wrong, STORED)
+    with pytest.raises(SchemaError):
+        codec.stored_fact("prediction", 2, 0, 1, 0, STORED)
+
+
+@given(_json)
+def test_encoded_values_are_decoded(value):
+    assert validation.decoded(validation.encoded(value)) == value
+
+
+@pytest.mark.parametrize("text", ["", "{", "{} ", " {}", "{}{}", "NaN", '{"a": Infinity}', "nul"])
+def test_what_is_no_encoded_value_is_refused(text):
+    with pytest.raises(ValueError, match=r"."):
+        validation.decoded(text)
 
 
 def test_a_document_is_short_and_says_what_it_is():
