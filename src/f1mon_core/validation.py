@@ -41,7 +41,8 @@ def _encoder() -> Callable[[Json], str]:
     return lambda value: "".join(encode(value, 0))
 
 
-_encode = _encoder()
+encoded = _encoder()
+"""Compact ASCII JSON. Raises ValueError for NaN and infinities, which JSON does not have."""
 
 
 def identifier(value: Any, field: str) -> str:
@@ -157,11 +158,6 @@ def json_value(value: Any, field: str) -> Json:
     if size > MAX_JSON_BYTES and len(encoded(copied)) > MAX_JSON_BYTES:
         raise InvalidRecordError(field, value, f"must take at most {MAX_JSON_BYTES} bytes as JSON")
     return copied
-
-
-def encoded(value: Json) -> str:
-    """Compact ASCII JSON. Raises ValueError for NaN and infinities, which JSON does not have."""
-    return _encode(value)
 
 
 def _refused(literal: str) -> Json:

@@ -82,23 +82,20 @@ class Appending:
         staged = self._staged(offered, now, lambda fact: (fact.prediction_id,))
         self._refuse_old(staged, self._stored_predictions)
         recorded = to_micros(now)
-        ordered = sorted(staged)
-        rows = [_rows.prediction_row(cast("Prediction", staged[key]), recorded) for key in ordered]
+        fresh = [staged[key] for key in sorted(staged)]
+        rows = [_rows.prediction_row(one, recorded) for one in fresh]
         taken = self._taken_predictions(rows)
         stubs = []
         for key, stored in taken.items():
             refuse_pruned(staged[key], None, pruned=stored == "pruned")
             if stored == "stub":
-                stubs.append(_rows.prediction_row(cast("Prediction", staged[key]), recorded))
+                stubs.append(_rows.prediction_row(staged[key], recorded))
             else:
                 self._repeats(cast("Fact", stored), staged[key])
         self.dialect.update(self.connection, "f1mon_predictions", ("prediction_id",), _FILLED, sorted(stubs))
-        fresh = ordered if not taken else [key for key in ordered if taken.get(key, "stub") == "stub"]
-        features = [
-            _rows.feature_row(made)
-            for key in fresh
-            if (made := cast("Prediction", staged[key])).features or made.metadata
-        ]
+        if taken:
+            fresh = [one for one in fresh if taken.get((one.prediction_id,), "stub") == "stub"]
+        features = [_rows.feature_row(one) for one in fresh if one.features or one.metadata]
         self._insert_free("f1mon_features", _rows.FEATURE_COLUMNS, features)
         return Appended(len(fresh), len(offered) - len(fresh))
 
@@ -218,7 +215,7 @@ class Appending:
         now = self.clock(self._server)
         staged = self._staged(offered, now, lambda fact: (fact.alert_id,))
         self._refuse_old(staged, self._stored_alerts)
-        rows = [_rows.alert_row(cast("Alert", staged[key]), to_micros(now)) for key in sorted(staged)]
+        rows = [_rows.alert_row(staged[key], to_micros(now)) for key in sorted(staged)]
         taken = self._insert("f1mon_alerts", _rows.ALERT_COLUMNS, 1, rows, self._stored_alerts)
         for key, stored in taken.items():
             self._repeats(cast("Fact", stored), staged[key])
@@ -256,9 +253,9 @@ class Appending:
 
     # Shared ---------------------------------------------------------------------------------------------------------
 
-    def _staged(self, offered: Sequence[F], now: datetime, key_of: Callable[[F], Key]) -> dict[Key, Fact]:
+    def _staged(self, offered: Sequence[F], now: datetime, key_of: Callable[[F], Key]) -> dict[Key, F]:
         """The facts of a batch with their times, by key, each once."""
-        staged: dict[Key, Fact] = {}
+        staged: dict[Key, F] = {}
         for fact in offered:
             given = fact if fact.at is not None else cast("F", timed(fact, now))
             first = staged.setdefault(key_of(given), given)
