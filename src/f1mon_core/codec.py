@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from functools import lru_cache
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import attrs
 import cattrs
@@ -126,9 +126,6 @@ def _missing(record: type[Fact], name: str) -> InvalidRecordError:
 
 # What a store checked when it took it ---------------------------------------------------------------------------------
 
-Put: TypeAlias = Callable[[Fact, Any], None]
-"""Sets a field of a fact, past the frozen record's own refusal."""
-
 _KEPT: Mapping[Callable[[Any, str], Any], type] = {
     validation.identifier: str,
     validation.text: str,
@@ -146,29 +143,23 @@ _KEPT: Mapping[Callable[[Any, str], Any], type] = {
 
 
 class _Layout(NamedTuple):
-    """How documents with the same names and types make facts of one kind.
+    """What documents with the same names and types have in common.
 
     Attributes:
-        puts: How the values are set, in the document's order.
         doubtful: The names of values that are not of the type their field keeps, and what they have to pass.
-        defaults, factories: How the fields are set that the documents leave out.
+        defaults: The fields that the documents leave out.
+        factories: Those whose default is made anew.
     """
 
-    puts: tuple[Put, ...]
     doubtful: tuple[tuple[str, Callable[[Any, str], Any]], ...]
-    defaults: tuple[tuple[Put, Any], ...]
-    factories: tuple[tuple[Put, Callable[[], Any]], ...]
-
-
-def _put(record: type[Fact], name: str) -> Put:
-    put: Put = getattr(record, name).__set__  # of its slot
-    return put
+    defaults: tuple[tuple[str, Any], ...]
+    factories: tuple[tuple[str, Callable[[], Any]], ...]
 
 
 @lru_cache(1_024)
 def _layout(kind: str, names: tuple[str, ...], types: tuple[type, ...]) -> _Layout:
     record = KINDS[kind]
-    fields = {field.name: field for field in attrs.fields(record) if field.name not in _STAMPS}
+    fields = {field.name: field.default for field in attrs.fields(record) if field.name not in _STAMPS}
     if unknown := set(names) - fields.keys():
         raise _unknown(record, unknown)
     doubtful = []
@@ -179,18 +170,14 @@ def _layout(kind: str, names: tuple[str, ...], types: tuple[type, ...]) -> _Layo
             doubtful.append((name, _structure_instant if check is validation.instant else check))
     defaults, factories = [], []
     for name in fields.keys() - set(names):
-        default: Any = fields[name].default
+        default: Any = fields[name]
         if default is attrs.NOTHING:
             raise _missing(record, name)
         if isinstance(default, attrs.Factory):  # type: ignore[arg-type]
-            factories.append((_put(record, name), default.factory))
+            factories.append((name, default.factory))
         else:
-            defaults.append((_put(record, name), default))
-    puts = tuple(_put(record, name) for name in names)
-    return _Layout(puts, tuple(doubtful), tuple(defaults), tuple(factories))
-
-
-_put_at, _put_at_given, _put_recorded_at = (_put(Fact, name) for name in ("at", "at_given", "recorded_at"))
+            defaults.append((name, default))
+    return _Layout(tuple(doubtful), tuple(defaults), tuple(factories))
 
 
 def stored_fact(kind: Any, version: Any, at: Any, at_given: Any, recorded_at: Any, content: Mapping[str, Any]) -> Fact:
@@ -199,17 +186,18 @@ def stored_fact(kind: Any, version: Any, at: Any, at_given: Any, recorded_at: An
     A page of alerts is read in half the time so. What a hand changed in a store since then is `check`'s to find.
     """
     record = _record(kind, version)
-    puts, doubtful, defaults, factories = _layout(kind, tuple(content), tuple(map(type, content.values())))
+    doubtful, defaults, factories = _layout(kind, tuple(content), tuple(map(type, content.values())))
     if doubtful:
         content = {**content, **{name: check(content[name], name) for name, check in doubtful}}
     fact = object.__new__(record)
-    _put_at(fact, _instant(at))
-    _put_at_given(fact, bool(at_given))
-    _put_recorded_at(fact, _instant(recorded_at))
-    for put, value in zip(puts, content.values(), strict=True):
-        put(fact, value)
-    for put, default in defaults:
-        put(fact, default)
-    for put, factory in factories:
-        put(fact, factory())
+    put = object.__setattr__.__get__(fact)  # past the frozen record's own refusal
+    put("at", _instant(at))
+    put("at_given", bool(at_given))
+    put("recorded_at", _instant(recorded_at))
+    for name, value in content.items():
+        put(name, value)
+    for name, default in defaults:
+        put(name, default)
+    for name, factory in factories:
+        put(name, factory())
     return fact
