@@ -17,13 +17,15 @@ from __future__ import annotations
 import fcntl
 import os
 
+_CAREFULLY = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
 
 class Files:
     """The operating system's own calls."""
 
     def open(self, path: str, flags: int, mode: int = 0o666) -> int:
         """A descriptor of a file; never of what a symbolic link at its end points to, and never waiting for a pipe."""
-        return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, mode)
+        return os.open(path, flags | _CAREFULLY, mode)
 
     def close(self, descriptor: int) -> None:
         """Release a descriptor."""
