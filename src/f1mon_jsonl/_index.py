@@ -65,6 +65,14 @@ class Lines:
         self.offsets.fromlist(list(accumulate((size + 1 for size in sizes[:-1]), initial=offset)))
         return first
 
+    def add(self, line: Line, text: bytes, offset: int) -> int:
+        """Note one line that starts at an offset; answers its number."""
+        number = len(self.offsets)
+        self.sizes.append(len(text))
+        self.recorded.append(line.facts[0].recorded_at if line.facts else NONE)
+        self.offsets.append(offset)
+        return number
+
 
 class Predictions:
     """A row for each prediction id: of a prediction, or of outcomes that still wait for theirs."""
@@ -224,13 +232,16 @@ class Index:
             texts: Their bytes, without newlines.
             offset: The position of the first one in the file.
         """
-        facts, places = self._placed(lines, self.lines.extend(lines, texts, offset))
-        self.newest = max(self.newest, *self.lines.recorded[-len(lines) :])
-        kinds = {(fact.kind, fact.v) for fact in facts}
-        if kinds == {_PREDICTION}:
-            self._take_predictions(facts, places)
-        elif kinds:
-            self._take_facts(facts, places, lines, texts)
+        if len(lines) == 1 and len(lines[0].facts) <= 1:
+            self._take_short(lines[0], texts[0], offset)
+        else:
+            facts, places = self._placed(lines, self.lines.extend(lines, texts, offset))
+            self.newest = max(self.newest, *self.lines.recorded[-len(lines) :])
+            kinds = {(fact.kind, fact.v) for fact in facts}
+            if kinds == {_PREDICTION}:
+                self._take_predictions(facts, places)
+            elif kinds:
+                self._take_facts(facts, places, lines, texts)
         for line in lines:
             if line.state is not None:
                 self._take_documents(line.state)
@@ -243,6 +254,18 @@ class Index:
                 self.outcomes_until = line.outcomes_until
             for prediction_id in line.pruned:
                 self.predictions.rows[prediction_id] = NONE
+
+    def _take_short(self, line: Line, text: bytes, offset: int) -> None:
+        """Take in the facts of one line that holds at most one, as most appends write it: columns are for many."""
+        number = self.lines.add(line, text, offset)
+        for fact in line.facts:
+            self.newest = max(self.newest, fact.recorded_at)
+            if (fact.kind, fact.v) == _PREDICTION:
+                self._take_prediction(fact, number, 0)
+            elif (fact.kind, fact.v) == _OUTCOME:
+                self._take_outcome(fact, number, 0)
+            else:
+                self._take_other(text, (number, 0))
 
     @staticmethod
     def _placed(lines: Sequence[Line], first: int) -> tuple[list[Row], list[Place]]:
@@ -271,7 +294,7 @@ class Index:
     def _take_predictions(self, facts: Sequence[Row], places: Sequence[Place]) -> None:
         table = self.predictions
         ids = [fact.prediction_id for fact in facts]
-        if len(facts) == 1 or len({*ids}) < len(ids) or not table.rows.keys().isdisjoint(ids):
+        if len({*ids}) < len(ids) or not table.rows.keys().isdisjoint(ids):
             for fact, place in zip(facts, places, strict=True):
                 self._take_prediction(fact, *place)
             return

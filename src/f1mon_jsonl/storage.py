@@ -40,13 +40,13 @@ from f1mon_core.storage import (
 )
 from f1mon_core.tally import Tally, TallyQuery, check_instant
 from f1mon_core.times import EPOCH, Clock, duration_micros, from_micros, host_clock, to_micros
-from f1mon_core.validation import Document, Json, encoded
+from f1mon_core.validation import Document, Json
 from f1mon_jsonl import _checking, _compaction, _selection
 from f1mon_jsonl._cells import Tallies
 from f1mon_jsonl._directory import JOURNAL, LOCK, Directory, read_all, write_all
 from f1mon_jsonl._files import Files
 from f1mon_jsonl._index import decode_document
-from f1mon_jsonl._lines import header_line, might_be_header, transaction_line
+from f1mon_jsonl._lines import encoded, header_line, might_be_header, transaction_line
 from f1mon_jsonl._loading import Loader
 from f1mon_jsonl._lock import WriteLock
 from f1mon_jsonl._reader import Reader
