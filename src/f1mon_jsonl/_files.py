@@ -9,6 +9,7 @@ any operation:
   writing a part of the data itself first, and fails in mid-write by answering a short count and raising next time.
 - Operations that change what survives a power loss: `open` with O_CREAT or O_TRUNC, `mkdir`, `pwrite`, `ftruncate`,
   `rename`, `unlink`. Operations that make it survive: `fdatasync` and `fsync` of a descriptor, `fsync_directory`.
+  `write_out` promises nothing: it only makes the sync behind it shorter.
 - Errors leave as `OSError`; the store turns them into its typed errors.
 """
 
@@ -38,6 +39,10 @@ class Files:
     def pwrite(self, descriptor: int, data: bytes | memoryview, offset: int) -> int:
         """Write at `offset`; answers how many bytes were written, which may be fewer than given."""
         return os.pwrite(descriptor, data, offset)
+
+    def write_out(self, descriptor: int, offset: int, size: int) -> None:
+        """Begin to bring written bytes to the disk, and wait for nothing: a sync will find them on their way."""
+        os.posix_fadvise(descriptor, offset, size, os.POSIX_FADV_DONTNEED)  # which on Linux begins so
 
     def fstat(self, descriptor: int) -> os.stat_result:
         """What is known of an open file."""

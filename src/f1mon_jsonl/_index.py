@@ -97,17 +97,31 @@ class Predictions:
     def row(self, prediction_id: str) -> int:
         """The row of an id, made where there is none; NONE for a pruned one."""
         if (row := self.rows.get(prediction_id)) is None:
-            row = self.rows[prediction_id] = len(self.ids)
-            self.ids.append(prediction_id)
-            self.at.append(NONE)
-            self.model.append(NONE)
-            self.predicted.append(NONE)
-            self.confidence.append(0.0)
-            self.actual.append(NONE)
-            self.first_known.append(NONE)
-            self.outcome.append(NONE)
-            self.line.append(NONE)
-            self.item.append(0)
+            row = self.add(prediction_id)
+        return row
+
+    def add(
+        self,
+        prediction_id: str,
+        at: int = NONE,
+        model: int = NONE,
+        predicted: int = NONE,
+        confidence: float = 0.0,
+        line: int = NONE,
+        item: int = 0,
+    ) -> int:
+        """Make the row of an id that has none."""
+        row = self.rows[prediction_id] = len(self.ids)
+        self.ids.append(prediction_id)
+        self.at.append(at)
+        self.model.append(model)
+        self.predicted.append(predicted)
+        self.confidence.append(confidence)
+        self.actual.append(NONE)
+        self.first_known.append(NONE)
+        self.outcome.append(NONE)
+        self.line.append(line)
+        self.item.append(item)
         return row
 
 
@@ -317,15 +331,15 @@ class Index:
 
     def _take_prediction(self, fact: Row, number: int, item: int) -> None:
         table = self.predictions
-        row = table.row(fact.prediction_id)
-        if row == NONE or table.model[row] != NONE:
+        row = table.rows.get(fact.prediction_id)
+        if row is not None and (row == NONE or table.model[row] != NONE):
             return  # no writer appends it twice; the first stays
-        table.at[row] = fact.at
-        table.model[row] = self.models.of(fact.model_version)
-        table.predicted[row] = self.labels.of(fact.predicted_outcome)
-        table.confidence[row] = fact.confidence
-        table.line[row] = number
-        table.item[row] = item
+        model, predicted = self.models.of(fact.model_version), self.labels.of(fact.predicted_outcome)
+        if row is None:
+            row = table.add(fact.prediction_id, fact.at, model, predicted, fact.confidence, number, item)
+        else:
+            table.at[row], table.model[row], table.predicted[row] = fact.at, model, predicted
+            table.confidence[row], table.line[row], table.item[row] = fact.confidence, number, item
         self.newest = max(self.newest, fact.at)
         self.by_prediction.add(row)
         if table.outcome[row] != NONE and self.by_first_known is not None:

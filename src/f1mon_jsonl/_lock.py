@@ -77,7 +77,7 @@ class WriteLock:
     def _taken(self, deadline: float) -> int:
         """A descriptor that holds the lock of the file that lies there."""
         while True:
-            descriptor = self._files.open(self._path, os.O_RDWR | os.O_CREAT)
+            descriptor = self._opened()
             self._descriptors.add(descriptor)
             try:
                 self._wait(descriptor, deadline)
@@ -87,6 +87,12 @@ class WriteLock:
                 self._closed(descriptor)
                 raise
             self._closed(descriptor)  # somebody deleted the file while we waited: lock the one that is there now
+
+    def _opened(self) -> int:
+        try:
+            return self._files.open(self._path, os.O_RDWR)
+        except FileNotFoundError:  # asked for second, for it costs the directory's lock
+            return self._files.open(self._path, os.O_RDWR | os.O_CREAT)
 
     def _wait(self, descriptor: int, deadline: float) -> None:
         pause = _SHORTEST

@@ -440,6 +440,9 @@ class JSONLStorage:
             line = transaction_line(reader.number + reader.bad_since + 1, synced, session.members)
             self._write_at(session.descriptor, line, reader.end)
         self._wrote = True
+        if self._durability == "commit":
+            with QUIETLY:  # the disk is at work while the index is, and the sync waits the less
+                self._files.write_out(session.descriptor, reader.end, len(line))
         session.end = reader.end + len(line)
         try:
             reader.take(line)
