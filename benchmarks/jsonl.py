@@ -107,15 +107,12 @@ def milliseconds(seconds: float) -> str:
 
 
 def one_append(directory: Path, number: int) -> None:
-    """A durable append against a bare write and fdatasync of the same bytes, by turns.
-
-    The facts are made before: what makes them would leave the processor's caches cold for one side only.
-    """
+    """A durable append against a bare write and fdatasync of the same bytes, by turns."""
     store = JSONLStorage(directory / "append")
     journal = Path(store.path, "journal.jsonl")
     bare = os.open(directory / "bare", os.O_RDWR | os.O_CREAT | os.O_TRUNC)
     ours, theirs = [], []
-    for fact in list(predictions(number, 1)):
+    for fact in predictions(number, 1):
         before = journal.stat().st_size
         started = time.perf_counter()
         store.append([fact])
