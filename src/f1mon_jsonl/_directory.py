@@ -43,11 +43,12 @@ class Directory:
         if not isinstance(name, str) or not name or "\0" in name:
             raise ConfigurationError(f"path must name a directory, got {path!r}")
         self.path = os.path.abspath(name)
+        self._inside = os.path.join(self.path, "")
         self._files = files
 
     def of(self, name: str) -> str:
         """The path of one of its files."""
-        return os.path.join(self.path, name)
+        return self._inside + name
 
     def make(self) -> None:
         """Make the directory, and what is missing above it, each name synced before the next."""
@@ -72,15 +73,20 @@ class Directory:
         return True
 
     def open(self, name: str, flags: int) -> int:
-        """A descriptor of one of its files, which is a regular file and no link.
+        """A descriptor of one of its files; see `open_sized`."""
+        return self.open_sized(name, flags)[0]
+
+    def open_sized(self, name: str, flags: int) -> tuple[int, int]:
+        """A descriptor of one of its files, which is a regular file and no link, and the file's size.
 
         Raises:
             CorruptStoreError: If it is anything else.
         """
         descriptor = self._files.open(self.of(name), flags)
         try:
-            if stat.S_ISREG(self._files.fstat(descriptor).st_mode):
-                return descriptor
+            found = self._files.fstat(descriptor)
+            if stat.S_ISREG(found.st_mode):
+                return descriptor, found.st_size
         except BaseException:
             self._files.close(descriptor)
             raise

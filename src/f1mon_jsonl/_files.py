@@ -9,6 +9,7 @@ any operation:
   writing a part of the data itself first, and fails in mid-write by answering a short count and raising next time.
 - Operations that change what survives a power loss: `open` with O_CREAT or O_TRUNC, `mkdir`, `pwrite`, `ftruncate`,
   `rename`, `unlink`. Operations that make it survive: `fdatasync` and `fsync` of a descriptor, `fsync_directory`.
+  `write_out` promises nothing: it only makes the sync behind it shorter.
 - Errors leave as `OSError`; the store turns them into its typed errors.
 """
 
@@ -17,13 +18,15 @@ from __future__ import annotations
 import fcntl
 import os
 
+_CAREFULLY = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
 
 class Files:
     """The operating system's own calls."""
 
     def open(self, path: str, flags: int, mode: int = 0o666) -> int:
         """A descriptor of a file; never of what a symbolic link at its end points to, and never waiting for a pipe."""
-        return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, mode)
+        return os.open(path, flags | _CAREFULLY, mode)
 
     def close(self, descriptor: int) -> None:
         """Release a descriptor."""
@@ -36,6 +39,10 @@ class Files:
     def pwrite(self, descriptor: int, data: bytes | memoryview, offset: int) -> int:
         """Write at `offset`; answers how many bytes were written, which may be fewer than given."""
         return os.pwrite(descriptor, data, offset)
+
+    def write_out(self, descriptor: int, offset: int, size: int) -> None:
+        """Begin to bring written bytes to the disk, and wait for nothing: a sync will find them on their way."""
+        os.posix_fadvise(descriptor, offset, size, os.POSIX_FADV_DONTNEED)  # which on Linux begins so
 
     def fstat(self, descriptor: int) -> os.stat_result:
         """What is known of an open file."""

@@ -65,6 +65,14 @@ class Lines:
         self.offsets.fromlist(list(accumulate((size + 1 for size in sizes[:-1]), initial=offset)))
         return first
 
+    def add(self, line: Line, text: bytes, offset: int) -> int:
+        """Note one line that starts at an offset; answers its number."""
+        number = len(self.offsets)
+        self.sizes.append(len(text))
+        self.recorded.append(line.facts[0].recorded_at if line.facts else NONE)
+        self.offsets.append(offset)
+        return number
+
 
 class Predictions:
     """A row for each prediction id: of a prediction, or of outcomes that still wait for theirs."""
@@ -89,17 +97,31 @@ class Predictions:
     def row(self, prediction_id: str) -> int:
         """The row of an id, made where there is none; NONE for a pruned one."""
         if (row := self.rows.get(prediction_id)) is None:
-            row = self.rows[prediction_id] = len(self.ids)
-            self.ids.append(prediction_id)
-            self.at.append(NONE)
-            self.model.append(NONE)
-            self.predicted.append(NONE)
-            self.confidence.append(0.0)
-            self.actual.append(NONE)
-            self.first_known.append(NONE)
-            self.outcome.append(NONE)
-            self.line.append(NONE)
-            self.item.append(0)
+            row = self.add(prediction_id)
+        return row
+
+    def add(
+        self,
+        prediction_id: str,
+        at: int = NONE,
+        model: int = NONE,
+        predicted: int = NONE,
+        confidence: float = 0.0,
+        line: int = NONE,
+        item: int = 0,
+    ) -> int:
+        """Make the row of an id that has none."""
+        row = self.rows[prediction_id] = len(self.ids)
+        self.ids.append(prediction_id)
+        self.at.append(at)
+        self.model.append(model)
+        self.predicted.append(predicted)
+        self.confidence.append(confidence)
+        self.actual.append(NONE)
+        self.first_known.append(NONE)
+        self.outcome.append(NONE)
+        self.line.append(line)
+        self.item.append(item)
         return row
 
 
@@ -224,13 +246,16 @@ class Index:
             texts: Their bytes, without newlines.
             offset: The position of the first one in the file.
         """
-        facts, places = self._placed(lines, self.lines.extend(lines, texts, offset))
-        self.newest = max(self.newest, *self.lines.recorded[-len(lines) :])
-        kinds = {(fact.kind, fact.v) for fact in facts}
-        if kinds == {_PREDICTION}:
-            self._take_predictions(facts, places)
-        elif kinds:
-            self._take_facts(facts, places, lines, texts)
+        if len(lines) == 1 and len(lines[0].facts) <= 1:
+            self._take_short(lines[0], texts[0], offset)
+        else:
+            facts, places = self._placed(lines, self.lines.extend(lines, texts, offset))
+            self.newest = max(self.newest, *self.lines.recorded[-len(lines) :])
+            kinds = {(fact.kind, fact.v) for fact in facts}
+            if kinds == {_PREDICTION}:
+                self._take_predictions(facts, places)
+            elif kinds:
+                self._take_facts(facts, places, lines, texts)
         for line in lines:
             if line.state is not None:
                 self._take_documents(line.state)
@@ -243,6 +268,18 @@ class Index:
                 self.outcomes_until = line.outcomes_until
             for prediction_id in line.pruned:
                 self.predictions.rows[prediction_id] = NONE
+
+    def _take_short(self, line: Line, text: bytes, offset: int) -> None:
+        """Take in the facts of one line that holds at most one, as most appends write it: columns are for many."""
+        number = self.lines.add(line, text, offset)
+        for fact in line.facts:
+            self.newest = max(self.newest, fact.recorded_at)
+            if (fact.kind, fact.v) == _PREDICTION:
+                self._take_prediction(fact, number, 0)
+            elif (fact.kind, fact.v) == _OUTCOME:
+                self._take_outcome(fact, number, 0)
+            else:
+                self._take_other(text, (number, 0))
 
     @staticmethod
     def _placed(lines: Sequence[Line], first: int) -> tuple[list[Row], list[Place]]:
@@ -271,7 +308,7 @@ class Index:
     def _take_predictions(self, facts: Sequence[Row], places: Sequence[Place]) -> None:
         table = self.predictions
         ids = [fact.prediction_id for fact in facts]
-        if len(facts) == 1 or len({*ids}) < len(ids) or not table.rows.keys().isdisjoint(ids):
+        if len({*ids}) < len(ids) or not table.rows.keys().isdisjoint(ids):
             for fact, place in zip(facts, places, strict=True):
                 self._take_prediction(fact, *place)
             return
@@ -294,15 +331,15 @@ class Index:
 
     def _take_prediction(self, fact: Row, number: int, item: int) -> None:
         table = self.predictions
-        row = table.row(fact.prediction_id)
-        if row == NONE or table.model[row] != NONE:
+        row = table.rows.get(fact.prediction_id)
+        if row is not None and (row == NONE or table.model[row] != NONE):
             return  # no writer appends it twice; the first stays
-        table.at[row] = fact.at
-        table.model[row] = self.models.of(fact.model_version)
-        table.predicted[row] = self.labels.of(fact.predicted_outcome)
-        table.confidence[row] = fact.confidence
-        table.line[row] = number
-        table.item[row] = item
+        model, predicted = self.models.of(fact.model_version), self.labels.of(fact.predicted_outcome)
+        if row is None:
+            row = table.add(fact.prediction_id, fact.at, model, predicted, fact.confidence, number, item)
+        else:
+            table.at[row], table.model[row], table.predicted[row] = fact.at, model, predicted
+            table.confidence[row], table.line[row], table.item[row] = fact.confidence, number, item
         self.newest = max(self.newest, fact.at)
         self.by_prediction.add(row)
         if table.outcome[row] != NONE and self.by_first_known is not None:

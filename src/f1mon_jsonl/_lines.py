@@ -29,7 +29,8 @@ from typing import Any
 
 import msgspec
 
-from f1mon_core.validation import Document, encoded
+from f1mon_core import validation
+from f1mon_core.validation import Document, Json
 
 FORMAT = 1
 
@@ -92,6 +93,18 @@ decode_header = msgspec.json.Decoder(Header).decode
 decode_object = msgspec.json.Decoder(dict[str, Any]).decode
 
 
+_encode = msgspec.json.Encoder().encode
+
+
+def encoded(value: Json) -> str:
+    """Compact ASCII JSON, as `validation.encoded` makes it, in a tenth of the time where msgspec writes the same.
+
+    It leaves letters beyond ASCII as they are, and makes null of a NaN.
+    """
+    text = _encode(value)
+    return text.decode() if text.isascii() and b"null" not in text else validation.encoded(value)
+
+
 def sealed(body: bytes) -> bytes:
     """A line of the bytes of a JSON object without its closing brace: with checksum and newline."""
     return b'%b,"crc":"%08x"}\n' % (body, zlib.crc32(body))
@@ -133,12 +146,24 @@ def might_be_header(tail: bytes) -> bool:
 
 def transaction_line(number: int, synced: int, members: list[tuple[str, str]]) -> bytes:
     """A line of members given as JSON text."""
-    text = "".join(f',"{name}":{value}' for name, value in members)
+    text = "".join([f',"{name}":{value}' for name, value in members])
     return sealed(f'{{"n":{number},"synced":{synced}{text}'.encode("ascii"))
 
 
+def decode_any_line(line: bytes) -> Line:
+    """A transaction, also one in which facts of other kinds hold members that `Row` types differently.
+
+    Raises:
+        msgspec.MsgspecError, KeyError, TypeError, AttributeError: If it is none.
+    """
+    try:
+        return decode_line(line)
+    except msgspec.ValidationError:
+        return decode_anyhow(line)
+
+
 def decode_anyhow(line: bytes) -> Line:
-    """A transaction in which facts of other kinds hold members that `Row` types differently."""
+    """The slow way: members that `Row` has no use for are left out first."""
     document = decode_object(line)
     document["facts"] = [
         fact if fact.get("kind") in {"prediction", "outcome"} else {name: fact[name] for name in _COMMON}

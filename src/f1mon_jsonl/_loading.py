@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from array import array
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Sequence
 from itertools import accumulate
 
@@ -34,7 +34,7 @@ class Loader:
         self._lines = index.lines
         self._error = error
         self._met: dict[int, tuple[msgspec.Raw, ...]] = {}
-        self._wanted: Counter[int] = Counter()
+        self._wanted: defaultdict[int, int] = defaultdict(int)
 
     def fact(self, place: Place) -> Fact:
         """The fact at a place."""
@@ -46,7 +46,8 @@ class Loader:
 
     def facts(self, places: Sequence[Place]) -> list[Fact]:
         """The facts at some places, in their order."""
-        self._wanted.update(line for line, _ in places)
+        for line, _ in places:
+            self._wanted[line] += 1
         return [self.fact(place) for place in places]
 
     def _facts_of(self, line: int) -> tuple[msgspec.Raw, ...]:

@@ -22,9 +22,8 @@ from f1mon_jsonl._lines import (
     Header,
     Line,
     all_intact,
-    decode_anyhow,
+    decode_any_line,
     decode_header,
-    decode_line,
     decode_lines,
     intact,
 )
@@ -117,7 +116,11 @@ class Reader:
 
     def take(self, line: bytes) -> None:
         """Take in a line this handle has just written."""
-        self._take_chunk(line, None, -1)
+        if self.header:
+            piece = line[:-1]
+            self._took(decode_any_line(piece), piece)
+        else:
+            self._take_header(line, None, -1)
 
     def _take_chunk(self, chunk: bytes, unlocked: int | None, descriptor: int) -> bool:
         """Take in whole lines; False at a hole, where the journal ends."""
@@ -181,27 +184,33 @@ class Reader:
                     confirmed = True
                 self.damages.append(Damage(self.lines + 1, self.end, len(piece) + 1, reason))
                 self.bad_since += 1
+                self._passed(piece)
             else:
                 if (missing := line.n - self.number - 1 - self.bad_since) > 0:
                     self.damages.append(Damage(self.lines + 1, self.end, 0, f"{missing} lines before it are missing"))
-                self.index.extend([line], [piece], self.end)
-                self.number, self.bad_since = line.n, 0
-                self.vouched = max(self.vouched, line.synced)
-            self.lines += 1
-            self.end += len(piece) + 1
-            self.guard = (self.guard + piece[-_GUARD:] + b"\n")[-_GUARD:]
+                self._took(line, piece)
         return True
+
+    def _took(self, line: Line, piece: bytes) -> None:
+        """Take in one good line that begins at the end."""
+        self.index.extend([line], [piece], self.end)
+        self.number, self.bad_since = line.n, 0
+        self.vouched = max(self.vouched, line.synced)
+        self._passed(piece)
+
+    def _passed(self, piece: bytes) -> None:
+        """Go on behind a line."""
+        self.lines += 1
+        self.end += len(piece) + 1
+        self.guard = (self.guard + piece[-_GUARD:] + b"\n")[-_GUARD:]
 
     def _checked(self, piece: bytes) -> tuple[Line | None, str]:
         if not intact(piece):
             return None, "the checksum does not hold"
         try:
-            line = decode_line(piece)
-        except msgspec.ValidationError:
-            try:
-                line = decode_anyhow(piece)
-            except (msgspec.MsgspecError, KeyError, TypeError, AttributeError) as error:
-                return None, f"the line is not a transaction: {error}"
+            line = decode_any_line(piece)
+        except (msgspec.ValidationError, KeyError, TypeError, AttributeError) as error:
+            return None, f"the line is not a transaction: {error}"
         except msgspec.MsgspecError as error:
             return None, f"the line is not JSON: {error}"
         if line.n <= self.number:

@@ -15,6 +15,8 @@ from f1mon_core.validation import Document
 from f1mon_jsonl._index import NONE, Index
 from f1mon_jsonl._loading import Loader
 
+_OF_A_PREDICTION = (Prediction, Outcome)
+
 
 @attrs.define
 class Staged:
@@ -53,7 +55,7 @@ def stage(index: Index, loader: Loader, batch: Sequence[Fact], now: datetime) ->
             staged.repeated += 1
             continue
         horizon = index.horizons.get(fact.kind)
-        pruned = isinstance(fact, Prediction | Outcome) and index.predictions.rows.get(fact.prediction_id) == NONE
+        pruned = isinstance(fact, _OF_A_PREDICTION) and index.predictions.rows.get(fact.prediction_id) == NONE
         appending.refuse_pruned(fact, None if horizon is None else from_micros(horizon), pruned=pruned)
         new[name] = fact
         if isinstance(fact, Outcome):

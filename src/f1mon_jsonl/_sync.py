@@ -17,7 +17,9 @@ class Syncer:
 
     def __init__(self, files: Files) -> None:
         self._files = files
-        self._turn = threading.Condition()
+        self._mutex = threading.Lock()
+        self._turn = threading.Condition(self._mutex)
+        self._waiting = 0
         self._busy = False
         self._journal: object = None
         self._written = 0
@@ -26,12 +28,12 @@ class Syncer:
 
     def synced(self, journal: object) -> int:
         """Up to which byte this journal is known to be on the disk."""
-        with self._turn:
+        with self._mutex:
             return self._synced if journal is self._journal else 0
 
     def known(self, journal: object) -> int:
         """Up to which byte this handle wrote this journal, or found it written and synced."""
-        with self._turn:
+        with self._mutex:
             return self._written if journal is self._journal else 0
 
     def check(self) -> None:
@@ -43,13 +45,13 @@ class Syncer:
 
     def poisoned(self, reason: str) -> OutcomeUnknown:
         """Poison the handle; answers the error to raise."""
-        with self._turn:
+        with self._mutex:
             self._poison = reason
         return OutcomeUnknown(f"{reason}; whether this was stored is unknown: open the store again and repeat it")
 
     def learn(self, journal: object, written: int, synced: int = 0) -> None:
         """Note how much was written, and how much is known to be on the disk; before the writers' lock is let go."""
-        with self._turn:
+        with self._mutex:
             if journal is not self._journal:
                 self._journal, self._written, self._synced = journal, 0, 0
             self._written = max(self._written, written)
@@ -62,7 +64,7 @@ class Syncer:
             OutcomeUnknown: If the disk refuses; the handle is poisoned then, for a second fdatasync would answer as
                 if nothing had happened although the bytes are gone.
         """
-        with self._turn:
+        with self._mutex:
             while True:
                 if self._poison is not None:
                     raise OutcomeUnknown(
@@ -72,7 +74,11 @@ class Syncer:
                     return
                 if not self._busy:
                     break
-                self._turn.wait()
+                self._waiting += 1
+                try:
+                    self._turn.wait()
+                finally:
+                    self._waiting -= 1
             self._busy = True
             target = max(end, self._written) if journal is self._journal else end
         failure: OSError | None = None
@@ -83,13 +89,14 @@ class Syncer:
         except OSError as error:
             failure = error
         finally:
-            with self._turn:
+            with self._mutex:
                 self._busy = False
                 if failure is not None:
                     self._poison = f"syncing the journal failed ({failure})"
                 elif synced and journal is self._journal:  # an interrupt proves nothing: who waits syncs again
                     self._synced = max(self._synced, target)
-                self._turn.notify_all()
+                if self._waiting:
+                    self._turn.notify_all()
         if failure is not None:
             raise OutcomeUnknown(
                 f"syncing the journal failed ({failure}); whether this was stored is unknown: open the store again "

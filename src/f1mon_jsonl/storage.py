@@ -6,7 +6,6 @@ import contextlib
 import logging
 import os
 import threading
-import time
 import weakref
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -21,7 +20,6 @@ from f1mon_core.errors import (
     ClosedError,
     ConfigurationError,
     CorruptStoreError,
-    F1monError,
     InvalidQueryError,
     NotWritten,
     OutcomeUnknown,
@@ -42,18 +40,19 @@ from f1mon_core.storage import (
 )
 from f1mon_core.tally import Tally, TallyQuery, check_instant
 from f1mon_core.times import EPOCH, Clock, duration_micros, from_micros, host_clock, to_micros
-from f1mon_core.validation import Document, Json, encoded
+from f1mon_core.validation import Document, Json
 from f1mon_jsonl import _checking, _compaction, _selection
 from f1mon_jsonl._cells import Tallies
 from f1mon_jsonl._directory import JOURNAL, LOCK, Directory, read_all, write_all
 from f1mon_jsonl._files import Files
 from f1mon_jsonl._index import decode_document
-from f1mon_jsonl._lines import header_line, might_be_header, transaction_line
+from f1mon_jsonl._lines import encoded, header_line, might_be_header, transaction_line
 from f1mon_jsonl._loading import Loader
-from f1mon_jsonl._lock import WriteLock, timed_out
+from f1mon_jsonl._lock import WriteLock
 from f1mon_jsonl._reader import Reader
 from f1mon_jsonl._staging import Staged, stage
 from f1mon_jsonl._sync import Syncer
+from f1mon_jsonl._typed import QUIETLY, Typed
 
 Durability: TypeAlias = Literal["commit", "os"]
 R = TypeVar("R")
@@ -74,6 +73,7 @@ class _Session:
 
     Attributes:
         descriptor: The journal, open for reading and writing.
+        size: How many bytes it holds, what is torn included; nobody else changes that before the turn is over.
         now: The store's clock, read after the lock was taken.
         journal, end: The journal's identity, and up to where it was read or written.
         taken_over: Bytes of others, written again, that no line vouches for.
@@ -81,6 +81,7 @@ class _Session:
     """
 
     descriptor: int = -1
+    size: int = 0
     now: datetime = EPOCH
     journal: object = None
     end: int = 0
@@ -100,9 +101,6 @@ class JSONLStorage:
         lock_timeout: Seconds to wait for another writer before `LockTimeoutError`; infinity for as long as it takes.
         clock: Overrides the host's clock.
     """
-
-    _holder = 0
-    """The thread whose turn to write it is, for it must not wait for itself."""
 
     def __init__(
         self,
@@ -124,13 +122,18 @@ class JSONLStorage:
         self._lock_timeout = float(min(lock_timeout, threading.TIMEOUT_MAX))
         self._closed = False
         self._descriptors: set[int] = set()
+        journal = self._directory.of(JOURNAL)
+        self._reading = Typed(StorageError, f"could not read {self._directory.path}")
+        self._reading_to_write = Typed(NotWritten, f"could not read {self._directory.path}")
+        self._opening = Typed(NotWritten, f"could not open {journal}")
+        self._writing = Typed(NotWritten, f"could not write to {journal}")
         self._seen = False
         self._reset()
         self._forget()
-        with _typed(StorageError, f"could not open {self._directory.path}"):
+        with Typed(StorageError, f"could not open {self._directory.path}"):
             self._directory.make()
             missing = not self._directory.has_journal()
-        with _typed(StorageError, f"could not look at {self._directory.path}"):
+        with Typed(StorageError, f"could not look at {self._directory.path}"):
             kind = self._directory.network_file_system()
         if kind:
             _log.warning(
@@ -275,7 +278,7 @@ class JSONLStorage:
     def check(self) -> CheckReport:
         """See `Storage.check`."""
         self._check_open()
-        with _typed(StorageError, f"could not read {self._directory.path}"):
+        with self._reading:
             return _checking.report(self._directory, self._files, durable=self._durability == "commit")
 
     def close(self) -> None:
@@ -285,7 +288,7 @@ class JSONLStorage:
         self._closed = True
         _stores.discard(self)
         if self._durability == "os" and self._wrote:
-            with _typed(StorageError, "could not sync the journal"), self._opened(os.O_RDWR) as descriptor:
+            with Typed(StorageError, "could not sync the journal"), self._opened(os.O_RDWR) as (descriptor, _):
                 self._files.fdatasync(descriptor)
                 self._directory.sync_names()
         with self._mutex:
@@ -295,21 +298,22 @@ class JSONLStorage:
 
     def _read(self, answer: Callable[[int], R]) -> R:
         self._check_open()
-        with (
-            _typed(StorageError, f"could not read {self._directory.path}"),
-            self._busy(),
-            self._mutex,
-            self._opened(os.O_RDONLY) as descriptor,
-        ):
-            self._refresh(descriptor, locked=False)
-            return answer(descriptor)
+        verb = object()
+        self._under_way.add(verb)
+        try:
+            with self._reading, self._mutex, self._opened(os.O_RDONLY) as (descriptor, size):
+                self._refresh(descriptor, size, locked=False)
+                return answer(descriptor)
+        finally:
+            self._under_way.discard(verb)
 
-    def _refresh(self, descriptor: int, *, locked: bool) -> None:
-        """Bring the index up to date with the journal that lies there now."""
+    def _refresh(self, descriptor: int, size: int, *, locked: bool) -> None:
+        """Bring the index up to date with the journal that lies there now, and holds so many bytes."""
         if not self._reader.continues(descriptor):
             self._forget()
         try:
-            self._reader.read_on(descriptor, locked=locked)
+            if size > self._reader.end:
+                self._reader.read_on(descriptor, locked=locked)
         except BaseException:
             self._forget()
             raise
@@ -336,58 +340,37 @@ class JSONLStorage:
     def _commit(self, decide: Callable[[_Session], R]) -> R:
         """Decide under the lock and write what was decided; sync outside it; answer."""
         self._check_open()
-        with self._busy():
-            self._syncer.check()
-            session = _Session()
-            try:
-                with self._turn_to_write():
-                    self._open_to_write(session)
-                    with self._mutex:
-                        answer = self._decided(session, decide)
-                        self._syncer.learn(session.journal, session.end, self._reader.vouched)
-                if self._durability == "commit":
-                    self._make_durable(session)
-            finally:
-                if session.descriptor >= 0:
-                    self._shut(session.descriptor)
-            return answer
-
-    @contextlib.contextmanager
-    def _turn_to_write(self) -> Iterator[None]:
-        """Hold the writers' lock, among the threads of this handle and then among processes."""
-        if self._holder == threading.get_ident():
-            raise NotWritten(
-                "this thread is inside a step, which holds the lock; nothing was written: return what is to be stored "
-                "in the step's Change, or write when the transition is done"
-            )
-        deadline = time.monotonic() + self._lock_timeout
-        if not self._turn.acquire(timeout=self._lock_timeout):
-            raise timed_out(self._directory.of(LOCK), self._lock_timeout)
-        self._holder = threading.get_ident()
+        self._syncer.check()
+        session = _Session()
+        self._under_way.add(session)
         try:
-            with contextlib.ExitStack() as held:
-                with _typed(NotWritten, f"could not lock {self._directory.path}"):
-                    held.enter_context(self._lock.held(deadline, self._lock_timeout))
-                yield
+            with self._lock:
+                self._open_to_write(session)
+                with self._mutex:
+                    answer = self._decided(session, decide)
+                    self._syncer.learn(session.journal, session.end, self._reader.vouched)
+            if self._durability == "commit":
+                self._make_durable(session)
         finally:
-            self._holder = 0
-            self._turn.release()
+            self._shut(session.descriptor)
+            self._under_way.discard(session)
+        return answer
 
     def _open_to_write(self, session: _Session) -> None:
         """Open the journal, now that nobody can replace it; make it in a new store."""
-        with _typed(NotWritten, f"could not open {self._directory.of(JOURNAL)}"):
+        with self._opening:
             try:
-                session.descriptor = self._open(JOURNAL, os.O_RDWR)
+                session.descriptor, session.size = self._open(os.O_RDWR)
             except FileNotFoundError:
                 if self._seen:
                     raise CorruptStoreError(
                         f"{self._directory.of(JOURNAL)} is gone; bring it back, or open the store again for a new one"
                     ) from None
-                session.descriptor = self._open(JOURNAL, os.O_RDWR | os.O_CREAT | os.O_EXCL)
+                session.descriptor, session.size = self._open(os.O_RDWR | os.O_CREAT | os.O_EXCL)
 
     def _decided(self, session: _Session, decide: Callable[[_Session], R]) -> R:
-        with _typed(NotWritten, f"could not read {self._directory.path}"):
-            self._refresh(session.descriptor, locked=True)
+        with self._reading_to_write:
+            self._refresh(session.descriptor, session.size, locked=True)
             self._mend(session)
         session.now = validation.instant(self.clock(), "clock")
         session.journal, session.end = self._reader.identity, self._reader.end
@@ -399,13 +382,13 @@ class JSONLStorage:
     def _mend(self, session: _Session) -> None:
         """Set aside what lies behind the journal's end, and begin a new journal with its header."""
         reader, descriptor = self._reader, session.descriptor
-        size = self._files.fstat(descriptor).st_size
-        if size > reader.end:
-            tail = read_all(self._files, descriptor, reader.end, size)
+        if session.size > reader.end:
+            tail = read_all(self._files, descriptor, reader.end, session.size)
             if reader.end == 0 and not might_be_header(tail):
                 raise self._not_a_journal()
             self._directory.set_aside("torn", reader.generation, reader.end, tail)
             self._files.ftruncate(descriptor, reader.end)
+            session.size = reader.end
             # Or a power loss could mix the torn bytes with the next line, into one that looks damaged for ever.
             self._files.fdatasync(descriptor)
             _log.warning(
@@ -422,6 +405,7 @@ class JSONLStorage:
             self._files.fsync(descriptor)
             self._wrote = True
             reader.take(line)
+            session.size = reader.end
         elif reader.store is None and reader.number == 0:
             raise self._not_a_journal()
         elif reader.number == 0:
@@ -451,11 +435,14 @@ class JSONLStorage:
         if session.descriptor not in self._descriptors:
             raise NotWritten("this process was forked inside a step; the parent commits it")
         reader = self._reader
-        with _typed(NotWritten, f"could not write to {self._directory.of(JOURNAL)}"):
+        with self._writing:
             synced = self._vouched_for(session)
             line = transaction_line(reader.number + reader.bad_since + 1, synced, session.members)
             self._write_at(session.descriptor, line, reader.end)
         self._wrote = True
+        if self._durability == "commit":
+            with QUIETLY:  # the disk is at work while the index is, and the sync waits the less
+                self._files.write_out(session.descriptor, reader.end, len(line))
         session.end = reader.end + len(line)
         try:
             reader.take(line)
@@ -524,12 +511,12 @@ class JSONLStorage:
         def rewritten() -> int:
             return _compaction.rewrite(self._directory, self._files, session.descriptor, self._reader, plan, oldest)
 
-        with _typed(NotWritten, f"could not rewrite {self._directory.of(JOURNAL)}"):
+        with Typed(NotWritten, f"could not rewrite {self._directory.of(JOURNAL)}"):
             try:
                 fresh = rewritten()
             except _compaction.RottenError:
                 self._forget()
-                self._refresh(session.descriptor, locked=True)
+                self._refresh(session.descriptor, session.size, locked=True)
                 self._mend(session)
                 plan = planned()
                 fresh = rewritten()
@@ -539,30 +526,32 @@ class JSONLStorage:
         self._shut(session.descriptor)
         session.descriptor = fresh
         self._forget()
-        with _typed(OutcomeUnknown, f"could not read {self._directory.of(JOURNAL)}"):
-            self._refresh(fresh, locked=True)
+        with Typed(OutcomeUnknown, f"could not read {self._directory.of(JOURNAL)}"):
+            session.size = self._files.fstat(fresh).st_size
+            self._refresh(fresh, session.size, locked=True)
         session.journal, session.end = self._reader.identity, self._reader.end
         return plan
 
     # Descriptors, forks, closing ------------------------------------------------------------------------------------
 
-    def _open(self, name: str, flags: int) -> int:
-        descriptor = self._directory.open(name, flags)
+    def _open(self, flags: int) -> tuple[int, int]:
+        """A descriptor of the journal, and the size it has now."""
+        descriptor, size = self._directory.open_sized(JOURNAL, flags)
         self._descriptors.add(descriptor)
-        return descriptor
+        return descriptor, size
 
     def _shut(self, descriptor: int) -> None:
         if descriptor not in self._descriptors:
-            return  # a forked child has closed it, and the number may be somebody else's by now
+            return  # it was never opened; or a forked child closed it, and the number is somebody else's by now
         self._descriptors.discard(descriptor)
-        with contextlib.suppress(OSError):  # Linux gives the descriptor back whatever close answers
+        with QUIETLY:  # Linux gives the descriptor back whatever close answers
             self._files.close(descriptor)
 
     @contextlib.contextmanager
-    def _opened(self, flags: int) -> Iterator[int]:
-        descriptor = self._open(JOURNAL, flags)
+    def _opened(self, flags: int) -> Iterator[tuple[int, int]]:
+        descriptor, size = self._open(flags)
         try:
-            yield descriptor
+            yield descriptor, size
         finally:
             self._shut(descriptor)
 
@@ -570,26 +559,13 @@ class JSONLStorage:
         if self._closed:
             raise ClosedError("this store is closed; open it again")
 
-    @contextlib.contextmanager
-    def _busy(self) -> Iterator[None]:
-        """Count the verbs under way, so that a forked child knows whether it can trust what it inherited."""
-        with self._counting:
-            self._under_way += 1
-        try:
-            yield
-        finally:
-            with self._counting:
-                self._under_way -= 1
-
     def _reset(self) -> None:
         """Everything that belongs to one process."""
-        self._counting = threading.Lock()
-        self._under_way = 0
+        self._under_way: set[object] = set()
+        """The verbs under way, so that a forked child knows whether it can trust what it inherited."""
         self._mutex = threading.RLock()
-        self._turn = threading.Lock()
-        self._holder = 0
         self._syncer = Syncer(self._files)
-        self._lock = WriteLock(self._directory.of(LOCK), self._files, self._descriptors)
+        self._lock = WriteLock(self._directory.of(LOCK), self._files, self._descriptors, self._lock_timeout)
         self._named: set[object] = set()
         self._wrote = False
 
@@ -599,7 +575,7 @@ class JSONLStorage:
             with contextlib.suppress(OSError):
                 os.close(descriptor)
         self._descriptors.clear()
-        torn = self._under_way > 0
+        torn = bool(self._under_way)
         self._reset()
         if torn:
             self._forget()
@@ -615,17 +591,6 @@ def _after_fork_in_child() -> None:
 
 
 os.register_at_fork(after_in_child=_after_fork_in_child)
-
-
-@contextlib.contextmanager
-def _typed(error: type[StorageError], message: str) -> Iterator[None]:
-    """Turn an error of the operating system into one of f1mon's."""
-    try:
-        yield
-    except F1monError:
-        raise
-    except OSError as cause:
-        raise error(f"{message}: {cause}") from cause
 
 
 def open_jsonl(

@@ -537,7 +537,7 @@ def test_a_child_forked_inside_a_step_writes_nothing(place):
             os.open("/dev/null", os.O_RDWR)  # takes the numbers of the descriptors that were inherited
             os.open("/dev/null", os.O_RDWR)
             return Change({"by": "child"})
-        os.waitpid(pid, 0)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0  # refused, and nothing else
         return Change({"by": "parent"})
 
     try:

@@ -158,7 +158,8 @@ def repair_by_newline() -> Iterator[None]:
         size = os.fstat(session.descriptor).st_size
         if self._reader.end and size > self._reader.end:
             os.pwrite(session.descriptor, b"\n", size)
-            self._refresh(session.descriptor, locked=True)
+            session.size = size + 1
+            self._refresh(session.descriptor, session.size, locked=True)
             return
         original(self, session)
 

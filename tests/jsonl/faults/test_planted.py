@@ -57,7 +57,7 @@ LAYERS = {
     ),
     "lock on the data file": (
         planted.LockOnTheJournal,
-        lambda home, plant: Interleaved(APPENDING, 0, 5, plant, stop_at=1)(home),
+        lambda home, plant: Interleaved(APPENDING, 0, 3, plant, stop_at=1)(home),  # it shows at four places in a row
     ),
 }
 
