@@ -6,12 +6,13 @@ import time
 
 import attrs
 
+from f1mon_core import folding
 from f1mon_core.errors import ConflictError, InvalidQueryError
 from f1mon_core.memory import MemoryStorage
 from f1mon_core.records import same
 from f1mon_core.storage import Appended
 from planted.guide import onefile
-from planted.registry import fault
+from planted.registry import fault, rewired
 from planted.sharing import CooldownInMemory, _Over
 
 
@@ -148,6 +149,24 @@ class OperationsLookedUpBefore(_Over):
 
 
 @fault(
+    "whether a prediction was pruned is looked up before the lock",
+    caught_by="a_repeat_of_what_another_process_prunes_never_counts_twice",
+    over="onefile",
+)
+class PrunedLookedUpBefore(_Over):
+    def append(self, facts):
+        batch = list(facts)
+        with self._snapshot() as db:
+            horizons = onefile()._horizons(db)
+            pruned = {one for (one,) in db.execute("SELECT prediction_id FROM pruned")}
+        time.sleep(0.002)
+        with self._commit() as db:
+            for head in {fact.key[0] for fact in batch} - pruned:
+                db.execute("DELETE FROM pruned WHERE prediction_id = ?", (head,))
+            return rewired(onefile()._append, _horizons=lambda _: horizons)(db, batch, self.clock())
+
+
+@fault(
     "a handle works in the process that opened it only",
     caught_by="a_handle_works_in_a_forked_child_and_still_in_its_parent",
     over="onefile",
@@ -210,3 +229,54 @@ class NoStateForWrongQuestions(MemoryStorage):
             return super().state(prefix, **paging)
         except InvalidQueryError:
             return {}
+
+
+@fault(
+    "what a step stores is not in the index that having and lacking look into",
+    caught_by="any_sequence_of_verbs_agrees_with_the_model",
+)
+class IndexOfAppends(MemoryStorage):
+    def __init__(self, **options):
+        super().__init__(**options)
+        self._stepped = set()
+
+    def _keys(self):
+        return {(kind, key) for kind, facts in self._contents.facts.items() for key in facts}
+
+    def transition(self, key, step, *, operation_id):
+        before = self._keys()
+        result = super().transition(key, step, operation_id=operation_id)
+        self._stepped |= self._keys() - before
+        return result
+
+    def find(self, select):
+        return folding.fold_find(
+            self._contents.of_kind(select.kind).values(),
+            select,
+            lambda kind: [key for key in self._contents.of_kind(kind) if (kind, key) not in self._stepped],
+        )
+
+
+@fault("texts lose the blanks around them", caught_by="any_legal_fact_comes_back_as_it_was")
+class TextsStripped(MemoryStorage):
+    def append(self, facts):
+        return super().append(
+            attrs.evolve(fact, title=fact.title.strip(), message=fact.message.strip()) if fact.kind == "alert" else fact
+            for fact in facts
+        )
+
+
+def _without_empties(value):
+    if isinstance(value, dict):
+        return {key: kept for key, item in value.items() if (kept := _without_empties(item)) not in ({}, [], None)}
+    return value
+
+
+@fault("what is empty within a document is left out", caught_by="any_legal_document_comes_back_as_it_was")
+class EmptiesLeftOut(MemoryStorage):
+    def transition(self, key, step, *, operation_id):
+        def sparse(state, now):
+            change = step(state, now)
+            return attrs.evolve(change, state=_without_empties(change.state))
+
+        return super().transition(key, sparse, operation_id=operation_id)
