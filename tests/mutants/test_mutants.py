@@ -31,6 +31,10 @@ def test_every_fault_names_a_law_of_the_kit():
     assert {one.law for one in FAULTS} <= set(LAWS)
 
 
+def test_every_law_of_the_kit_has_a_fault_that_names_it():
+    assert set(LAWS) - {one.law for one in FAULTS} == set(), "plant a fault in tests/mutants/planted for each of these"
+
+
 @pytest.mark.parametrize("fault", [pytest.param(one, id=one.name, marks=marks(one.law)) for one in FAULTS])
 def test_its_law_catches_the_fault(fault):
     verdict = run_law(fault.location, fault.law, **FEW)
