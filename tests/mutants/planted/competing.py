@@ -232,38 +232,37 @@ class NoStateForWrongQuestions(MemoryStorage):
 
 
 @fault(
-    "what a step stores is not in the index that having and lacking look into",
+    "find looks into a view that only an append brings up to date",
     caught_by="any_sequence_of_verbs_agrees_with_the_model",
 )
-class IndexOfAppends(MemoryStorage):
+class ViewOfAppends(MemoryStorage):
     def __init__(self, **options):
         super().__init__(**options)
-        self._stepped = set()
+        self._view = {}
 
-    def _keys(self):
-        return {(kind, key) for kind, facts in self._contents.facts.items() for key in facts}
-
-    def transition(self, key, step, *, operation_id):
-        before = self._keys()
-        result = super().transition(key, step, operation_id=operation_id)
-        self._stepped |= self._keys() - before
-        return result
+    def append(self, facts):
+        appended = super().append(facts)
+        self._view = {kind: dict(held) for kind, held in self._contents.facts.items()}
+        return appended
 
     def find(self, select):
-        return folding.fold_find(
-            self._contents.of_kind(select.kind).values(),
-            select,
-            lambda kind: [key for key in self._contents.of_kind(kind) if (kind, key) not in self._stepped],
-        )
+        facts = self._view.get(select.kind, {}).values()
+        return folding.fold_find(facts, select, lambda kind: self._view.get(kind, {}))
 
 
-@fault("texts lose the blanks around them", caught_by="any_legal_fact_comes_back_as_it_was")
-class TextsStripped(MemoryStorage):
+@fault("texts are kept as Latin-1, with question marks for the rest", caught_by="any_legal_fact_comes_back_as_it_was")
+class Latin1Texts(MemoryStorage):
     def append(self, facts):
-        return super().append(
-            attrs.evolve(fact, title=fact.title.strip(), message=fact.message.strip()) if fact.kind == "alert" else fact
-            for fact in facts
-        )
+        return super().append(self._narrowed(fact) for fact in facts)
+
+    @staticmethod
+    def _narrowed(fact):
+        texts = {
+            field.name: value.encode("latin-1", "replace").decode("latin-1")
+            for field in attrs.fields(type(fact))
+            if isinstance(value := getattr(fact, field.name), str) and field.name not in fact.key_fields
+        }
+        return attrs.evolve(fact, **texts)
 
 
 def _without_empties(value):
