@@ -11,7 +11,7 @@ from typing import TypeVar, cast
 import attrs
 
 from f1mon_core import appending, folding
-from f1mon_core.backends import Backend
+from f1mon_core.backends import Backend, masked
 from f1mon_core.errors import ClosedError, ConflictError
 from f1mon_core.records import Fact, KeptTally, Outcome, Prediction, same
 from f1mon_core.storage import (
@@ -239,7 +239,7 @@ def _newest(offered: Fact, *held: Mapping[str, Sequence[Outcome]]) -> Outcome | 
 
 def open_memory(*, url: str = "memory://", clock: Clock | None = None) -> MemoryStorage:
     """Open an empty store in memory."""
-    return MemoryStorage(clock=clock, address=url)
+    return MemoryStorage(clock=clock, address=masked(url))
 
 
 backend = Backend(name="memory", open=open_memory, durable=False, shared=False)

@@ -1,6 +1,8 @@
 """Faults in `append`: atomicity, repeats, conflicts, times, and what a value is worth."""
 
+import json
 import struct
+import time
 import unicodedata
 from datetime import UTC, datetime
 
@@ -153,6 +155,17 @@ class ContentComparedLoosely(MemoryStorage):
     )
 
 
+@fault("objects are compared as they are spelled", caught_by="the_order_of_keys_in_an_object_makes_no_difference")
+class ObjectsAsSpelled(MemoryStorage):
+    _staged = rewired(
+        MemoryStorage._staged,
+        same=lambda stored, offered: (
+            same(stored, offered)
+            and (not isinstance(stored, Prediction) or json.dumps(stored.features) == json.dumps(offered.features))
+        ),
+    )
+
+
 @fault(
     "the time of a fact without one is the host's, not the store's clock",
     caught_by="a_fact_without_a_time_gets_the_stores_clock",
@@ -214,6 +227,56 @@ class CorrectionBehindTheNewest(MemoryStorage):
             ),
         ),
     )
+
+
+def _timed_with(**names):
+    """`MemoryStorage._staged` over a stamping in which some names mean something else."""
+    broken = rewired(appending.timed, **names)
+    return rewired(MemoryStorage._staged, appending=altered(appending, timed=broken))
+
+
+@fault(
+    "a correction without known_at stands right behind the corrected, whatever the time",
+    caught_by="a_correction_without_known_at_is_known_now",
+)
+class CorrectionBesideTheCorrected(MemoryStorage):
+    _staged = _timed_with(max=lambda _, behind: behind)
+
+
+@fault("a correction behind the last instant overflows", caught_by="after_the_last_instant_there_is_no_correction")
+class CalendarOverflows(MemoryStorage):
+    _staged = _timed_with(LATEST=None)
+
+
+@fault(
+    "a correction behind the last instant is passed over in silence",
+    caught_by="after_the_last_instant_there_is_no_correction",
+)
+class LastInstantIsFinal(MemoryStorage):
+    def append(self, facts):
+        batch = list(facts)
+        final = {one.prediction_id for one in self._contents.of_kind("outcome").values() if one.at == LATEST}
+        kept = [fact for fact in batch if fact.at is not None or fact.key[0] not in final]
+        return Appended(super().append(kept).new, len(batch) - len(kept))
+
+
+@fault("revisions of one millisecond are one", caught_by="one_microsecond_makes_another_revision")
+class RevisionsByTheMillisecond(MemoryStorage):
+    def append(self, facts):
+        batch, kept = list(facts), []
+        held = {self._moment(one) for one in self._contents.of_kind("outcome").values()}
+        for fact in batch:
+            if isinstance(fact, Outcome) and fact.at is not None:
+                if self._moment(fact) in held:
+                    continue
+                held.add(self._moment(fact))
+            kept.append(fact)
+        appended = super().append(kept)
+        return Appended(appended.new, len(batch) - appended.new)
+
+    @staticmethod
+    def _moment(one):
+        return one.prediction_id, to_micros(one.at) // 1000
 
 
 @fault(
@@ -423,6 +486,15 @@ class ShortLabels(_Transformed):
         return attrs.evolve(fact, predicted_outcome=(fact.predicted_outcome + 2**31) % 2**32 - 2**31)
 
 
+@fault("what is false or empty comes back as its field's default", caught_by="facts_come_back_whole")
+class FalsyLeftOut(_Transformed):
+    def stored(self, fact):
+        defaults = {field.name: field.default for field in attrs.fields(type(fact)) if not getattr(fact, field.name)}
+        return attrs.evolve(
+            fact, **{name: value for name, value in defaults.items() if isinstance(value, bool | int | float | str)}
+        )
+
+
 def _converted(value, convert):
     if isinstance(value, dict):
         return {_converted(key, convert): _converted(item, convert) for key, item in value.items()}
@@ -522,8 +594,11 @@ class _Chunked(MemoryStorage):
     def append(self, facts):
         batch = list(facts)
         chunks = [batch[begin : begin + self.size] for begin in range(0, len(batch), self.size)]
-        each = [super(_Chunked, self).append(chunk) for chunk in chunks or [[]]]
+        each = [self._stored(chunk) for chunk in chunks or [[]]]
         return Appended(sum(one.new for one in each), sum(one.repeated for one in each))
+
+    def _stored(self, chunk):
+        return super().append(chunk)
 
 
 @fault(
@@ -540,6 +615,16 @@ class ChunksOfAThousand(_Chunked):
 )
 class ChunksOfTenThousand(_Chunked):
     size = 10_000
+
+
+@fault("a batch is seen chunk by chunk", caught_by="a_reader_sees_all_of_a_batch_or_nothing")
+class ChunksSeen(_Chunked):
+    size = 100
+
+    def _stored(self, chunk):
+        appended = super()._stored(chunk)
+        time.sleep(0.005)
+        return appended
 
 
 @fault("a batch is stamped before the lock", caught_by="a_batch_is_stamped_inside_its_critical_section")

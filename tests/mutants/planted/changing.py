@@ -12,7 +12,7 @@ from f1mon_core.memory import MemoryStorage
 from f1mon_core.storage import Change, checked_change
 from f1mon_core.times import MICROSECOND, to_micros
 from planted.appending import TEXT_BYTES
-from planted.registry import altered, fault, rewired
+from planted.registry import altered, dawdling, fault, rewired
 
 
 @fault("the clock is read when the store is opened", caught_by="a_step_gets_the_stores_clock")
@@ -37,6 +37,34 @@ class ReadThenWrite(MemoryStorage):
     def transition(self, key, step, *, operation_id):
         change = step(self.state(key).get(key), self.clock())
         return super().transition(key, lambda *_: change, operation_id=operation_id)
+
+
+@fault(
+    "a transition takes its lock only to write",
+    caught_by="concurrent_transitions_each_see_what_the_one_before_stored",
+)
+class LockedToWrite(ReadThenWrite):
+    def transition(self, key, step, *, operation_id):
+        return super().transition(key, dawdling(step), operation_id=operation_id)
+
+
+@fault("a step that returns nothing changes nothing", caught_by="a_step_that_returns_something_else_leaves_nothing")
+class NothingReturned(MemoryStorage):
+    def transition(self, key, step, *, operation_id):
+        return super().transition(
+            key, lambda state, now: step(copy.deepcopy(state), now) or Change(state), operation_id=operation_id
+        )
+
+
+@fault("trailing blanks of keys do not count", caught_by="keys_of_hostile_text_stay_apart")
+class TrailingBlanksOfKeys(MemoryStorage):
+    def transition(self, key, step, *, operation_id):
+        return super().transition(key.rstrip(" "), step, operation_id=operation_id)
+
+
+@fault("any key is taken", caught_by="a_key_that_cannot_be_one_is_refused")
+class AnyKeyTaken(MemoryStorage):
+    transition = rewired(MemoryStorage.transition, check_state_key=lambda key: key)
 
 
 @fault("state is saved without its facts when they are refused", caught_by="a_conflict_of_its_facts_leaves_nothing")

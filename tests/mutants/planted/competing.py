@@ -6,12 +6,13 @@ import time
 
 import attrs
 
+from f1mon_core import folding
 from f1mon_core.errors import ConflictError, InvalidQueryError
 from f1mon_core.memory import MemoryStorage
 from f1mon_core.records import same
 from f1mon_core.storage import Appended
 from planted.guide import onefile
-from planted.registry import fault
+from planted.registry import fault, rewired
 from planted.sharing import CooldownInMemory, _Over
 
 
@@ -148,6 +149,24 @@ class OperationsLookedUpBefore(_Over):
 
 
 @fault(
+    "whether a prediction was pruned is looked up before the lock",
+    caught_by="a_repeat_of_what_another_process_prunes_never_counts_twice",
+    over="onefile",
+)
+class PrunedLookedUpBefore(_Over):
+    def append(self, facts):
+        batch = list(facts)
+        with self._snapshot() as db:
+            horizons = onefile()._horizons(db)
+            pruned = {one for (one,) in db.execute("SELECT prediction_id FROM pruned")}
+        time.sleep(0.002)
+        with self._commit() as db:
+            for head in {fact.key[0] for fact in batch} - pruned:
+                db.execute("DELETE FROM pruned WHERE prediction_id = ?", (head,))
+            return rewired(onefile()._append, _horizons=lambda _: horizons)(db, batch, self.clock())
+
+
+@fault(
     "a handle works in the process that opened it only",
     caught_by="a_handle_works_in_a_forked_child_and_still_in_its_parent",
     over="onefile",
@@ -210,3 +229,53 @@ class NoStateForWrongQuestions(MemoryStorage):
             return super().state(prefix, **paging)
         except InvalidQueryError:
             return {}
+
+
+@fault(
+    "find looks into a view that only an append brings up to date",
+    caught_by="any_sequence_of_verbs_agrees_with_the_model",
+)
+class ViewOfAppends(MemoryStorage):
+    def __init__(self, **options):
+        super().__init__(**options)
+        self._view = {}
+
+    def append(self, facts):
+        appended = super().append(facts)
+        self._view = {kind: dict(held) for kind, held in self._contents.facts.items()}
+        return appended
+
+    def find(self, select):
+        facts = self._view.get(select.kind, {}).values()
+        return folding.fold_find(facts, select, lambda kind: self._view.get(kind, {}))
+
+
+@fault("texts are kept as Latin-1, with question marks for the rest", caught_by="any_legal_fact_comes_back_as_it_was")
+class Latin1Texts(MemoryStorage):
+    def append(self, facts):
+        return super().append(self._narrowed(fact) for fact in facts)
+
+    @staticmethod
+    def _narrowed(fact):
+        texts = {
+            field.name: value.encode("latin-1", "replace").decode("latin-1")
+            for field in attrs.fields(type(fact))
+            if isinstance(value := getattr(fact, field.name), str) and field.name not in fact.key_fields
+        }
+        return attrs.evolve(fact, **texts)
+
+
+def _without_empties(value):
+    if isinstance(value, dict):
+        return {key: kept for key, item in value.items() if (kept := _without_empties(item)) not in ({}, [], None)}
+    return value
+
+
+@fault("what is empty within a document is left out", caught_by="any_legal_document_comes_back_as_it_was")
+class EmptiesLeftOut(MemoryStorage):
+    def transition(self, key, step, *, operation_id):
+        def sparse(state, now):
+            change = step(state, now)
+            return attrs.evolve(change, state=_without_empties(change.state))
+
+        return super().transition(key, sparse, operation_id=operation_id)

@@ -7,11 +7,13 @@ import attrs
 from f1mon_core import folding
 from f1mon_core.errors import InvalidQueryError
 from f1mon_core.memory import MemoryStorage
-from f1mon_core.storage import alternatives
+from f1mon_core.storage import alternatives, kind_of
 from f1mon_core.times import EPOCH, LATEST, MICROSECOND
 from planted.registry import fault
 
 HIDDEN_LIMIT = 10_000
+PARAMETERS = 32_766
+"""The most that a statement of SQLite takes."""
 
 
 @fault("a window is closed at its end", caught_by="a_window_is_half_open")
@@ -92,6 +94,38 @@ class NoneSelectsAll(MemoryStorage):
 class FirstAttributeOnly(MemoryStorage):
     def find(self, select):
         return super().find(attrs.evolve(select, where=dict(list(select.where.items())[:1])))
+
+
+@fault("of a key, where looks at the first part alone", caught_by="where_may_name_any_part_of_the_key")
+class FirstPartOnly(MemoryStorage):
+    def find(self, select):
+        others = kind_of(select.kind).key_fields[1:]
+        where = {name: wanted for name, wanted in select.where.items() if name not in others}
+        return super().find(attrs.evolve(select, where=where))
+
+
+@fault(
+    "values beyond what a statement takes are left out",
+    caught_by="where_takes_more_values_than_a_statement_has_parameters",
+)
+class ValuesCut(MemoryStorage):
+    def find(self, select):
+        where = {
+            name: wanted if (listed := alternatives(wanted)) is None else listed[:PARAMETERS]
+            for name, wanted in select.where.items()
+        }
+        return super().find(attrs.evolve(select, where=where))
+
+
+@fault("facts of all kinds share their ids: the last one has it", caught_by="kinds_do_not_mix")
+class IdsOfAllKinds(MemoryStorage):
+    def append(self, facts):
+        batch = list(facts)
+        appended = super().append(batch)
+        for fact in batch:
+            for other in set(self._contents.facts) - {fact.kind}:
+                self._contents.of_kind(other).pop(fact.key, None)
+        return appended
 
 
 @fault("a model version matches by its beginning", caught_by="a_model_version_selects_exactly_its_facts")
@@ -187,6 +221,35 @@ class PagingForgetsDirection(MemoryStorage):
         return [fact for fact in found if fact.cursor > after][: select.limit]
 
 
+@fault(
+    "paging skips the other revisions of the cursor's prediction",
+    caught_by="paging_works_among_revisions_of_one_prediction",
+)
+class PagingSkipsRevisions(MemoryStorage):
+    def find(self, select):
+        found = super().find(attrs.evolve(select, limit=None))
+        if (after := select.after) is not None:
+            found = [fact for fact in found if fact.key[0] != after.key[0]]
+        return found[: select.limit]
+
+
+@fault(
+    "paging goes by how many facts were read",
+    caught_by="paging_is_not_moved_by_facts_that_come_behind_the_cursor",
+)
+class PagingByOffset(MemoryStorage):
+    def __init__(self, **options):
+        super().__init__(**options)
+        self._read = {}
+
+    def find(self, select):
+        begin = self._read.get(select.after, 0)
+        found = super().find(attrs.evolve(select, limit=None, after=None))[begin:][: select.limit]
+        if found:
+            self._read[found[-1].cursor] = begin + len(found)
+        return found
+
+
 @fault("paging needs the cursor's fact to be there still", caught_by="a_cursor_need_not_be_a_stored_fact")
 class PagingNeedsTheFact(MemoryStorage):
     def find(self, select):
@@ -250,6 +313,12 @@ class OwnFacts(MemoryStorage):
 class NoneNotCounted(MemoryStorage):
     def count(self, select, by=()):
         return {group: n for group, n in super().count(select, by).items() if None not in group or not by}
+
+
+@fault("count groups by the first attribute only", caught_by="count_groups_by_the_values_of_attributes")
+class FirstGroupOnly(MemoryStorage):
+    def count(self, select, by=()):
+        return super().count(select, by[:1])
 
 
 @fault("count stops at 10,000", caught_by="there_is_no_hidden_limit")

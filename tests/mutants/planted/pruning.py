@@ -1,11 +1,15 @@
-"""Faults in `prune`, `check` and `close`."""
+"""Faults in `prune`, `check` and `close`, and in what a handle shows of itself."""
+
+from pathlib import Path
 
 import attrs
 
 from f1mon_core import folding
 from f1mon_core.errors import ClosedError, PrunedError
 from f1mon_core.memory import MemoryStorage, _Contents
+from f1mon_core.records import Prediction
 from f1mon_core.storage import CheckReport, Pruned
+from f1mon_core.times import EPOCH
 from planted.registry import altered, fault, rewired
 
 
@@ -103,6 +107,51 @@ class RevisionsPruned(MemoryStorage):
         return pruned
 
 
+@fault("pruning removes predictions alone", caught_by="other_facts_before_the_horizon_go_too")
+class PredictionsPrunedOnly(MemoryStorage):
+    def prune(self, before, keep=()):
+        others = {kind for kind in folding.prunable_kinds(keep) if kind != "prediction"}
+        return super().prune(before, [*keep, *others])
+
+
+@fault("kept cells are pruned like other facts", caught_by="prune_again_removes_nothing_more")
+class KeptCellsPruned(MemoryStorage):
+    def prune(self, before, keep=()):
+        kept = self._contents.of_kind("kept_tally")
+        gone = [key for key, fact in kept.items() if fact.instant < folding.prune_horizon(before)]
+        for key in gone:
+            del kept[key]
+        pruned = super().prune(before, keep)
+        return attrs.evolve(pruned, removed={**pruned.removed, "kept_tally": len(gone)}) if gone else pruned
+
+
+@fault("kept cells are not found as facts", caught_by="kept_cells_are_facts_one_for_each_model_and_hour")
+class KeptCellsHidden(MemoryStorage):
+    def find(self, select):
+        return [fact for fact in super().find(select) if fact.kind != "kept_tally"]
+
+
+@fault("features lie in a column of their own, which is not pruned", caught_by="pruned_features_are_gone")
+class FeaturesOutOfStep(MemoryStorage):
+    def __init__(self, **options):
+        super().__init__(**options)
+        self._features = []
+
+    def append(self, facts):
+        held = self._contents.of_kind("prediction")
+        known = set(held)
+        appended = super().append(facts)
+        self._features += [made.features for key, made in held.items() if key not in known]
+        return appended
+
+    def find(self, select):
+        rows = {key: row for row, key in enumerate(self._contents.of_kind("prediction"))}
+        return [
+            attrs.evolve(fact, features=self._features[rows[fact.key]]) if isinstance(fact, Prediction) else fact
+            for fact in super().find(select)
+        ]
+
+
 @fault(
     "outcomes of pruned predictions stay",
     caught_by="prune_removes_predictions_before_the_horizon_with_all_their_outcomes",
@@ -191,6 +240,48 @@ class PrunedOutcomesAnswered(MemoryStorage):
         return pruned
 
 
+@fault("once pruned, no window is answered but by kept cells", caught_by="windows_after_the_horizon_answer_everything")
+class KeptCellsOrNothing(MemoryStorage):
+    tally = rewired(
+        MemoryStorage.tally,
+        folding=altered(
+            folding,
+            check_kept=lambda query, *horizons: (
+                folding.check_kept(attrs.evolve(query, since=None), *horizons) and folding.check_kept(query, *horizons)
+            ),
+        ),
+    )
+
+
+@fault(
+    "whether a fact lies behind the horizon is asked before it is stamped",
+    caught_by="a_fact_stamped_by_the_store_is_not_behind_the_horizon",
+)
+class UnstampedIsOld(MemoryStorage):
+    def append(self, facts):
+        batch = list(facts)
+        for fact in batch:
+            horizon = self._contents.horizons.get(fact.kind)
+            if horizon is not None and (fact.at or EPOCH) < horizon:
+                raise PrunedError(f"this {fact.kind} is older than {horizon.isoformat()}")
+        return super().append(batch)
+
+
+@fault(
+    "the facts of a step are stored one by one, before one that was pruned",
+    caught_by="a_refused_step_of_a_transition_leaves_nothing",
+)
+class StoredBeforeThePruned(MemoryStorage):
+    def transition(self, key, step, *, operation_id):
+        def hasty(state, now):
+            change = step(state, now)
+            for fact in change.facts:
+                self.append([fact])
+            return change
+
+        return super().transition(key, hasty, operation_id=operation_id)
+
+
 @fault("kept cells are answered to windows of other models", caught_by="totals_the_kept_cells_can_answer_stand")
 class KeptOfAllModels(MemoryStorage):
     tally = rewired(
@@ -263,3 +354,51 @@ class ClockForgotten(MemoryStorage):
     def __init__(self, *, clock=None, address="memory://"):
         super().__init__(clock=None, address=address)
         self._given = clock
+
+
+@fault("a store keeps its version among the documents", caught_by="a_store_is_empty_and_sound_when_it_is_fresh")
+class VersionAmongDocuments(MemoryStorage):
+    def __init__(self, **options):
+        super().__init__(**options)
+        self._contents.documents["schema"] = {"version": 1}
+
+
+@fault("a store that was never used cannot be closed", caught_by="a_handle_that_was_never_used_closes")
+class ClosesWhatItNeverOpened(MemoryStorage):
+    _used = None
+
+    def _open(self):
+        self._used = super()._open()
+        return self._used
+
+    def close(self):
+        self._used.facts  # noqa: B018 - what a lazily opened connection's close comes to
+        super().close()
+
+
+@fault("a store has no address", caught_by="a_store_is_what_its_protocol_says")
+class NoAddress(MemoryStorage):
+    def __init__(self, **options):
+        super().__init__(**options)
+        del self.address
+
+
+@fault("a store cannot be checked", caught_by="a_store_is_what_its_protocol_says")
+class NoCheck(MemoryStorage):
+    check = None
+
+
+@fault(
+    "the address is shown as it was given, with its password",
+    caught_by="an_address_is_text_without_a_password",
+    over="memory by address",
+)
+class AddressAsGiven(MemoryStorage):
+    def __init__(self, *, url, clock=None):
+        super().__init__(clock=clock, address=url)
+
+
+@fault("the address is no text", caught_by="an_address_is_text_without_a_password")
+class AddressIsAPath(MemoryStorage):
+    def __init__(self, *, clock=None):
+        super().__init__(clock=clock, address=Path("store.db"))

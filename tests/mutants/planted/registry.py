@@ -14,6 +14,7 @@ import attrs
 
 from f1mon_core.backends import Backend, load_backend
 from f1mon_core.testing.location import Location
+from f1mon_jsonl import jsonl_exists
 
 ROOMS = ("appending", "listing", "tallying", "changing", "pruning", "sharing", "sql", "lasting", "competing")
 """The modules of this package that plant faults."""
@@ -27,17 +28,23 @@ class Over:
 
     Attributes:
         options: The options that open it in a fresh directory.
+        exists: What tells whether it is there; None where nothing does.
     """
 
     name: str
     options: Callable[[str], dict[str, Any]]
     durable: bool = True
     shared: bool = True
+    exists: Callable[..., bool] | None = None
+
+    def backend(self, name, opener, exists):
+        """The record of a store that makes this one's claims."""
+        return Backend(name=name, open=opener, exists=exists, durable=self.durable, shared=self.shared)
 
     @contextmanager
     def location(self):
         """A fresh place of the sound store."""
-        backend = Backend(name=self.name, open=partial(open_sound, self.name), durable=self.durable, shared=self.shared)
+        backend = self.backend(self.name, partial(open_sound, self.name), self.exists)
         with tempfile.TemporaryDirectory(prefix="f1mon-sound-") as directory:
             yield Location(backend, **self.options(directory))
 
@@ -46,9 +53,10 @@ OVER = {
     over.name: over
     for over in (
         Over("memory", lambda _: {}, durable=False, shared=False),
+        Over("memory by address", lambda _: {"url": "memory://ada:swordfish@notebook"}, durable=False, shared=False),
         Over("onefile", lambda directory: {"path": f"{directory}/store.db"}),
         Over("onefile alone", lambda directory: {"path": f"{directory}/store.db"}, shared=False),
-        Over("jsonl", lambda directory: {"path": f"{directory}/store"}),
+        Over("jsonl", lambda directory: {"path": f"{directory}/store"}, exists=jsonl_exists),
         Over("sql", lambda directory: {"url": f"sqlite:///{directory}/store.db"}),
     )
 }
@@ -60,7 +68,7 @@ def open_sound(name, /, **options):
         from planted.guide import onefile  # noqa: PLC0415 - compiled for those who ask
 
         return onefile().open_onefile(**options)
-    return load_backend(name).open(**options)
+    return load_backend(name.partition(" ")[0]).open(**options)
 
 
 @attrs.frozen
@@ -84,9 +92,8 @@ class Fault:
     @contextmanager
     def location(self):
         """A fresh place of the broken store."""
-        backend = Backend(
-            name=self.name, open=partial(open_broken, self.name), durable=self.over.durable, shared=self.over.shared
-        )
+        exists = getattr(self.open, "exists", self.over.exists)
+        backend = self.over.backend(self.name, partial(open_broken, self.name), exists)
         with tempfile.TemporaryDirectory(prefix="f1mon-fault-") as directory:
             yield Location(backend, **self.over.options(str(Path(directory))))
 

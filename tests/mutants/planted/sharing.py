@@ -7,13 +7,14 @@ from contextlib import closing, contextmanager
 import attrs
 
 from f1mon_core import appending
-from f1mon_core.errors import ConflictError
+from f1mon_core.errors import ClosedError, ConflictError
 from f1mon_core.records import same
 from f1mon_core.storage import Appended
+from f1mon_jsonl import jsonl_exists, open_jsonl
 from f1mon_jsonl._files import Files
 from f1mon_jsonl.storage import JSONLStorage
 from planted.guide import onefile
-from planted.registry import dawdling, fault
+from planted.registry import dawdling, fault, rewired
 
 OneFile = onefile().OneFileStorage
 _append = onefile()._append
@@ -227,6 +228,58 @@ class HorizonForgottenAtOpening(_Over):
 
 
 @fault(
+    "the horizon is read when a handle is opened",
+    caught_by="what_one_handle_prunes_is_pruned_for_every_handle",
+    over="onefile",
+)
+class HorizonAtOpening(_Over):
+    def __init__(self, **options):
+        super().__init__(**options)
+        self._horizons = self._read_horizons()
+
+    def _read_horizons(self):
+        with self._snapshot() as db:
+            return onefile()._horizons(db)
+
+    def append(self, facts):
+        batch = list(facts)
+        with self._commit() as db:
+            return rewired(_append, _horizons=lambda _: self._horizons)(db, batch, self.clock())
+
+    def prune(self, before, keep=()):
+        pruned = super().prune(before, keep)
+        self._horizons = self._read_horizons()
+        return pruned
+
+
+@fault(
+    "a handle's connection belongs to the thread that opened it",
+    caught_by="verbs_may_be_called_from_several_threads",
+    over="onefile",
+)
+class ConnectionOfAThread(_Over):
+    def __init__(self, *, path, clock=None):
+        self._db = sqlite3.connect(path, isolation_level=None)  # whose check_same_thread is on, as ever
+        super().__init__(path=path, clock=clock)
+
+    @contextmanager
+    def _transaction(self, begin):
+        if self._closed:
+            raise ClosedError("this store is closed; open it again")
+        self._db.execute(begin)
+        try:
+            yield self._db
+        except BaseException:
+            self._db.rollback()
+            raise
+        self._db.commit()
+
+    def close(self):
+        super().close()
+        self._db.close()
+
+
+@fault(
     "a handle reads each document once and then believes its copy",
     caught_by="what_one_handle_transitions_every_handle_sees_at_once",
     over="onefile",
@@ -346,3 +399,26 @@ class ClockBeforeTheJournalsLock(JSONLStorage):
     def transition(self, key, step, *, operation_id):
         before = self.clock()
         return super().transition(key, lambda state, _: step(state, before), operation_id=operation_id)
+
+
+@fault(
+    "asking whether a store is there makes its directory",
+    caught_by="asking_whether_a_store_is_there_makes_none",
+    over="jsonl",
+)
+class MadeByAsking(JSONLStorage):
+    @staticmethod
+    def exists(*, path):
+        there = jsonl_exists(path=path)
+        open_jsonl(path=path).close()
+        return there
+
+
+@fault("a store that holds nothing is not there", caught_by="asking_whether_a_store_is_there_makes_none", over="jsonl")
+class EmptyIsNone(JSONLStorage):
+    @staticmethod
+    def exists(*, path):
+        if not jsonl_exists(path=path):
+            return False
+        with closing(open_jsonl(path=path)) as store:
+            return bool(store.check().facts)

@@ -14,7 +14,7 @@ README = Path(__file__).parents[1] / "README.md"
 HEAD = """# Planted faults
 
 {total} stores with one fault each, and the law of the contract kit that catches it. `test_mutants.py` shows every line:
-the broken store fails the law, the store it was planted in keeps it.
+the broken store fails the law, the store it was planted in keeps it. Every law of the kit catches one at least.
 """
 
 

@@ -1,11 +1,13 @@
 """Faults in `tally`: bins, outcomes, knowledge, and time."""
 
+from datetime import UTC, datetime, timedelta
+
 import attrs
 
 from f1mon_core import folding
 from f1mon_core.memory import MemoryStorage
 from f1mon_core.records import Outcome
-from f1mon_core.tally import Moments, Tally, bin_of, moments_of
+from f1mon_core.tally import CellKey, Moments, Tally, bin_of, bucket_of, moments_of
 from f1mon_core.times import LATEST, MICROSECOND, duration_micros, from_micros, to_micros
 from planted.registry import altered, fault, rewired
 
@@ -317,3 +319,60 @@ class BucketsOfThePrediction(MemoryStorage):
         if query.bucket is None or query.basis == "prediction":
             return tally
         return super().tally(attrs.evolve(query, basis="prediction"))
+
+
+@fault("a tally of nothing is one cell of zeros", caught_by="a_tally_of_nothing_has_no_cells")
+class CellOfNothing(MemoryStorage):
+    def tally(self, query):
+        tally = super().tally(query)
+        return tally if tally.cells else Tally(tally.bins, {CellKey("", 0, None, 0): Moments(0, 0.0, 0.0, 0.0, 0.0)})
+
+
+@fault("by outcome, those that came before their prediction are counted", caught_by="a_tally_of_nothing_has_no_cells")
+class EarlyOutcomesCounted(MemoryStorage):
+    def tally(self, query):
+        tally = super().tally(query)
+        made = {name for (name,) in self._contents.of_kind("prediction")}
+        early = set(self._contents.outcomes) - made
+        if query.basis == "prediction" or not early:
+            return tally
+        return tally + Tally(tally.bins, {CellKey("", 0, None, 0): Moments(len(early), 0.0, 0.0, 0.0, 0.0)})
+
+
+@fault("labels are doubles in a tally", caught_by="labels_reach_the_edges_of_64_bits")
+class DoubleLabels(MemoryStorage):
+    def tally(self, query):
+        tally = super().tally(query)
+        cells = [
+            (key._replace(predicted=int(float(key.predicted)), actual=key.actual and int(float(key.actual))), cell)
+            for key, cell in tally.cells.items()
+        ]
+        return Tally(tally.bins, folding.merge_cells(cells))
+
+
+@fault("a window is answered from whole hours", caught_by="tallies_of_adjacent_windows_add_up_to_the_whole")
+class WholeHours(MemoryStorage):
+    def tally(self, query):
+        hour = timedelta(hours=1)
+        since, until = (edge and from_micros(bucket_of(to_micros(edge), hour)) for edge in (query.since, query.until))
+        if until != query.until:
+            until += hour
+        return super().tally(attrs.evolve(query, since=since, until=until))
+
+
+@fault("deviations are taken from the cell's own mean", caught_by="tallies_of_adjacent_windows_add_up_to_the_whole")
+class DeviationsFromTheMean(MemoryStorage):
+    def tally(self, query):
+        tally = super().tally(query)
+        centred = {
+            key: cell._replace(total=0.0, squares=cell.squares - cell.total**2 / cell.n)
+            for key, cell in tally.cells.items()
+        }
+        return Tally(tally.bins, centred)
+
+
+@fault("times end in 2262, as nanoseconds in 64 bits do", caught_by="a_tally_reaches_from_1970_to_9999")
+class NanosecondTimes(MemoryStorage):
+    def tally(self, query):
+        end = datetime(2262, 4, 11, 23, 47, 16, 854_775, tzinfo=UTC)
+        return super().tally(attrs.evolve(query, until=min(end, query.until or end)))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
+import time
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -144,15 +147,41 @@ class HandleLaws(Laws):
             assert store.count(Select("prediction", having="outcome")) == {(): 8}
 
     def test_a_reader_sees_all_of_a_batch_or_nothing(self) -> None:
+        batch, all_predictions = [prediction(f"p-{number}") for number in range(300)], Select("prediction")
         with self.store() as store:
+            seen: list[int] = [store.count(all_predictions).get((), 0)]
+            looking, written = threading.Event(), threading.Event()
+
+            def look(own: Any) -> None:
+                while not written.is_set():
+                    seen.append(own.count(all_predictions).get((), 0))
+                    looking.set()
+                    time.sleep(0.0005)  # between two looks a writer must come to a lock
 
             def write(own: Any) -> Any:
-                return own.append(prediction(f"p-{number}") for number in range(300))
+                looking.wait(10)
+                try:
+                    return own.append(batch)
+                finally:
+                    written.set()
 
-            reads = [lambda own: own.count(Select("prediction"))] * 12
-            answers = together(store, [*reads[:6], write, *reads[6:]])
-            assert [answer for answer in answers if isinstance(answer, BaseException)] == []
-            assert {answer.get((), 0) for answer in answers if isinstance(answer, dict)} <= {0, 300}
+            async def look_task(own: Any) -> None:
+                while not written.is_set():
+                    seen.append((await own.count(all_predictions)).get((), 0))
+                    looking.set()
+
+            async def write_task(own: Any) -> Any:
+                while not looking.is_set():  # noqa: ASYNC110 - its readers look on the same loop
+                    await asyncio.sleep(0.001)
+                try:
+                    return await own.append(batch)
+                finally:
+                    written.set()
+
+            tasks = isinstance(store, BridgedStorage)
+            answers = together(store, [*[look_task] * 6, write_task] if tasks else [*[look] * 6, write])
+            assert answers == [*[None] * 6, Appended(300, 0)]
+            assert set(seen) <= {0, 300}
 
     @demands("shared")
     def test_what_one_handle_appends_every_handle_sees_at_once(self) -> None:
