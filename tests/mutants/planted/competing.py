@@ -159,7 +159,7 @@ class PrunedLookedUpBefore(_Over):
         with self._snapshot() as db:
             horizons = onefile()._horizons(db)
             pruned = {one for (one,) in db.execute("SELECT prediction_id FROM pruned")}
-        time.sleep(0.002)
+        time.sleep(0.005)
         with self._commit() as db:
             for head in {fact.key[0] for fact in batch} - pruned:
                 db.execute("DELETE FROM pruned WHERE prediction_id = ?", (head,))

@@ -261,11 +261,15 @@ class RaceLaws(Laws):
         with self.place() as place:
             facts = [prediction(name, at=OLD + number * MINUTE) for number, name in enumerate(names)]
             place.open().append(facts)
+            begun = Slots(self.processes)
 
             def repeat(member: Member) -> None:
                 store = member.place.open()
                 member.barrier.wait()
+                begun[member.number] = 1
                 if not member.number:
+                    for other in range(self.processes):
+                        begun.await_positive(other)  # else it may be over before they wake
                     store.prune(HORIZON)
                     return
                 for fact in facts:
