@@ -43,10 +43,24 @@ def postgresql_server():
 def mysql_server():
     """The address of a MariaDB or MySQL server tests may make databases on, or the reason there is none."""
     if url := os.environ.get(MYSQL_VARIABLE):
-        return sa.make_url(url), None
+        return _reached(sa.make_url(url)), None
     if _listening(3306):
-        return sa.make_url("mysql://root@127.0.0.1:3306/test"), None
+        return _reached(sa.make_url("mysql://root@127.0.0.1:3306/test")), None
     return None, f"no MariaDB or MySQL: {MYSQL_VARIABLE} is not set, nothing listens on 127.0.0.1:3306"
+
+
+def _reached(url):
+    """The same address; from now on PyMySQL reads the host's root certificates once and not for each connection.
+
+    That takes ten times as long as the rest of connecting, and no server here shows a certificate that they could be
+    needed for.
+    """
+    from pymysql.connections import Connection  # noqa: PLC0415 - whoever tests without a server needs no driver
+
+    make = Connection._create_ssl_ctx
+    unasked = cache(lambda: make(None, {}))
+    Connection._create_ssl_ctx = lambda self, asked: make(self, asked) if asked else unasked()
+    return url
 
 
 def _listening(port):
@@ -59,14 +73,27 @@ def _text(url):
     return url.render_as_string(hide_password=False)
 
 
+@cache
+def _administrator(url, process):
+    """A process's own way to a server: to connect takes longer than what is said then."""
+    driver = "postgresql+psycopg" if url.get_backend_name() == "postgresql" else "mysql+pymysql"
+    engine = sa.create_engine(url.set(drivername=driver), isolation_level="AUTOCOMMIT", pool_pre_ping=True)
+    atexit.register(engine.dispose)
+    return engine
+
+
+@contextmanager
+def administering(url):
+    """A connection to a server on which each statement is committed by itself."""
+    with _administrator(url, os.getpid()).connect() as connection:
+        yield connection
+
+
 def admin(url, *statements):
     """Run statements by themselves on a server."""
-    driver = "postgresql+psycopg" if url.get_backend_name() == "postgresql" else "mysql+pymysql"
-    engine = sa.create_engine(url.set(drivername=driver), isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
-    with engine.connect() as connection:
+    with administering(url) as connection:
         for statement in statements:
             connection.exec_driver_sql(statement)
-    engine.dispose()
 
 
 @contextmanager
