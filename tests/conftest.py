@@ -9,6 +9,7 @@ from textwrap import dedent
 import pytest
 from hypothesis import settings
 
+from . import servers
 from .servers import fresh_mysql, fresh_postgresql
 
 # How long one example takes depends on what else the machine does; the suite's own timeout is the limit.
@@ -25,6 +26,13 @@ def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
         pytest.skip(f"the folder of real input is not there: {SHARED_DATA}")
     return SHARED_DATA
+
+
+@pytest.fixture(scope="session", autouse=True)
+def kept_places() -> Iterator[None]:
+    """What was kept on servers for the next test goes with the last."""
+    yield
+    servers.leave()
 
 
 @pytest.fixture

@@ -6,8 +6,12 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from f1mon_core.testing import Location, StorageContract
+from f1mon_core.testing.laws.durability import DurabilityLaws
+from f1mon_core.testing.laws.handles import HandleLaws
+from f1mon_core.testing.laws.kills import KillLaws
+from f1mon_core.testing.laws.races import RaceLaws
 
-from ..servers import FRESH  # noqa: TID252 - tests are no installed package
+from ..servers import FRESH, ready  # noqa: TID252 - tests are no installed package
 
 
 class Memory(StorageContract):
@@ -40,15 +44,24 @@ class TestJSONLOffloaded(JSONL):
     colour = "offloaded"
 
 
+OF_OPENING = {*vars(HandleLaws), *vars(DurabilityLaws), *vars(RaceLaws), *vars(KillLaws)}
+"""The laws of handles and of several processes, for which a store makes its own tables."""
+
+
 # Every colour of every database runs where the servers do: once, on the oldest Python.
 @pytest.mark.servers
 class SQL(StorageContract):
     family = "sqlite"
     driver = ""
+    anew = True
+
+    @pytest.fixture(autouse=True)
+    def place_for_the_law(self, request):
+        self.anew = request.node.originalname in OF_OPENING
 
     @contextmanager
     def location(self):
-        with FRESH[self.family]() as url:
+        with FRESH[self.family]() if self.anew else ready(self.family) as url:
             yield Location("sql", url=url.replace("://", f"{self.driver}://", 1))
 
 

@@ -93,9 +93,16 @@ def crew(
         at_barrier: Called by one of them each time all have come to the barrier, before any goes on.
 
     Raises:
-        CrewFailed: If one raised, died, or did not come home within `PATIENCE`; the others are killed.
+        CrewFailed: If one raised, died, or neither came home nor to the barrier for `PATIENCE`; the others are killed.
     """
-    barrier = multiprocessing.get_context("fork").Barrier(number, at_barrier, PATIENCE)
+    met = Slots(1)
+
+    def meet() -> None:
+        met[0] += 1
+        if at_barrier is not None:
+            at_barrier()
+
+    barrier = multiprocessing.get_context("fork").Barrier(number, meet, PATIENCE)
 
     def serve(own: int) -> Any:
         place.abandon()
@@ -110,29 +117,36 @@ def crew(
         return answer
 
     children = [fork(lambda own=own: serve(own)) for own in range(number)]  # type: ignore[misc]
-    answers = _gathered(children)
+    answers = _gathered(children, lambda: met[0])
     failed = [answer for fine, answer in answers if not fine]
     if failed:
         raise CrewFailed(f"{len(failed)} of {number} processes failed; the first:\n{failed[0]}")
     return [answer for _, answer in answers]
 
 
-def _gathered(children: list[tuple[int, int]]) -> list[tuple[bool, Any]]:
+def _gathered(children: list[tuple[int, int]], come: Callable[[], int] = lambda: 0) -> list[tuple[bool, Any]]:
     """What every child answered or why it did not; all are waited for, and killed where time is up."""
-    told, late = _told(children)
+    told, late = _told(children, come)
     silent = (False, "it did not come home" if late else "it died without a word")
     return [pickle.loads(answer) if answer else silent for answer in told]  # noqa: S301 - our own
 
 
-def _told(children: list[tuple[int, int]]) -> tuple[list[bytes], bool]:
-    """What every child wrote into its pipe, and whether one was killed because time was up."""
+def _told(children: list[tuple[int, int]], come: Callable[[], int] = lambda: 0) -> tuple[list[bytes], bool]:
+    """What every child wrote into its pipe, and whether one was killed because time was up.
+
+    It is up after `PATIENCE` in which `come`, how far they have come together, told no more than before.
+    """
     received: dict[int, bytes] = {pipe: b"" for _, pipe in children}
-    deadline = time.monotonic() + PATIENCE
+    deadline, before = time.monotonic() + PATIENCE, come()
     with selectors.DefaultSelector() as selector:
         for pipe in received:
             selector.register(pipe, selectors.EVENT_READ)
-        while selector.get_map() and (left := deadline - time.monotonic()) > 0:
-            for ready, _ in selector.select(left):
+        while selector.get_map():
+            if (now := time.monotonic()) >= deadline:
+                if (so_far := come()) == before:
+                    break
+                deadline, before = now + PATIENCE, so_far
+            for ready, _ in selector.select(deadline - now):
                 if chunk := os.read(ready.fd, 1 << 16):
                     received[ready.fd] += chunk
                 else:
