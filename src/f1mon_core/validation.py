@@ -169,12 +169,16 @@ _scan: Callable[[str, int], tuple[Any, int]] = vars(json.JSONDecoder(parse_const
 
 
 def decoded(text: str) -> Json:
-    """The value of a text that `encoded` made. Raises ValueError for any that is no JSON, or more than that."""
+    """The value of a JSON text. Raises ValueError for any that is none, or more than that."""
     try:
         value, end = _scan(text, 0)
     except StopIteration as error:
+        if text[:1].isspace():
+            return decoded(text.lstrip())
         raise ValueError(f"no JSON value at character {error.value}") from None
-    if end != len(text):
+    except RecursionError:
+        raise ValueError("nested deeper than can be read") from None
+    if end != len(text) and not text[end:].isspace():
         raise ValueError(f"something follows the JSON value at character {end}")
     return cast("Json", value)
 

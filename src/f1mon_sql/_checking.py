@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
@@ -12,6 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
+from f1mon_core import validation
 from f1mon_core.errors import CorruptStoreError, SchemaError
 from f1mon_core.records import KINDS, Fact
 from f1mon_core.storage import CheckReport, Problem, kind_of
@@ -57,6 +57,8 @@ def _damage(problems: list[Problem], where: str) -> Iterator[None]:
     """Note that a part of a damaged database cannot be read; the other parts may be."""
     try:
         yield
+    except CorruptStoreError as error:
+        problems.append(Problem("error", where, f"cannot be read: {error}"))
     except DBAPIError as error:
         if not is_damage(error):
             raise
@@ -177,7 +179,7 @@ def _attribute_disagreements(connection: Connection) -> Iterator[Problem]:
 def _bad_documents(connection: Connection) -> Iterator[Problem]:
     for key, text in connection.execute(sa.select(state.c.state_key, state.c.document)):
         try:
-            sound = text is not None and isinstance(json.loads(text), dict)
+            sound = text is not None and isinstance(validation.decoded(text), dict)
         except (TypeError, ValueError):
             sound = False
         if not sound:

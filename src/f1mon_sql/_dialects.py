@@ -17,8 +17,9 @@ from sqlalchemy.engine import AdaptedConnection
 from sqlalchemy.exc import IntegrityError
 
 from f1mon_core.errors import ConfigurationError
-from f1mon_sql._driver import Driver, Row, Told
-from f1mon_sql._tables import MYSQL_NAMES
+from f1mon_sql import _driver
+from f1mon_sql._driver import Row
+from f1mon_sql._tables import MYSQL_NAMES, utf8
 
 IN_CHUNK = 1_000
 COPY_FROM = 500
@@ -51,9 +52,7 @@ class Sqlite:
     server_clock: str | None = None
     """An expression for the microseconds since 1970 on the server's clock, where it has one."""
 
-    def __init__(self, driver: Driver | None = None) -> None:
-        """Make the dialect of a store; `driver` sends its statements."""
-        self.driver = driver or Driver(watched=True)
+    def __init__(self) -> None:
         self._texts: dict[str, str] = {}
 
     # Text ---------------------------------------------------------------------------------------------------------
@@ -84,7 +83,7 @@ class Sqlite:
     def begin(self, connection: Connection, *, write: bool, snapshot: bool) -> None:
         """Begin a transaction: at once the only writer, or a reader of one snapshot."""
         del snapshot  # every SQLite reader has one
-        self.driver.rows(connection, "BEGIN IMMEDIATE" if write else "BEGIN")
+        _driver.rows(connection, "BEGIN IMMEDIATE" if write else "BEGIN")
 
     def horizons(self, connection: Connection, *, exclusive: bool = False) -> tuple[int | None, dict[str, Row]]:
         """The server's clock if it has one, and what was pruned: kind to (before, outcomes_until).
@@ -92,14 +91,14 @@ class Sqlite:
         What is answered stays true until the transaction ends; `exclusive` for whoever changes it.
         """
         del exclusive
-        rows = self.driver.rows(connection, "SELECT kind, pruned_before, outcomes_until FROM f1mon_horizons")
+        rows = _driver.rows(connection, "SELECT kind, pruned_before, outcomes_until FROM f1mon_horizons")
         return None, {kind: (before, until) for kind, before, until in rows if kind}
 
     def now(self, connection: Connection) -> int | None:
         """The server's clock in microseconds; None where the host's counts."""
         if self.server_clock is None:
             return None
-        ((micros,),) = self.driver.rows(connection, f"SELECT {self.server_clock}")
+        ((micros,),) = _driver.rows(connection, f"SELECT {self.server_clock}")
         return int(micros)
 
     # Rows -----------------------------------------------------------------------------------------------------------
@@ -127,7 +126,7 @@ class Sqlite:
         self._many(connection, f"UPDATE {table} SET {setting} WHERE {having}", turned)
 
     def _many(self, connection: Connection, text: str, rows: Sequence[Row]) -> int:
-        return self.driver.changed(connection, self.sql(text), rows)
+        return _driver.changed(connection, self.sql(text), rows)
 
     def select_in(
         self, connection: Connection, text: str, ids: Collection[str], *, lock: bool = False, outer: str = ""
@@ -149,7 +148,7 @@ class Sqlite:
                 statement += f" ORDER BY 1{self.lock_rows}"
             if outer:
                 statement = outer.format(statement)
-            yield from self.driver.rows(connection, self.sql(statement), tuple(self.text_in(one) for one in chunk))
+            yield from _driver.rows(connection, self.sql(statement), tuple(self.text_in(one) for one in chunk))
 
     def locked(self, connection: Connection, text: str, ids: Collection[str]) -> tuple[list[Row], int | None]:
         """The locked rows of `select_in`, and the server's clock after that; None where it must be asked for."""
@@ -159,9 +158,9 @@ class Sqlite:
         """The result of a transition that was done, None if it was not; and the server's clock if it has one."""
         text = "SELECT result FROM f1mon_operations WHERE operation = ?"
         if self.server_clock is None:
-            rows = self.driver.rows(connection, text, (operation,))
+            rows = _driver.rows(connection, text, (operation,))
             return (rows[0][0] if rows else None), None
-        ((result, micros),) = self.driver.rows(
+        ((result, micros),) = _driver.rows(
             connection, self.sql(f"SELECT ({text}), {self.server_clock}"), (self.text_in(operation),)
         )
         return result, int(micros)
@@ -169,7 +168,7 @@ class Sqlite:
     def claim(self, connection: Connection, key: str) -> str | None:
         """Lock the document of a state key, which may be absent, and answer it."""
         text = self.sql("SELECT document FROM f1mon_state WHERE state_key = ?")
-        rows = self.driver.rows(connection, text, (self.text_in(key),))
+        rows = _driver.rows(connection, text, (self.text_in(key),))
         return rows[0][0] if rows else None
 
     def is_in(self, column: sa.ColumnElement[Any], values: Sequence[Any]) -> sa.ColumnElement[Any]:
@@ -212,13 +211,13 @@ class Postgresql(Sqlite):
         """SQLAlchemy begins; a reader of several statements gets one snapshot."""
         del write
         if snapshot:
-            self.driver.rows(connection, "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+            _driver.rows(connection, "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
 
     def horizons(self, connection: Connection, *, exclusive: bool = False) -> tuple[int | None, dict[str, Row]]:
         """See `Sqlite.horizons`."""
         # The lock in a statement of its own: the snapshot of the next one is then taken after any wait for it.
         function = "pg_advisory_xact_lock" if exclusive else "pg_advisory_xact_lock_shared"
-        rows = self.driver.last_rows(
+        rows = _driver.last_rows(
             connection,
             f"SELECT {function}({PRUNE_LOCK}, hashtext(current_schema()))",
             f"SELECT kind, pruned_before, outcomes_until, {self.server_clock} FROM f1mon_horizons",
@@ -233,7 +232,7 @@ class Postgresql(Sqlite):
         arrays = ",".join(f"?::{_POSTGRESQL_TYPES.get(name, 'text')}[]" for name in columns)
         text = f"INSERT INTO {table} ({names}) SELECT * FROM unnest({arrays}) ON CONFLICT DO NOTHING"
         values = tuple(list(column) for column in zip(*rows, strict=True))
-        return self.driver.changed(connection, self.sql(text), [values])
+        return _driver.changed(connection, self.sql(text), [values])
 
     def insert_all(self, connection: Connection, table: str, columns: Sequence[str], rows: Sequence[Row]) -> bool:
         """See `Sqlite.insert_all`."""
@@ -259,7 +258,7 @@ class Postgresql(Sqlite):
         setting = ",".join(f"{name} = given.{name}" for name in columns)
         having = " AND ".join(f"{table}.{name} = given.{name}" for name in key)
         text = f"UPDATE {table} SET {setting} FROM unnest({arrays}) AS given ({','.join(names)}) WHERE {having}"
-        self.driver.changed(connection, self.sql(text), [tuple(list(column) for column in zip(*rows, strict=True))])
+        _driver.changed(connection, self.sql(text), [tuple(list(column) for column in zip(*rows, strict=True))])
 
     def locked(self, connection: Connection, text: str, ids: Collection[str]) -> tuple[list[Row], int | None]:
         """See `Sqlite.locked`."""
@@ -273,11 +272,11 @@ class Postgresql(Sqlite):
         select = self.sql("SELECT document FROM f1mon_state WHERE state_key = ? FOR UPDATE")
         insert = self.insert_sql("f1mon_state", ("state_key",))
         while True:  # a row that was there for the insert may be deleted before it is locked
-            rows = self.driver.rows(connection, select, (self.text_in(key),))
+            rows = _driver.rows(connection, select, (self.text_in(key),))
             if rows:
                 document: str | None = rows[0][0]
                 return document
-            self.driver.changed(connection, self.sql(insert), [(self.text_in(key),)])
+            _driver.changed(connection, self.sql(insert), [(self.text_in(key),)])
 
     def is_in(self, column: sa.ColumnElement[Any], values: Sequence[Any]) -> sa.ColumnElement[Any]:
         """See `Sqlite.is_in`."""
@@ -311,19 +310,19 @@ class Mysql(Postgresql):
 
     def text_out(self, value: Any) -> str:
         """See `Sqlite.text_out`."""
-        return bytes(value).decode()
+        return utf8(value)
 
     def begin(self, connection: Connection, *, write: bool, snapshot: bool) -> None:
         """See `Postgresql.begin`."""
         del write
         if snapshot:
-            self.driver.rows(connection, "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-            self.driver.rows(connection, "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")
+            _driver.rows(connection, "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+            _driver.rows(connection, "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")
 
     def horizons(self, connection: Connection, *, exclusive: bool = False) -> tuple[int | None, dict[str, Row]]:
         """See `Sqlite.horizons`."""
         lock = "FOR UPDATE" if exclusive else "LOCK IN SHARE MODE"
-        rows = self.driver.rows(connection, f"SELECT kind, pruned_before, outcomes_until FROM f1mon_horizons {lock}")
+        rows = _driver.rows(connection, f"SELECT kind, pruned_before, outcomes_until FROM f1mon_horizons {lock}")
         return self.now(connection), {self.text_out(kind): (before, until) for kind, before, until in rows if kind}
 
     def is_in(self, column: sa.ColumnElement[Any], values: Sequence[Any]) -> sa.ColumnElement[Any]:
@@ -379,11 +378,11 @@ class Mysql(Postgresql):
         select = self.sql("SELECT document FROM f1mon_state WHERE state_key = ? FOR UPDATE")
         insert = self.sql("INSERT INTO f1mon_state (state_key) VALUES (?) ON DUPLICATE KEY UPDATE state_key=state_key")
         while True:
-            rows = self.driver.rows(connection, select, (self.text_in(key),))
+            rows = _driver.rows(connection, select, (self.text_in(key),))
             if rows:
                 document: str | None = rows[0][0]
                 return document
-            self.driver.changed(connection, insert, [(self.text_in(key),)])
+            _driver.changed(connection, insert, [(self.text_in(key),)])
 
     def whole(self, value: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
         """See `Sqlite.whole`."""
@@ -399,11 +398,11 @@ _DOCUMENTS = frozenset({"content", "features", "metadata", "document", "result"}
 
 def _copy_rows(connection: Connection, text: str, rows: Sequence[Row]) -> None:
     raw: Any = connection.connection.dbapi_connection
-    with Told(connection, text):
+    with _driver.Sent(connection, text) as cursor:
         if isinstance(raw, AdaptedConnection):
             raw.run_async(lambda awaited: _copy_rows_async(awaited, text, rows))
             return
-        with raw.cursor() as cursor, cursor.copy(text) as copy:
+        with cursor.copy(text) as copy:
             for row in rows:
                 copy.write_row(row)
 
@@ -414,12 +413,12 @@ async def _copy_rows_async(driver: Any, text: str, rows: Sequence[Row]) -> None:
             await copy.write_row(row)
 
 
-def dialect_of(name: str, driver: Driver | None = None) -> Sqlite:
+def dialect_of(name: str) -> Sqlite:
     """What the dialect of that name says differently."""
     if name == "sqlite":
-        return Sqlite(driver)
+        return Sqlite()
     if name == "postgresql":
-        return Postgresql(driver)
+        return Postgresql()
     if name in MYSQL_NAMES:
-        return Mysql(driver)
+        return Mysql()
     raise ConfigurationError(f"f1mon keeps its facts in SQLite, PostgreSQL, MariaDB or MySQL, not in {name}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
@@ -29,7 +28,7 @@ from f1mon_core.storage import (
 from f1mon_core.tally import Tally, TallyQuery, check_instant
 from f1mon_core.times import Clock, from_micros, host_clock, to_micros
 from f1mon_core.validation import Document, Json
-from f1mon_sql import _checking, _pruning, _queries, _tally
+from f1mon_sql import _checking, _driver, _pruning, _queries, _tally
 from f1mon_sql._append import Appending
 from f1mon_sql._dialects import Sqlite
 
@@ -89,7 +88,7 @@ class Operations:
         if done is not None:
             if stored is None:
                 self._put(connection, key, None)  # the claim on an absent document
-            result: Json = json.loads(done)
+            result: Json = validation.decoded(done)
             return result
         now = self._present(connection, server)
         document = None if stored is None else _document(key, stored)
@@ -105,7 +104,7 @@ class Operations:
     def _put(self, connection: Connection, key: str, document: Document | None, *, absent: bool = False) -> None:
         if document is None:
             text = self.dialect.sql("DELETE FROM f1mon_state WHERE state_key = ?")
-            self.dialect.driver.rows(connection, text, (self.dialect.text_in(key),))
+            _driver.rows(connection, text, (self.dialect.text_in(key),))
             return
         row = (key, validation.encoded(document), due_of(document))
         if absent and self.dialect.name == "sqlite":
@@ -139,7 +138,7 @@ class Operations:
         if limit is not None:
             text += " LIMIT ?"
             values.append(max(0, limit))
-        rows = self.dialect.driver.rows(connection, self.dialect.sql(text), tuple(values))
+        rows = _driver.rows(connection, self.dialect.sql(text), tuple(values))
         found = ((self.dialect.text_out(key), document) for key, document in rows)
         return {key: _document(key, document) for key, document in found}
 
@@ -152,7 +151,7 @@ class Operations:
     def forget_operations(self, connection: Connection) -> None:
         """Drop the results of transitions that are older than a store promises to keep."""
         oldest = to_micros(self.now(connection) - timedelta(hours=OPERATION_HOURS))
-        self.dialect.driver.rows(connection, self.dialect.sql("DELETE FROM f1mon_operations WHERE at < ?"), (oldest,))
+        _driver.rows(connection, self.dialect.sql("DELETE FROM f1mon_operations WHERE at < ?"), (oldest,))
 
     def check(self, connection: Connection) -> CheckReport:
         """See `Storage.check`."""
@@ -171,7 +170,7 @@ def _digest(key: str, operation_id: str) -> str:
 
 def _document(key: str, text: str) -> Document:
     try:
-        document = json.loads(text)
+        document = validation.decoded(text)
     except ValueError as error:
         raise CorruptStoreError(f"the document of state key {key!r} is not JSON; run `f1mon check`") from error
     if not isinstance(document, dict):

@@ -13,6 +13,7 @@ from f1mon_core.folding import check_count, fold_count
 from f1mon_core.records import Alert, Fact
 from f1mon_core.storage import Scalar, Select, alternatives, kind_of
 from f1mon_core.times import to_micros
+from f1mon_core.validation import INT64_MAX, INT64_MIN
 from f1mon_sql import _rows
 from f1mon_sql._dialects import Sqlite
 from f1mon_sql._tables import alerts, attributes, facts, features, outcomes, predictions
@@ -156,7 +157,7 @@ class Listing:
             text = select.model_version
             found["model_version"] = text if self._model_column() is not None else _rows.attribute_text(text)
         if select.limit is not None:
-            found["limit"] = select.limit
+            found["limit"] = min(select.limit, INT64_MAX)
         if select.after is not None:
             found["after"] = to_micros(select.after.at)
             found |= {f"after_{number}": part for number, part in enumerate(select.after.key)}
@@ -181,7 +182,8 @@ class Listing:
         belongs = (*self.joined(attributes), attributes.c.name == name, condition)
         return sa.exists(sa.select(sa.literal(1)).where(*belongs))
 
-    def _is_one_of(self, name: str, choices: Sequence[Scalar]) -> _Column:
+    def _is_one_of(self, name: str, wanted: Sequence[Scalar]) -> _Column:
+        choices = [choice for choice in wanted if _storable(choice)]
         if name in self.plain:
             column, kind = self.plain[name]
             equal = [choice for choice in choices if type(choice) is kind]
@@ -270,7 +272,7 @@ def _page(dialect: Sqlite, shape: Shape) -> tuple[Listing, sa.Select[Any]]:
     if shape.after is not None:
         statement = statement.where(listing.behind(shape.after, descending=shape.descending))
     statement = statement.order_by(*listing.order(descending=shape.descending))
-    return listing, statement.limit(sa.bindparam("limit", type_=sa.Integer)) if shape.limit else statement
+    return listing, statement.limit(sa.bindparam("limit", type_=sa.BigInteger)) if shape.limit else statement
 
 
 def count(
@@ -306,6 +308,13 @@ def count(
     except LookupError:
         # A value too long to be kept as an attribute; the facts themselves have it.
         return fold_count(find(connection, dialect, select), by)
+
+
+def _storable(value: Scalar) -> bool:
+    """Whether any stored fact could have the value; drivers fail at those that none can have."""
+    if isinstance(value, str):
+        return value.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in value)
+    return not isinstance(value, int) or INT64_MIN <= value <= INT64_MAX
 
 
 def _as_is(value: Any) -> Scalar:

@@ -13,6 +13,8 @@ from sqlalchemy.dialects import mysql
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
+from f1mon_core.errors import CorruptStoreError
+
 MYSQL_NAMES = ("mysql", "mariadb")
 PREFIX = "f1mon_"
 VERSION_TABLE = "f1mon_alembic_version"
@@ -46,7 +48,15 @@ class Ident(TypeDecorator[str]):
 
     def process_result_value(self, value: Any, dialect: Dialect) -> str | None:  # noqa: ARG002 - the bytes say it
         """See `TypeDecorator.process_result_value`."""
-        return bytes(value).decode() if isinstance(value, bytes | bytearray) else value
+        return utf8(value) if isinstance(value, bytes | bytearray) else value
+
+
+def utf8(value: bytes | bytearray) -> str:
+    """Text from the bytes it is kept as."""
+    try:
+        return bytes(value).decode()
+    except UnicodeDecodeError:
+        raise CorruptStoreError(f"a stored text is not UTF-8 ({bytes(value)[:40]!r}); run `f1mon check`") from None
 
 
 def _id() -> Ident:

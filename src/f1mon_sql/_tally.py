@@ -12,6 +12,7 @@ from f1mon_core.records import KeptTally
 from f1mon_core.storage import Select
 from f1mon_core.tally import BUCKET_ORIGIN, CellKey, Moments, Tally, TallyQuery
 from f1mon_core.times import duration_micros, from_micros, to_micros
+from f1mon_sql import _driver
 from f1mon_sql._dialects import Sqlite
 from f1mon_sql._driver import Row
 from f1mon_sql._queries import find
@@ -29,7 +30,7 @@ def tally(connection: Connection, dialect: Sqlite, query: TallyQuery) -> Tally:
 
 def _kept(connection: Connection, dialect: Sqlite, query: TallyQuery) -> Tally | None:
     text = dialect.sql("SELECT pruned_before, outcomes_until FROM f1mon_horizons WHERE kind = ?")
-    rows = dialect.driver.rows(connection, text, (dialect.text_in("prediction"),))
+    rows = _driver.rows(connection, text, (dialect.text_in("prediction"),))
     if not rows:
         return None
     row: Row = rows[0]

@@ -16,7 +16,6 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from f1mon_core.errors import ConfigurationError, LockTimeoutError, NotWritten
 from f1mon_sql._dialects import Sqlite, dialect_of
-from f1mon_sql._driver import Driver
 from f1mon_sql._engine import Place, Settings, milliseconds
 from f1mon_sql._errors import cause_of, is_transient, translated
 from f1mon_sql._turns import Turns
@@ -46,7 +45,7 @@ class Transactions:
         self.place = place
         self.settings = settings
         self.shared = shared
-        self.dialect: Sqlite = dialect_of(place.family, Driver(watched=shared or settings.echo))
+        self.dialect: Sqlite = dialect_of(place.family)
         file = place.database_file
         self.turns = Turns(file.absolute()) if file is not None and settings.take_turns else None
         self._alone = threading.Lock() if place.in_memory else None

@@ -110,9 +110,10 @@ def test_a_stored_fact_that_lacks_a_field_or_a_time_is_refused():
 @given(_json)
 def test_encoded_values_are_decoded(value):
     assert validation.decoded(validation.encoded(value)) == value
+    assert validation.decoded(f"\n {json.dumps(value, indent=2)}\n") == value  # as a person may leave it
 
 
-@pytest.mark.parametrize("text", ["", "{", "{} ", " {}", "{}{}", "NaN", '{"a": Infinity}', "nul"])
+@pytest.mark.parametrize("text", ["", " ", "{", "{}{}", "{} {}", "NaN", '{"a": Infinity}', "nul", "[" * 100_000])
 def test_what_is_no_encoded_value_is_refused(text):
     with pytest.raises(ValueError, match=r"."):
         validation.decoded(text)

@@ -3,6 +3,7 @@
 import random
 import shutil
 import sqlite3
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -11,7 +12,7 @@ from click.testing import CliRunner
 from f1mon_core.cli import f1mon
 from f1mon_core.errors import CorruptStoreError
 from f1mon_core.records import Acknowledgement, Outcome, Prediction
-from f1mon_core.storage import Change
+from f1mon_core.storage import Change, Select
 from f1mon_sql import SQLStorage
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
@@ -81,3 +82,46 @@ def test_a_document_of_another_type_is_reported(sound, tmp_path):
     assert "f1mon_state, key 'k7'" in wrong
     assert any(where.startswith("f1mon_facts, kind acknowledgement") for where in wrong)
     store.close()
+
+
+DEEP = "[" * 100_000 + "]" * 100_000
+
+
+@pytest.mark.parametrize(
+    ("damage", "where"),
+    [
+        ("UPDATE f1mon_predictions SET recorded_at = NULL WHERE prediction_id = 'p0007'", "f1mon_predictions"),
+        ("UPDATE f1mon_predictions SET model_version = x'ff' WHERE prediction_id = 'p0007'", "f1mon_predictions"),
+        ("UPDATE f1mon_predictions SET confidence = 'high' WHERE prediction_id = 'p0007'", "f1mon_predictions"),
+        ("UPDATE f1mon_features SET features = '{\"x\":NaN}' WHERE prediction_id = 'p0007'", "f1mon_predictions"),
+        (f"UPDATE f1mon_features SET features = '{DEEP}' WHERE prediction_id = 'p0007'", "f1mon_predictions"),
+        ('UPDATE f1mon_facts SET content = \'{"alert_id":"p0007","at":7}\' WHERE key_1 = \'p0007\'', "f1mon_facts"),
+        ("UPDATE f1mon_facts SET content = '[]' WHERE key_1 = 'p0007'", "f1mon_facts"),
+    ],
+)
+def test_what_cannot_be_read_is_a_typed_error_and_check_finds_it(sound, tmp_path, damage, where):
+    path = tmp_path / "f1mon.db"
+    shutil.copy(sound, path)
+    with closing(sqlite3.connect(path)) as raw:
+        assert raw.execute(damage).rowcount == 1
+        raw.commit()
+    with closing(SQLStorage(f"sqlite:///{path}")) as store:
+        with pytest.raises(CorruptStoreError):
+            store.find(Select("acknowledgement" if where == "f1mon_facts" else "prediction"))
+        problems = store.check().problems
+    assert any(one.severity == "error" and one.where.startswith(where) for one in problems), problems
+
+
+@pytest.mark.parametrize("document", [DEEP, '{"n": NaN}', "7"])
+def test_a_state_document_that_cannot_be_read_is_a_typed_error_and_check_finds_it(sound, tmp_path, document):
+    path = tmp_path / "f1mon.db"
+    shutil.copy(sound, path)
+    with closing(sqlite3.connect(path)) as raw:
+        raw.execute("UPDATE f1mon_state SET document = ? WHERE state_key = 'k7'", (document,))
+        raw.commit()
+    with closing(SQLStorage(f"sqlite:///{path}")) as store:
+        with pytest.raises(CorruptStoreError):
+            store.state("k7")
+        with pytest.raises(CorruptStoreError):
+            store.transition("k7", lambda state, now: Change(state), operation_id="2")
+        assert [one.where for one in store.check().problems if one.severity == "error"] == ["f1mon_state, key 'k7'"]

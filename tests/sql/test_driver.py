@@ -1,17 +1,20 @@
 """Statements sent past SQLAlchemy: seen where somebody looks, told in its errors, and never half read."""
 
+import asyncio
 import logging
 import sqlite3
+from contextlib import closing
 from datetime import UTC, datetime
 
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
+from f1mon_core.errors import CorruptStoreError
+from f1mon_core.offload import OffloadedStorage
 from f1mon_core.records import Outcome, Prediction
-from f1mon_core.storage import Change
-from f1mon_sql import SQLStorage
-from f1mon_sql._driver import Driver
+from f1mon_core.storage import Change, Select
+from f1mon_sql import AsyncSQLStorage, SQLStorage, _driver
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 WRITTEN = ("f1mon_predictions", "f1mon_outcomes", "f1mon_state", "f1mon_operations")
@@ -23,29 +26,66 @@ def write_everything(storage):
     storage.transition("rule", lambda _document, _now: Change({"n": 1}), operation_id="1")
 
 
-def test_an_applications_engine_shows_every_statement_to_its_events(sqlite_url):
-    engine = sa.create_engine(sqlite_url)
+def told_to_a_listener(target):
     seen = []
-    sa.event.listen(engine, "before_cursor_execute", lambda *given: seen.append(given[2]))
-    storage = SQLStorage(engine)
+
+    def listen(*given):
+        seen.append(given[2])
+
+    sa.event.listen(target, "before_cursor_execute", listen)
+    return seen, lambda: sa.event.remove(target, "before_cursor_execute", listen)
+
+
+@pytest.mark.parametrize("of", ["this engine", "every engine"])
+def test_events_see_every_statement(sqlite_url, of):
+    engine = sa.create_engine(sqlite_url)
+    seen, forget = told_to_a_listener(engine if of == "this engine" else sa.Engine)
+    storage = SQLStorage(engine if of == "this engine" else sqlite_url)
     seen.clear()
     write_everything(storage)
+    forget()
     assert all(any(f"INTO {table}" in text for text in seen) for table in WRITTEN)
     assert seen.count("BEGIN IMMEDIATE") == 3
     storage.close()
     engine.dispose()
 
 
-@pytest.mark.parametrize("ask", ["echo", "logger"])
+@pytest.mark.parametrize("ask", ["echo", "sqlalchemy.engine", "sqlalchemy.engine.Engine"])
 def test_whoever_asks_for_a_log_of_statements_gets_all_of_them(sqlite_url, caplog, ask):
-    if ask == "logger":
-        caplog.set_level(logging.INFO, logger="sqlalchemy.engine")
+    if ask != "echo":
+        caplog.set_level(logging.INFO, logger=ask)
     storage = SQLStorage(sqlite_url, echo=ask == "echo")
     caplog.clear()
     write_everything(storage)
     said = [record.getMessage() for record in caplog.records]
     assert all(any(f"INTO {table}" in text for text in said) for table in WRITTEN)
     storage.close()
+
+
+@pytest.mark.parametrize("colour", ["sync", "aiosqlite"])
+def test_an_error_that_is_kept_holds_no_old_snapshot(sqlite_url, colour):
+    async def scenario(storage):
+        for number in range(5):
+            await storage.transition(f"k{number}", lambda document, now: Change({"n": 1}), operation_id="1")
+        with closing(sqlite3.connect(sqlite_url.removeprefix("sqlite:///"), isolation_level=None)) as other:
+            other.execute("UPDATE f1mon_state SET document = CAST(X'FFFE' AS TEXT) WHERE state_key = 'k2'")
+        with pytest.raises(CorruptStoreError) as kept:
+            await storage.state("")
+        with closing(SQLStorage(sqlite_url)) as other:
+            write_everything(other)
+        assert len(await storage.find(Select("prediction"))) == 1
+        assert (await storage.append([Outcome(prediction_id="b", actual_outcome=1, at=NOW)])).new == 1
+        assert kept.value is not None
+        await storage.close()
+
+    async def run():
+        options = {"pool_size": 1, "max_overflow": 0, "lock_timeout": 2.0}
+        if colour == "sync":
+            await scenario(OffloadedStorage(SQLStorage(sqlite_url, **options)))
+        else:
+            await scenario(await AsyncSQLStorage.open(sqlite_url, **options))
+
+    asyncio.run(run())
 
 
 @pytest.fixture
@@ -72,23 +112,22 @@ class _InterruptedCursor(sqlite3.Cursor):
 
 
 def test_a_drivers_error_is_told_as_sqlalchemy_tells_it(connection):
-    driver = Driver()
-    driver.rows(connection, "CREATE TABLE t (a INTEGER PRIMARY KEY)")
-    assert driver.changed(connection, "INSERT INTO t VALUES (?)", [(1,), (2,)]) == 2
+    _driver.rows(connection, "CREATE TABLE t (a INTEGER PRIMARY KEY)")
+    assert _driver.changed(connection, "INSERT INTO t VALUES (?)", [(1,), (2,)]) == 2
     with pytest.raises(IntegrityError) as caught:
-        driver.changed(connection, "INSERT INTO t VALUES (?)", [(1,)])
+        _driver.changed(connection, "INSERT INTO t VALUES (?)", [(1,)])
     assert isinstance(caught.value.orig, sqlite3.IntegrityError)
     assert "(1,)" not in str(caught.value)
-    assert driver.rows(connection, "SELECT a FROM t ORDER BY a") == [(1,), (2,)]
+    assert _driver.rows(connection, "SELECT a FROM t ORDER BY a") == [(1,), (2,)]
 
 
 def test_a_connection_that_was_interrupted_is_not_used_again(connection):
     with pytest.raises(KeyboardInterrupt):
-        Driver().rows(connection, "SELECT 'interrupt'")
+        _driver.rows(connection, "SELECT 'interrupt'")
     assert connection.invalidated
 
 
 def test_a_wrong_call_is_no_error_of_the_database(connection):
     with pytest.raises(TypeError):
-        Driver().rows(connection, None)
+        _driver.rows(connection, None)
     assert not connection.invalidated

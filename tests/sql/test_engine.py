@@ -180,6 +180,17 @@ def test_handles_that_live_for_a_few_transitions_forget_old_results_too(sqlite_u
     assert "ix_f1mon_operations_at" in plan
 
 
+def test_values_that_no_fact_can_have_select_none(url):
+    store = SQLStorage(url)
+    store.append([made("a", at=NOON), Outcome(prediction_id="a", actual_outcome=1, at=NOON)])
+    assert store.find(Select("outcome", where={"actual_outcome": 2**63})) == []
+    assert len(store.find(Select("outcome", where={"actual_outcome": [2**80, 1, -(2**90)]}))) == 1
+    assert store.find(Select("prediction", where={"prediction_id": "\ud800"})) == []
+    assert len(store.find(Select("prediction", limit=2**80))) == 1
+    assert len(store.find(Select("prediction", limit=2**31))) == 1
+    store.close()
+
+
 # Sharing ------------------------------------------------------------------------------------------------------------
 
 
