@@ -107,8 +107,9 @@ def kit(session: nox.Session) -> None:
     """The contract kit alone, over every backend in every colour: meant to take 6 minutes; nox says what it took."""
     session.install("-e", ".", "--group", "test")
     every, servers = ["tests/contract/test_backends.py", *session.posargs], ("MariaDB", "PostgreSQL")
-    names = (*servers, f"not ({' or '.join(servers)})")
-    _side_by_side(session, *([*every, "-k", name] for name in names))
+    shares = ["Offloaded", *(f"{name} and not Offloaded" for name in servers)]
+    shares.append(f"not (Offloaded or {' or '.join(servers)})")
+    _side_by_side(session, *([*every, "-k", share] for share in shares))
 
 
 @nox.session(python=OLDEST)
