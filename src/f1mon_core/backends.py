@@ -11,8 +11,10 @@ import inspect
 import logging
 import os
 import re
+import sys
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
+from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, cast
 from urllib.parse import quote, unquote, urlsplit
@@ -73,9 +75,20 @@ class Backend:
 def backend_names() -> dict[str, list[str]]:
     """Every registered backend name with the distributions that register it, sorted; loads none of them."""
     found: dict[str, list[str]] = {}
-    for point in entry_points(group=BACKENDS_GROUP):
+    for point in _points(BACKENDS_GROUP):
         found.setdefault(point.name, []).append(_distribution(point))
     return dict(sorted(found.items()))
+
+
+def _points(group: str) -> list[EntryPoint]:
+    return list(_points_on(tuple(sys.path), group))
+
+
+@lru_cache(16)
+def _points_on(path: tuple[str, ...], group: str) -> tuple[EntryPoint, ...]:
+    # What is installed is read once: to look through all distributions takes longer than to open most stores.
+    del path
+    return tuple(entry_points(group=group))
 
 
 def load_backend(name: str) -> Backend:
@@ -87,7 +100,7 @@ def load_backend(name: str) -> Backend:
         MissingExtraError: If a library of its extra is not installed.
         BrokenBackendError: If its own code does not load.
     """
-    return _load(_only(name, list(entry_points(group=BACKENDS_GROUP))))
+    return _load(_only(name, _points(BACKENDS_GROUP)))
 
 
 def open_storage(backend: str | None = None, /, **options: Any) -> Storage:
@@ -168,7 +181,7 @@ def resolve(backend: str | None, options: Mapping[str, Any]) -> tuple[Backend, d
 
 
 def _backend_of_scheme(url: str) -> Backend:
-    points = list(entry_points(group=SCHEMES_GROUP))
+    points = _points(SCHEMES_GROUP)
     return _load(_only(_scheme(url), points, what="address scheme"))
 
 
@@ -179,8 +192,8 @@ def _scheme(url: str) -> str:
 
 def _schemes_of(backend: str) -> list[str]:
     """The schemes of the addresses that a registered backend takes."""
-    values = {point.value for point in entry_points(group=BACKENDS_GROUP) if point.name == backend}
-    return sorted({point.name for point in entry_points(group=SCHEMES_GROUP) if point.value in values})
+    values = {point.value for point in _points(BACKENDS_GROUP) if point.name == backend}
+    return sorted({point.name for point in _points(SCHEMES_GROUP) if point.value in values})
 
 
 def _only(name: str, points: list[EntryPoint], what: str = "backend") -> EntryPoint:
@@ -235,7 +248,7 @@ def missing_extra(point: EntryPoint, needing: str, error: ImportError) -> Missin
 
 def backend_name_of(point: EntryPoint) -> str:
     """The name of the backend that an entry point is of: the one with the same value, or of the same package."""
-    backends = entry_points(group=BACKENDS_GROUP)
+    backends = _points(BACKENDS_GROUP)
     for belongs in (_value, _package):
         for other in backends:
             if belongs(other) == belongs(point):

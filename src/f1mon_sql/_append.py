@@ -23,7 +23,6 @@ Key: TypeAlias = tuple[Any, ...]
 Read: TypeAlias = Callable[[Sequence[Key]], dict[Key, Stored]]
 
 _ROUNDS = 100
-_CURRENT = ("actual_outcome", "known_at", "first_known_at")
 _FILLED = _rows.PREDICTION_COLUMNS[1:]
 
 
@@ -84,6 +83,11 @@ class Appending:
         recorded = to_micros(now)
         fresh = [staged[key] for key in sorted(staged)]
         rows = [_rows.prediction_row(one, recorded) for one in fresh]
+        features = [_rows.feature_row(one) for one in fresh if one.features or one.metadata]
+        # As most come: alone, so that there is no order in which to take locks, table by table.
+        alone = len(rows) == len(features) == 1 and not self._stubs_are_made
+        if alone and self.dialect.insert_both(self.connection, rows[0], features[0]):
+            return Appended(1, len(offered) - 1)
         taken = self._taken_predictions(rows)
         stubs = []
         for key, stored in taken.items():
@@ -95,7 +99,7 @@ class Appending:
         self.dialect.update(self.connection, "f1mon_predictions", ("prediction_id",), _FILLED, sorted(stubs))
         if taken:
             fresh = [one for one in fresh if taken.get((one.prediction_id,), "stub") == "stub"]
-        features = [_rows.feature_row(one) for one in fresh if one.features or one.metadata]
+            features = [_rows.feature_row(one) for one in fresh if one.features or one.metadata]
         self._insert_free("f1mon_features", _rows.FEATURE_COLUMNS, features)
         return Appended(len(fresh), len(offered) - len(fresh))
 
@@ -161,11 +165,18 @@ class Appending:
                 current[key_id] = (key[1], fact.actual_outcome)
         recorded = to_micros(now)
         rows = [_rows.outcome_row(cast("Outcome", staged[key]), recorded) for key in sorted(staged)]
+        if len(rows) == 1:
+            (standing,) = self._moved(held, staged, staged)
+            if self.dialect.insert_current(self.connection, rows[0], standing):
+                return Appended(1, len(offered) - 1)
         taken = self._insert("f1mon_outcomes", _rows.OUTCOME_COLUMNS, 2, rows, self._stored_outcomes)
         for key, stored in taken.items():
             self._repeats(cast("Fact", stored), staged[key])
         fresh = [key for key in staged if key not in taken]
-        self._move_current(held, fresh, staged)
+        current_rows = self._moved(held, fresh, staged)
+        self.dialect.update(
+            self.connection, "f1mon_predictions", ("prediction_id",), _rows.CURRENT_COLUMNS, current_rows
+        )
         return Appended(len(fresh), len(offered) - len(fresh))
 
     def _locked(self, ids: set[str]) -> dict[str, Row]:
@@ -188,7 +199,9 @@ class Appending:
             self.dialect.make_stubs(self.connection, sorted(missing))
         raise StorageError("rows of predictions vanish as fast as they are made")
 
-    def _move_current(self, held: Mapping[str, Row], fresh: Iterable[Key], staged: Mapping[Key, Fact]) -> None:
+    @staticmethod
+    def _moved(held: Mapping[str, Row], fresh: Iterable[Key], staged: Mapping[Key, Fact]) -> list[Row]:
+        """What is current of predictions, their ids first, once fresh outcomes are stored."""
         moved: dict[str, Row] = {}
         for key in fresh:
             one, known_at = key
@@ -196,8 +209,7 @@ class Appending:
             if newest is None or known_at > newest:
                 actual, newest = cast("Outcome", staged[key]).actual_outcome, known_at
             moved[one] = (actual, newest, known_at if first is None else min(first, known_at))
-        rows = [(one, *moved[one]) for one in sorted(moved)]
-        self.dialect.update(self.connection, "f1mon_predictions", ("prediction_id",), _CURRENT, rows)
+        return [(one, *moved[one]) for one in sorted(moved)]
 
     def _stored_outcomes(self, keys: Sequence[Key]) -> dict[Key, Stored]:
         wanted = set(keys)

@@ -19,6 +19,7 @@ from sqlalchemy.exc import IntegrityError
 from f1mon_core.errors import ConfigurationError
 from f1mon_sql import _driver
 from f1mon_sql._driver import Row
+from f1mon_sql._rows import CURRENT_COLUMNS, FEATURE_COLUMNS, OUTCOME_COLUMNS, PREDICTION_COLUMNS
 from f1mon_sql._tables import MYSQL_NAMES, utf8
 
 IN_CHUNK = 1_000
@@ -28,6 +29,7 @@ PRUNE_LOCK = 0x66316D6F
 """What pruning and writing lock on PostgreSQL, with the schema: the bytes of "f1mo"."""
 DUPLICATE_ENTRY = 1062
 UNIQUE_VIOLATION = "23505"
+_MADE = "EXISTS (SELECT FROM made)"
 _POSTGRESQL_TYPES = {
     "predicted_at": "bigint",
     "known_at": "bigint",
@@ -101,6 +103,14 @@ class Sqlite:
         ((micros,),) = _driver.rows(connection, f"SELECT {self.server_clock}")
         return int(micros)
 
+    # Tables ---------------------------------------------------------------------------------------------------------
+
+    has_table_sql = "SELECT 1 FROM sqlite_master WHERE name = ?"
+
+    def has_table(self, connection: Connection, name: str) -> bool:
+        """Whether there is a table of that name."""
+        return bool(_driver.rows(connection, self.sql(self.has_table_sql), (name,)))
+
     # Rows -----------------------------------------------------------------------------------------------------------
 
     def insert_absent(self, connection: Connection, table: str, columns: Sequence[str], rows: Sequence[Row]) -> int:
@@ -110,6 +120,20 @@ class Sqlite:
     def insert_all(self, connection: Connection, table: str, columns: Sequence[str], rows: Sequence[Row]) -> bool:
         """Insert rows, inside a savepoint; False if the key of any was present, and then the savepoint is lost."""
         return self.insert_absent(connection, table, columns, rows) == len(rows)
+
+    def insert_both(self, connection: Connection, row: Row, features: Row) -> bool:
+        """Insert a prediction and its features, if its id is free; answers whether it was."""
+        if self.insert_absent(connection, "f1mon_predictions", PREDICTION_COLUMNS, [row]) != 1:
+            return False
+        self.insert_absent(connection, "f1mon_features", FEATURE_COLUMNS, [features])
+        return True
+
+    def insert_current(self, connection: Connection, row: Row, current: Row) -> bool:
+        """Insert an outcome, if its key is free, and set what is current by it; answers whether it was."""
+        if self.insert_absent(connection, "f1mon_outcomes", OUTCOME_COLUMNS, [row]) != 1:
+            return False
+        self.update(connection, "f1mon_predictions", ("prediction_id",), CURRENT_COLUMNS, [current])
+        return True
 
     def make_stubs(self, connection: Connection, ids: Sequence[str]) -> None:
         """Make a row for each prediction id that has none, in the order given."""
@@ -203,6 +227,8 @@ class Postgresql(Sqlite):
     """Row locks under READ COMMITTED; advisory locks keep pruning and writing apart."""
 
     name = "postgresql"
+    # Not to_regclass, which may remember that there was none from before a wait for whoever made it.
+    has_table_sql = "SELECT 1 FROM pg_catalog.pg_class WHERE relname = ? AND pg_catalog.pg_table_is_visible(oid)"
     marker = "%s"
     lock_rows = " FOR UPDATE"
     server_clock = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
@@ -233,6 +259,24 @@ class Postgresql(Sqlite):
         text = f"INSERT INTO {table} ({names}) SELECT * FROM unnest({arrays}) ON CONFLICT DO NOTHING"
         values = tuple(list(column) for column in zip(*rows, strict=True))
         return _driver.changed(connection, self.sql(text), [values])
+
+    def insert_both(self, connection: Connection, row: Row, features: Row) -> bool:
+        """See `Sqlite.insert_both`; in one statement."""
+        marks = ",".join("?" * len(features))
+        then = f"INSERT INTO f1mon_features ({','.join(FEATURE_COLUMNS)}) SELECT {marks} WHERE {_MADE}"
+        return self._insert_then(connection, "f1mon_predictions", PREDICTION_COLUMNS, row, then, features)
+
+    def insert_current(self, connection: Connection, row: Row, current: Row) -> bool:
+        """See `Sqlite.insert_current`; in one statement."""
+        setting = ",".join(f"{name} = ?" for name in CURRENT_COLUMNS)
+        then = f"UPDATE f1mon_predictions SET {setting} WHERE prediction_id = ? AND {_MADE}"
+        return self._insert_then(connection, "f1mon_outcomes", OUTCOME_COLUMNS, row, then, (*current[1:], current[0]))
+
+    def _insert_then(
+        self, connection: Connection, table: str, columns: Sequence[str], row: Row, then: str, values: Row
+    ) -> bool:
+        text = f"WITH made AS ({self.insert_sql(table, columns)} RETURNING 1) {then}"
+        return _driver.changed(connection, self.sql(text), [(*row, *values)]) == 1
 
     def insert_all(self, connection: Connection, table: str, columns: Sequence[str], rows: Sequence[Row]) -> bool:
         """See `Sqlite.insert_all`."""
@@ -302,6 +346,7 @@ class Mysql(Postgresql):
     """MariaDB and MySQL: row locks under READ COMMITTED; identifiers are bytes; inserts that meet a row say so."""
 
     name = "mysql"
+    has_table_sql = "SELECT 1 FROM information_schema.tables WHERE table_schema = DATABASE() AND table_name = ?"
     server_clock = "TIMESTAMPDIFF(MICROSECOND, '1970-01-01 00:00:00', UTC_TIMESTAMP(6))"
 
     def text_in(self, value: str) -> Any:
@@ -347,6 +392,9 @@ class Mysql(Postgresql):
     def insert_all(self, connection: Connection, table: str, columns: Sequence[str], rows: Sequence[Row]) -> bool:
         """See `Sqlite.insert_all`."""
         return Sqlite.insert_all(self, connection, table, columns, rows)
+
+    insert_both = Sqlite.insert_both
+    insert_current = Sqlite.insert_current
 
     def locked(self, connection: Connection, text: str, ids: Collection[str]) -> tuple[list[Row], int | None]:
         """See `Sqlite.locked`; this server's clock stands still in a statement, also while that waits."""

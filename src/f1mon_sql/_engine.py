@@ -185,7 +185,10 @@ def engine_options(place: Place, settings: Settings, *, asynchronous: bool) -> d
     if place.family == "sqlite":
         arguments: dict[str, Any] = {"check_same_thread": False, "timeout": settings.lock_timeout}
         return {**options, **({} if asynchronous else {"poolclass": QueuePool}), "connect_args": arguments}
-    return {**options, "pool_pre_ping": True, "isolation_level": "READ COMMITTED"}
+    options |= {"pool_pre_ping": True, "isolation_level": "READ COMMITTED"}
+    if place.family == "postgresql":
+        options["use_native_hstore"] = False  # else each new engine asks the server for a type f1mon does not use
+    return options
 
 
 def make_engine(place: Place, settings: Settings) -> Engine:

@@ -28,6 +28,8 @@ PREDICTION_COLUMNS = (
 )
 FEATURE_COLUMNS = ("prediction_id", "features", "metadata")
 OUTCOME_COLUMNS = ("prediction_id", "known_at", "at_given", "recorded_at", "actual_outcome")
+CURRENT_COLUMNS = ("actual_outcome", "known_at", "first_known_at")
+"""What a prediction's row holds of its outcomes."""
 ALERT_COLUMNS = ("alert_id", "at", "at_given", "recorded_at", "v", *Alert.attributes, "content")
 FACT_COLUMNS = ("kind", "key_1", "key_2", "at", "at_given", "recorded_at", "v", "content")
 ATTRIBUTE_COLUMNS = ("kind", "key_1", "key_2", "name", "at", "value")

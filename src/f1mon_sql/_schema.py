@@ -16,7 +16,8 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from f1mon_core.errors import LockTimeoutError, SchemaError
-from f1mon_sql._dialects import Sqlite
+from f1mon_sql import _driver
+from f1mon_sql._dialects import Sqlite, dialect_of
 from f1mon_sql._tables import MYSQL_NAMES, VERSION_TABLE, metadata
 from f1mon_sql._transactions import pausing
 
@@ -43,10 +44,10 @@ class Version(Enum):
 
 def stored_revision(connection: Connection) -> str | None:
     """The revision a database is at; None where f1mon has no tables there."""
-    inspector = sa.inspect(connection)
-    if not inspector.has_table(VERSION_TABLE):
+    if not dialect_of(connection.dialect.name).has_table(connection, VERSION_TABLE):
         return None
-    return connection.execute(sa.text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar()
+    rows = _driver.rows(connection, f"SELECT version_num FROM {VERSION_TABLE}")
+    return rows[0][0] if rows else None
 
 
 def version_of(revision: str | None) -> Version:
