@@ -74,7 +74,7 @@ def test_backends_are_terminated_by_an_operator(postgres, postgres_url):
 
         open_storage("sql", url=postgres_url).close()  # no schema gets made in the time between two faults
         with repeatedly(terminate, 0.2) as ended:
-            account = write_together([{"url": postgres_url}] * WRITERS, 60)
+            account = write_together([{"url": postgres_url}] * WRITERS, 60, until=lambda: sum(ended) > 5)
     assert sum(ended) > 5
     with closing(open_storage("sql", url=postgres_url)) as storage:
         assert_right(storage, account, WRITERS * 60)
@@ -101,7 +101,7 @@ def test_connections_are_killed_by_an_operator_of_mariadb(mysql_url):
 
         open_storage("sql", url=mysql_url).close()
         with repeatedly(kill, 0.2) as ended:
-            account = write_together([{"url": mysql_url}] * WRITERS, 60)
+            account = write_together([{"url": mysql_url}] * WRITERS, 60, until=lambda: sum(ended) > 5)
     assert sum(ended) > 5
     with closing(open_storage("sql", url=mysql_url)) as storage:
         assert_right(storage, account, WRITERS * 60)
@@ -120,7 +120,7 @@ def test_a_backend_is_killed_with_sigkill(postgres, postgres_url):
 
     open_storage("sql", url=postgres_url).close()
     with repeatedly(kill, 0.4) as killed:
-        account = write_together([{"url": postgres_url}] * WRITERS, 60)
+        account = write_together([{"url": postgres_url}] * WRITERS, 60, until=lambda: sum(killed) >= 2)
     assert sum(killed) >= 2
     postgres.wait_until_ready()
     with closing(open_storage("sql", url=postgres_url)) as storage:
@@ -135,7 +135,7 @@ def test_the_server_is_stopped_at_once_and_started_again(postgres, postgres_url)
 
     open_storage("sql", url=postgres_url).close()
     with repeatedly(restart, 0.4) as restarted:
-        account = write_together([{"url": postgres_url}] * WRITERS, 60)
+        account = write_together([{"url": postgres_url}] * WRITERS, 60, until=lambda: sum(restarted) >= 2)
     assert sum(restarted) >= 2
     with closing(open_storage("sql", url=postgres_url)) as storage:
         assert_right(storage, account, WRITERS * 60)
