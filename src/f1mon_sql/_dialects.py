@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterator, Sequence
+from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -88,7 +89,7 @@ class Sqlite:
         _driver.rows(connection, "BEGIN IMMEDIATE" if write else "BEGIN")
 
     def horizons(self, connection: Connection, *, exclusive: bool = False) -> tuple[int | None, dict[str, Row]]:
-        """The server's clock if it has one, and what was pruned: kind to (before, outcomes_until).
+        """The server's clock where it came along, and what was pruned: kind to (before, outcomes_until).
 
         What is answered stays true until the transaction ends; `exclusive` for whoever changes it.
         """
@@ -368,7 +369,7 @@ class Mysql(Postgresql):
         """See `Sqlite.horizons`."""
         lock = "FOR UPDATE" if exclusive else "LOCK IN SHARE MODE"
         rows = _driver.rows(connection, f"SELECT kind, pruned_before, outcomes_until FROM f1mon_horizons {lock}")
-        return self.now(connection), {self.text_out(kind): (before, until) for kind, before, until in rows if kind}
+        return None, {self.text_out(kind): (before, until) for kind, before, until in rows if kind}
 
     def is_in(self, column: sa.ColumnElement[Any], values: Sequence[Any]) -> sa.ColumnElement[Any]:
         """See `Sqlite.is_in`; the drivers put values into the text, so there may be any number."""
@@ -461,8 +462,9 @@ async def _copy_rows_async(driver: Any, text: str, rows: Sequence[Row]) -> None:
             await copy.write_row(row)
 
 
+@cache
 def dialect_of(name: str) -> Sqlite:
-    """What the dialect of that name says differently."""
+    """What the dialect of that name says differently; one object for all stores, so that they share their texts."""
     if name == "sqlite":
         return Sqlite()
     if name == "postgresql":

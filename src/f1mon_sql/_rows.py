@@ -162,8 +162,8 @@ def content_parts(row: Sequence[Any]) -> Parts:
 def checked(parts: Callable[[Sequence[Any]], Parts], row: Sequence[Any]) -> Fact:
     """A fact from its row, with every check that it passed when it was stored. Raises as `restored`."""
     with _readable():
-        stored_fact(*parts(row))  # or what is found sound here might not be readable
-        kind, version, at, at_given, recorded_at, content = parts(row)
+        kind, version, at, at_given, recorded_at, content = made = parts(row)
+        stored_fact(*made)  # or what is found sound here might not be readable
         stamps = {"at": at, "at_given": bool(at_given), "recorded_at": recorded_at}
         return from_content(kind, version, content | stamps)
 
