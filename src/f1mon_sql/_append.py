@@ -78,7 +78,7 @@ class Appending:
 
     def _predictions(self, offered: Sequence[Prediction]) -> Appended:
         now = self.clock(self._server)
-        staged = self._staged(offered, now, lambda fact: (fact.prediction_id,))
+        staged, again = self._staged(offered, now, lambda fact: (fact.prediction_id,))
         self._refuse_old(staged, self._stored_predictions)
         recorded = to_micros(now)
         fresh = [staged[key] for key in sorted(staged)]
@@ -87,6 +87,7 @@ class Appending:
         # As most come: alone, so that there is no order in which to take locks, table by table.
         alone = len(rows) == len(features) == 1 and not self._stubs_are_made
         if alone and self.dialect.insert_both(self.connection, rows[0], features[0]):
+            self._compared({}, staged, again)
             return Appended(1, len(offered) - 1)
         taken = self._taken_predictions(rows)
         stubs = []
@@ -94,8 +95,7 @@ class Appending:
             refuse_pruned(staged[key], None, pruned=stored == "pruned")
             if stored == "stub":
                 stubs.append(_rows.prediction_row(staged[key], recorded))
-            else:
-                self._repeats(cast("Fact", stored), staged[key])
+        self._compared(taken, staged, again)
         self.dialect.update(self.connection, "f1mon_predictions", ("prediction_id",), _FILLED, sorted(stubs))
         if taken:
             fresh = [one for one in fresh if taken.get((one.prediction_id,), "stub") == "stub"]
@@ -146,6 +146,7 @@ class Appending:
             one: None if row[2] is None else (row[2], row[1]) for one, row in held.items()
         }
         staged: dict[Key, Fact] = {}
+        again: list[tuple[Key, Fact]] = []
         for fact in offered:
             key_id = fact.prediction_id
             if fact.at is None:
@@ -158,8 +159,8 @@ class Appending:
                 given = fact
             refuse_pruned(given, None, pruned=bool(held[key_id][0]))
             key = (key_id, to_micros(given.instant))
-            if (first := staged.setdefault(key, given)) is not given:
-                self._repeats(first, given)
+            if staged.setdefault(key, given) is not given:
+                again.append((key, given))
             known = current[key_id]
             if known is None or key[1] >= known[0]:
                 current[key_id] = (key[1], fact.actual_outcome)
@@ -168,10 +169,10 @@ class Appending:
         if len(rows) == 1:
             (standing,) = self._moved(held, staged, staged)
             if self.dialect.insert_current(self.connection, rows[0], standing):
+                self._compared({}, staged, again)
                 return Appended(1, len(offered) - 1)
         taken = self._insert("f1mon_outcomes", _rows.OUTCOME_COLUMNS, 2, rows, self._stored_outcomes)
-        for key, stored in taken.items():
-            self._repeats(cast("Fact", stored), staged[key])
+        self._compared(taken, staged, again)
         fresh = [key for key in staged if key not in taken]
         current_rows = self._moved(held, fresh, staged)
         self.dialect.update(
@@ -225,12 +226,11 @@ class Appending:
 
     def _alerts(self, offered: Sequence[Alert]) -> Appended:
         now = self.clock(self._server)
-        staged = self._staged(offered, now, lambda fact: (fact.alert_id,))
+        staged, again = self._staged(offered, now, lambda fact: (fact.alert_id,))
         self._refuse_old(staged, self._stored_alerts)
         rows = [_rows.alert_row(staged[key], to_micros(now)) for key in sorted(staged)]
         taken = self._insert("f1mon_alerts", _rows.ALERT_COLUMNS, 1, rows, self._stored_alerts)
-        for key, stored in taken.items():
-            self._repeats(cast("Fact", stored), staged[key])
+        self._compared(taken, staged, again)
         return Appended(len(staged) - len(taken), len(offered) - len(staged) + len(taken))
 
     def _stored_alerts(self, keys: Sequence[Key]) -> dict[Key, Stored]:
@@ -241,13 +241,12 @@ class Appending:
 
     def _others(self, offered: Sequence[Fact]) -> Appended:
         now = self.clock(self._server)
-        staged = self._staged(offered, now, lambda fact: (fact.kind, *_rows.key_columns(fact)))
+        staged, again = self._staged(offered, now, lambda fact: (fact.kind, *_rows.key_columns(fact)))
         self._refuse_old(staged, self._stored_others)
         ordered = sorted(staged)
         rows = [_rows.fact_row(staged[key], to_micros(now)) for key in ordered]
         taken = self._insert("f1mon_facts", _rows.FACT_COLUMNS, 3, rows, self._stored_others)
-        for key, stored in taken.items():
-            self._repeats(cast("Fact", stored), staged[key])
+        self._compared(taken, staged, again)
         attributes = [row for key in ordered if key not in taken for row in _rows.attribute_rows(staged[key])]
         self.dialect.insert_absent(self.connection, "f1mon_attributes", _rows.ATTRIBUTE_COLUMNS, attributes)
         return Appended(len(staged) - len(taken), len(offered) - len(staged) + len(taken))
@@ -265,20 +264,28 @@ class Appending:
 
     # Shared ---------------------------------------------------------------------------------------------------------
 
-    def _staged(self, offered: Sequence[F], now: datetime, key_of: Callable[[F], Key]) -> dict[Key, F]:
-        """The facts of a batch with their times, by key, each once."""
+    @staticmethod
+    def _staged(
+        offered: Sequence[F], now: datetime, key_of: Callable[[F], Key]
+    ) -> tuple[dict[Key, F], list[tuple[Key, F]]]:
+        """The facts of a batch with their times, by key, each once; and those whose key an earlier one has."""
         staged: dict[Key, F] = {}
+        again = []
         for fact in offered:
             given = fact if fact.at is not None else cast("F", timed(fact, now))
-            first = staged.setdefault(key_of(given), given)
-            if first is not given:
-                self._repeats(first, given)
-        return staged
+            key = key_of(given)
+            if staged.setdefault(key, given) is not given:
+                again.append((key, given))
+        return staged, again
 
     @staticmethod
-    def _repeats(stored: Fact, offered: Fact) -> None:
-        if not same(stored, offered):
-            raise ConflictError(stored, offered)
+    def _compared(taken: Mapping[Key, Stored], staged: Mapping[Key, Fact], again: Sequence[tuple[Key, Fact]]) -> None:
+        """Refuse what contradicts the fact that stands under its key: the stored one, else the batch's first."""
+        stored = {key: fact for key, fact in taken.items() if isinstance(fact, Fact)}
+        for key, fact in stored.items():
+            _repeats(fact, staged[key])
+        for key, fact in again:
+            _repeats(stored.get(key, staged[key]), fact)
 
     def _refuse_old(self, staged: Mapping[Key, Fact], read: Read) -> None:
         """Refuse what lies behind the horizon of its kind, unless it is stored."""
@@ -326,3 +333,8 @@ class Appending:
 
 def _revision(prediction_id: str, known: tuple[int, int]) -> Outcome:
     return Outcome(prediction_id=prediction_id, actual_outcome=known[1], at=from_micros(known[0]))
+
+
+def _repeats(stored: Fact, offered: Fact) -> None:
+    if not same(stored, offered):
+        raise ConflictError(stored, offered)

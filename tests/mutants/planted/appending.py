@@ -1,5 +1,6 @@
 """Faults in `append`: atomicity, repeats, conflicts, times, and what a value is worth."""
 
+import itertools
 import json
 import struct
 import time
@@ -24,6 +25,36 @@ class FactByFact(MemoryStorage):
     def append(self, facts):
         each = [super(FactByFact, self).append([fact]) for fact in facts]
         return Appended(sum(one.new for one in each), sum(one.repeated for one in each))
+
+
+@fault(
+    "a batch is held against itself before it is held against the store",
+    caught_by="each_fact_of_a_batch_is_compared_with_the_first_that_stands_under_its_key",
+)
+class BatchAgainstItself(MemoryStorage):
+    def append(self, facts):
+        batch = list(facts)
+        for first, second in itertools.combinations([fact for fact in batch if fact.at is not None], 2):
+            if first.kind == second.kind and first.key == second.key and not same(first, second):
+                raise ConflictError(first, second)
+        return super().append(batch)
+
+
+@fault(
+    "only the first of a key is held against the store",
+    caught_by="each_fact_of_a_batch_is_compared_with_the_first_that_stands_under_its_key",
+)
+class OnlyTheFirst(MemoryStorage):
+    def append(self, facts):
+        batch, seen = [], {}
+        for fact in facts:
+            first = seen.setdefault((fact.kind, fact.key), fact)
+            if first is fact:
+                batch.append(fact)
+            elif not same(first, fact):
+                raise ConflictError(first, fact)
+        appended = super().append(batch)
+        return Appended(appended.new, appended.repeated + len(facts) - len(batch))
 
 
 @fault(

@@ -122,6 +122,24 @@ class AppendLaws(Laws):
                     written(first, stamps=False)
                 ]
 
+    def test_each_fact_of_a_batch_is_compared_with_the_first_that_stands_under_its_key(self) -> None:
+        made: tuple[tuple[str, Any], ...] = (
+            ("prediction", prediction),
+            ("alert", alert),
+            ("acknowledgement", acknowledgement),
+        )
+        for kind, fact in made:
+            with self.store() as store:
+                store.append([fact("stamped", at=None), fact("given", at=NOON)])
+                twice = [fact("stamped", at=NOON + HOUR), fact("stamped", at=NOON + 2 * HOUR)]
+                assert store.append(twice) == Appended(0, 2)
+                with pytest.raises(ConflictError):
+                    store.append([fact("given", at=None), fact("given", at=NOON + HOUR)])
+                with pytest.raises(ConflictError):
+                    store.append([fact("new", at=NOON), fact("new", at=None), fact("new", at=NOON + HOUR)])
+                assert store.append([fact("new", at=None), fact("new", at=NOON + HOUR)]) == Appended(1, 1)
+                assert [one.at for one in store.find(Select(kind))] == [NOON] * 3
+
     def test_values_that_differ_only_in_type_conflict(self) -> None:
         with self.store() as store:
             for name, one, other in (("a", 1, 1.0), ("b", 1, True), ("c", "1", 1), ("d", None, False), ("e", 0.0, 0)):
