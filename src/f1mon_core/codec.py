@@ -6,9 +6,12 @@ A document is the fact's content under its field names (defaults left out) plus 
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from functools import lru_cache
+from itertools import repeat
+from operator import call
 from typing import Any, NamedTuple
 
 import attrs
@@ -22,7 +25,8 @@ from f1mon_core.times import EPOCH, LATEST, from_micros, to_micros
 from f1mon_core.validation import Document
 
 _LAST_MICROSECOND = to_micros(LATEST)
-_STAMPS = frozenset({"at", "at_given", "recorded_at"})
+_IN_ORDER = ("at", "at_given", "recorded_at")
+_STAMPS = frozenset(_IN_ORDER)
 
 
 def _structure_instant(value: Any, _: Any = None) -> datetime | None:
@@ -147,13 +151,15 @@ class _Layout(NamedTuple):
 
     Attributes:
         doubtful: The names of values that are not of the type their field keeps, and what they have to pass.
-        defaults: The fields that the documents leave out.
-        factories: Those whose default is made anew.
+        put: What sets a field of a record: the stamps', those of the values in their order, those of the defaults.
+        defaults: The defaults of the fields that the documents leave out.
+        made: What sets the fields whose default is made anew, and what makes it.
     """
 
     doubtful: tuple[tuple[str, Callable[[Any, str], Any]], ...]
-    defaults: tuple[tuple[str, Any], ...]
-    factories: tuple[tuple[str, Callable[[], Any]], ...]
+    put: tuple[Callable[[Fact, Any], None], ...]
+    defaults: tuple[Any, ...]
+    made: tuple[tuple[Callable[[Fact, Any], None], Callable[[], Any]], ...]
 
 
 @lru_cache(1_024)
@@ -168,16 +174,24 @@ def _layout(kind: str, names: tuple[str, ...], types: tuple[type, ...]) -> _Layo
         check, optional = how[name]
         if found is not _KEPT.get(check) and not (optional and found is type(None)):
             doubtful.append((name, _structure_instant if check is validation.instant else check))
-    defaults, factories = [], []
+    defaults: dict[str, Any] = {}
+    made = []
     for name in fields.keys() - set(names):
         default: Any = fields[name]
         if default is attrs.NOTHING:
             raise _missing(record, name)
         if isinstance(default, attrs.Factory):  # type: ignore[arg-type]
-            factories.append((name, default.factory))
+            made.append((_setter(record, name), default.factory))
         else:
-            defaults.append((name, default))
-    return _Layout(tuple(doubtful), tuple(defaults), tuple(factories))
+            defaults[name] = default
+    put = tuple(_setter(record, name) for name in (*_IN_ORDER, *names, *defaults))
+    return _Layout(tuple(doubtful), put, tuple(defaults.values()), tuple(made))
+
+
+def _setter(record: type[Fact], name: str) -> Callable[[Fact, Any], None]:
+    # That of the slot itself, past the frozen record's own refusal.
+    setter: Callable[[Fact, Any], None] = getattr(record, name).__set__
+    return setter
 
 
 def stored_fact(kind: Any, version: Any, at: Any, at_given: Any, recorded_at: Any, content: Mapping[str, Any]) -> Fact:
@@ -186,18 +200,12 @@ def stored_fact(kind: Any, version: Any, at: Any, at_given: Any, recorded_at: An
     A page of alerts is read in half the time so. What a hand changed in a store since then is `check`'s to find.
     """
     record = _record(kind, version)
-    doubtful, defaults, factories = _layout(kind, tuple(content), tuple(map(type, content.values())))
-    if doubtful:
-        content = {**content, **{name: check(content[name], name) for name, check in doubtful}}
+    layout = _layout(kind, tuple(content), tuple(map(type, content.values())))
+    if layout.doubtful:
+        content = {**content, **{name: check(content[name], name) for name, check in layout.doubtful}}
     fact = object.__new__(record)
-    put = object.__setattr__.__get__(fact)  # past the frozen record's own refusal
-    put("at", _instant(at))
-    put("at_given", bool(at_given))
-    put("recorded_at", _instant(recorded_at))
-    for name, value in content.items():
-        put(name, value)
-    for name, default in defaults:
-        put(name, default)
-    for name, factory in factories:
-        put(name, factory())
+    values = (_instant(at), bool(at_given), _instant(recorded_at), *content.values(), *layout.defaults)
+    deque(map(call, layout.put, repeat(fact), values), maxlen=0)  # a loop without a step of Python's for each field
+    for put, factory in layout.made:
+        put(fact, factory())
     return fact

@@ -17,6 +17,7 @@ import attrs
 
 from f1mon_core import codec, folding
 from f1mon_core.errors import CorruptStoreError
+from f1mon_core.fast_json import encoded
 from f1mon_core.records import Fact
 from f1mon_core.storage import LASTING_KINDS, held_by
 from f1mon_core.times import to_micros
@@ -24,7 +25,7 @@ from f1mon_jsonl._cells import Tallies
 from f1mon_jsonl._directory import JOURNAL, REWRITTEN, Directory, read_all, write_all
 from f1mon_jsonl._files import Files
 from f1mon_jsonl._index import NONE, Index, Place, decode_document
-from f1mon_jsonl._lines import decode_raw_line, encoded, header_line, intact, transaction_line
+from f1mon_jsonl._lines import decode_raw_line, header_line, intact, transaction_line
 from f1mon_jsonl._loading import damage_since
 from f1mon_jsonl._reader import CHUNK, Reader
 

@@ -25,6 +25,7 @@ from f1mon_core.errors import (
     OutcomeUnknown,
     StorageError,
 )
+from f1mon_core.fast_json import encoded
 from f1mon_core.records import Fact, KeptTally
 from f1mon_core.storage import (
     OPERATION_HOURS,
@@ -46,7 +47,7 @@ from f1mon_jsonl._cells import Tallies
 from f1mon_jsonl._directory import JOURNAL, LOCK, Directory, read_all, write_all
 from f1mon_jsonl._files import Files
 from f1mon_jsonl._index import decode_document
-from f1mon_jsonl._lines import encoded, header_line, might_be_header, transaction_line
+from f1mon_jsonl._lines import header_line, might_be_header, transaction_line
 from f1mon_jsonl._loading import Loader
 from f1mon_jsonl._lock import WriteLock
 from f1mon_jsonl._reader import Reader

@@ -11,8 +11,8 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
-from f1mon_core import validation
 from f1mon_core.errors import CorruptStoreError, SchemaError
+from f1mon_core.fast_json import decoded
 from f1mon_core.records import KINDS, Fact
 from f1mon_core.storage import CheckReport, Problem, kind_of
 from f1mon_sql import _rows
@@ -179,7 +179,7 @@ def _attribute_disagreements(connection: Connection) -> Iterator[Problem]:
 def _bad_documents(connection: Connection) -> Iterator[Problem]:
     for key, text in connection.execute(sa.select(state.c.state_key, state.c.document)):
         try:
-            sound = text is not None and isinstance(validation.decoded(text), dict)
+            sound = text is not None and isinstance(decoded(text), dict)
         except (TypeError, ValueError):
             sound = False
         if not sound:

@@ -78,8 +78,7 @@ class Sqlite:
 
     def insert_sql(self, table: str, columns: Sequence[str]) -> str:
         """Insert what is absent."""
-        marks = ",".join("?" * len(columns))
-        return f"INSERT INTO {table} ({','.join(columns)}) VALUES ({marks}) ON CONFLICT DO NOTHING"
+        return f"{_insert_sql(table, columns)} ON CONFLICT DO NOTHING"
 
     # Transactions -------------------------------------------------------------------------------------------------
 
@@ -145,10 +144,8 @@ class Sqlite:
         self, connection: Connection, table: str, key: Sequence[str], columns: Sequence[str], rows: Sequence[Row]
     ) -> None:
         """Set columns of rows that exist; each row is its key, then the new values."""
-        setting = ",".join(f"{name} = ?" for name in columns)
-        having = " AND ".join(f"{name} = ?" for name in key)
         turned = [(*row[len(key) :], *row[: len(key)]) for row in rows]
-        self._many(connection, f"UPDATE {table} SET {setting} WHERE {having}", turned)
+        self._many(connection, _update_sql(table, key, columns), turned)
 
     def _many(self, connection: Connection, text: str, rows: Sequence[Row]) -> int:
         return _driver.changed(connection, self.sql(text), rows)
@@ -377,8 +374,7 @@ class Mysql(Postgresql):
 
     def insert_sql(self, table: str, columns: Sequence[str]) -> str:
         """Insert, or fail with a duplicate entry: IGNORE would swallow far more than that."""
-        marks = ",".join("?" * len(columns))
-        return f"INSERT INTO {table} ({','.join(columns)}) VALUES ({marks})"
+        return _insert_sql(table, columns)
 
     def insert_absent(self, connection: Connection, table: str, columns: Sequence[str], rows: Sequence[Row]) -> int:
         """See `Sqlite.insert_absent`."""
@@ -440,6 +436,18 @@ class Mysql(Postgresql):
     def real_of(self, value: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
         """See `Sqlite.real_of`."""
         return sa.type_coerce(value + self.real(0), sa.Double)
+
+
+@cache
+def _insert_sql(table: str, columns: Sequence[str]) -> str:
+    return f"INSERT INTO {table} ({','.join(columns)}) VALUES ({','.join('?' * len(columns))})"
+
+
+@cache
+def _update_sql(table: str, key: Sequence[str], columns: Sequence[str]) -> str:
+    setting = ",".join(f"{name} = ?" for name in columns)
+    having = " AND ".join(f"{name} = ?" for name in key)
+    return f"UPDATE {table} SET {setting} WHERE {having}"
 
 
 _DOCUMENTS = frozenset({"content", "features", "metadata", "document", "result"})

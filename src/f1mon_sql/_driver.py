@@ -20,6 +20,22 @@ from sqlalchemy.exc import DBAPIError
 Row: TypeAlias = tuple[Any, ...]
 
 
+_WATCHED = "f1mon_watched"
+
+
+def look(connection: Connection) -> None:
+    """Find out whether anybody watches: once for the transaction that begins, as it takes as long as a statement."""
+    heard, dialect = connection.dispatch, connection.dialect.dispatch
+    connection.info[_WATCHED] = bool(
+        heard.before_cursor_execute
+        or heard.after_cursor_execute
+        or dialect.handle_error
+        or dialect.do_execute
+        or dialect.do_executemany
+        or connection.engine.logger.isEnabledFor(logging.INFO)
+    )
+
+
 def rows(connection: Connection, text: str, values: Row = ()) -> Sequence[Any]:
     """The rows a statement answers; none where it answers nothing."""
     if _is_watched(connection):
@@ -72,15 +88,8 @@ async def _last_rows(driver: Any, text: str) -> Any:
 
 
 def _is_watched(connection: Connection) -> bool:
-    heard, dialect = connection.dispatch, connection.dialect.dispatch
-    return bool(
-        heard.before_cursor_execute
-        or heard.after_cursor_execute
-        or dialect.handle_error
-        or dialect.do_execute
-        or dialect.do_executemany
-        or connection.engine.logger.isEnabledFor(logging.INFO)
-    )
+    watched: bool = connection.info.get(_WATCHED, True)
+    return watched
 
 
 class Sent:

@@ -12,6 +12,7 @@ from sqlalchemy import Connection
 
 from f1mon_core import validation
 from f1mon_core.errors import CorruptStoreError
+from f1mon_core.fast_json import decoded, encoded
 from f1mon_core.records import Fact
 from f1mon_core.storage import (
     OPERATION_HOURS,
@@ -88,7 +89,7 @@ class Operations:
         if done is not None:
             if stored is None:
                 self._put(connection, key, None)  # the claim on an absent document
-            result: Json = validation.decoded(done)
+            result: Json = decoded(done)
             return result
         now = self._present(connection, server)
         document = None if stored is None else _document(key, stored)
@@ -97,7 +98,7 @@ class Operations:
             self.append(connection, change.facts, now)
         self._put(connection, key, change.state, absent=stored is None)
         self._put_absent(connection, change.also)
-        kept = (operation, to_micros(now), validation.encoded(change.result))
+        kept = (operation, to_micros(now), encoded(change.result))
         self.dialect.insert_absent(connection, "f1mon_operations", _OPERATION_COLUMNS, [kept])
         return change.result
 
@@ -106,7 +107,7 @@ class Operations:
             text = self.dialect.sql("DELETE FROM f1mon_state WHERE state_key = ?")
             _driver.rows(connection, text, (self.dialect.text_in(key),))
             return
-        row = (key, validation.encoded(document), due_of(document))
+        row = (key, encoded(document), due_of(document))
         if absent and self.dialect.name == "sqlite":
             self.dialect.insert_absent(connection, "f1mon_state", _STATE_COLUMNS, [row])
         else:
@@ -114,7 +115,7 @@ class Operations:
 
     def _put_absent(self, connection: Connection, also: Mapping[str, Document]) -> None:
         for key in sorted(also):
-            row = (key, validation.encoded(also[key]), due_of(also[key]))
+            row = (key, encoded(also[key]), due_of(also[key]))
             self.dialect.insert_absent(connection, "f1mon_state", _STATE_COLUMNS, [row])
 
     def state(
@@ -170,7 +171,7 @@ def _digest(key: str, operation_id: str) -> str:
 
 def _document(key: str, text: str) -> Document:
     try:
-        document = validation.decoded(text)
+        document = decoded(text)
     except ValueError as error:
         raise CorruptStoreError(f"the document of state key {key!r} is not JSON; run `f1mon check`") from error
     if not isinstance(document, dict):

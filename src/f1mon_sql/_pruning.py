@@ -10,7 +10,7 @@ import attrs
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from f1mon_core import validation
+from f1mon_core.fast_json import decoded
 from f1mon_core.folding import kept_facts, kept_query, kept_tally, prunable_kinds, prune_horizon
 from f1mon_core.records import KINDS, KeptTally
 from f1mon_core.storage import LASTING_KINDS, OPERATION_HOURS, Pruned, Select, held_by
@@ -105,7 +105,7 @@ def _prune_others(connection: Connection, kind: str, horizon: int, held: Collect
 def _held(connection: Connection) -> Collection[str]:
     # Documents are ASCII JSON, so a document that holds anything spells the word out.
     texts = connection.execute(sa.select(state.c.document).where(state.c.document.contains('"holds"'))).scalars()
-    return held_by(cast("Document", validation.decoded(text)) for text in texts)
+    return held_by(cast("Document", decoded(text)) for text in texts)
 
 
 def _store_horizon(connection: Connection, kind: str, before: int, until: int | None, *, known: bool) -> None:

@@ -11,6 +11,7 @@ from typing import Any, TypeAlias, cast
 from f1mon_core import validation
 from f1mon_core.codec import content_document, from_content, stored_fact
 from f1mon_core.errors import CorruptStoreError, F1monError, InvalidQueryError, SchemaError
+from f1mon_core.fast_json import decoded, encoded
 from f1mon_core.records import Alert, Fact, Outcome, Prediction, checks, key_text, ordinal
 from f1mon_core.storage import Scalar
 from f1mon_core.times import to_micros
@@ -55,8 +56,8 @@ def prediction_row(fact: Prediction, recorded_at: int) -> Row:
 
 def feature_row(fact: Prediction) -> Row:
     """Features and metadata in the order of `FEATURE_COLUMNS`."""
-    features = validation.encoded(fact.features) if fact.features else _EMPTY
-    return (fact.prediction_id, features, validation.encoded(fact.metadata) if fact.metadata else _EMPTY)
+    features = encoded(fact.features) if fact.features else _EMPTY
+    return (fact.prediction_id, features, encoded(fact.metadata) if fact.metadata else _EMPTY)
 
 
 def outcome_row(fact: Outcome, recorded_at: int) -> Row:
@@ -73,7 +74,7 @@ def alert_row(fact: Alert, recorded_at: int) -> Row:
         recorded_at,
         fact.version,
         *(getattr(fact, name) for name in Alert.attributes),
-        validation.encoded(content_document(fact)),
+        encoded(content_document(fact)),
     )
 
 
@@ -86,7 +87,7 @@ def fact_row(fact: Fact, recorded_at: int) -> Row:
         int(fact.at_given),
         recorded_at,
         fact.version,
-        validation.encoded(content_document(fact)),
+        encoded(content_document(fact)),
     )
 
 
@@ -137,8 +138,8 @@ def prediction_parts(row: Sequence[Any]) -> Parts:
         "model_version": model_version,
         "predicted_outcome": predicted,
         "confidence": confidence,
-        "features": {} if features is None else validation.decoded(features),
-        "metadata": {} if metadata is None else validation.decoded(metadata),
+        "features": {} if features is None else decoded(features),
+        "metadata": {} if metadata is None else decoded(metadata),
     }
     return Prediction.kind, Prediction.version, at, at_given, recorded_at, content
 
@@ -153,7 +154,7 @@ def outcome_parts(row: Sequence[Any]) -> Parts:
 def content_parts(row: Sequence[Any]) -> Parts:
     """An alert or a fact of any other kind from kind, at, at_given, recorded_at, v and content."""
     kind, at, at_given, recorded_at, version, text = row
-    content = validation.decoded(text)
+    content = decoded(text)
     if not isinstance(content, dict):
         raise CorruptStoreError(f"the content of a stored {kind} is no object; run `f1mon check`")
     return kind, version, at, at_given, recorded_at, content

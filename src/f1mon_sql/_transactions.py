@@ -15,6 +15,7 @@ from sqlalchemy.engine import AdaptedConnection
 from sqlalchemy.exc import SQLAlchemyError
 
 from f1mon_core.errors import ConfigurationError, LockTimeoutError, NotWritten
+from f1mon_sql import _driver
 from f1mon_sql._dialects import Sqlite, dialect_of
 from f1mon_sql._engine import Place, Settings, milliseconds
 from f1mon_sql._errors import cause_of, is_transient, translated
@@ -28,6 +29,7 @@ _PREPARED = "f1mon_prepared"
 _ISOLATION = "READ COMMITTED"
 _LEGACY_CONTROL = -1
 """`sqlite3.LEGACY_TRANSACTION_CONTROL`, which Python 3.11 does not name. Without it `commit()` may do nothing."""
+_AS_IT_IS = nullcontext()
 _SYNCHRONOUS = {"NORMAL": 1, "FULL": 2, "EXTRA": 3}
 
 
@@ -79,6 +81,7 @@ class Transactions:
                     try:
                         if not connection.in_transaction():
                             connection.begin()  # the driver's statements would not make SQLAlchemy begin one
+                        _driver.look(connection)
                         self.dialect.begin(connection, write=write, snapshot=snapshot)
                         result = work(connection)
                         committing = write
@@ -100,7 +103,7 @@ class Transactions:
             return self._by_itself(self._alone, pause)
         if write and self.turns is not None:
             return self.turns.turn(self.settings.lock_timeout, pause)
-        return nullcontext()
+        return _AS_IT_IS
 
     @contextmanager
     def _by_itself(self, lock: threading.Lock, pause: Callable[[float], None]) -> Iterator[None]:
@@ -115,23 +118,19 @@ class Transactions:
         finally:
             lock.release()
 
-    @contextmanager
-    def _prepared(self, connection: Connection) -> Iterator[None]:
+    def _prepared(self, connection: Connection) -> AbstractContextManager[None]:
         """Set up and check a driver's connection; an application's own one is as it was afterwards."""
         if self.place.family == "sqlite":
-            with self._prepared_sqlite(connection):
-                yield
-            return
+            return self._prepared_sqlite(connection)
         asked = connection.get_execution_options().get("isolation_level", _ISOLATION)
         if not connection.info.get(_PREPARED) or asked != _ISOLATION:
             _check_isolation(connection)
             _CHECKS[self.place.family](connection)
             connection.rollback()
             connection.info[_PREPARED] = True
-        yield
+        return _AS_IT_IS
 
-    @contextmanager
-    def _prepared_sqlite(self, connection: Connection) -> Iterator[None]:
+    def _prepared_sqlite(self, connection: Connection) -> AbstractContextManager[None]:
         raw: Any = connection.connection.dbapi_connection
         driver: Any = connection.connection.driver_connection
         # aiosqlite shows everything but this of the connection it wraps.
@@ -143,16 +142,20 @@ class Transactions:
         if found is not None:
             # Python's driver would begin by itself, too late and not IMMEDIATE.
             raw.isolation_level = None
-        if not self.shared:
-            if not connection.info.get(_PREPARED):
-                self._set_pragmas(connection)
-                connection.rollback()
-                connection.info[_PREPARED] = True
-            yield
-            return
+        if self.shared:
+            return self._lent(connection, raw, found)
+        if not connection.info.get(_PREPARED):
+            self._set_pragmas(connection)
+            connection.rollback()
+            connection.info[_PREPARED] = True
+        return _AS_IT_IS
+
+    @contextmanager
+    def _lent(self, connection: Connection, raw: Any, isolation_level: Any) -> Iterator[None]:
         changed: dict[str, Any] = {}
         try:
             connection.begin()
+            driver: Any = connection.connection.driver_connection
             if driver.in_transaction:
                 raw.rollback()  # an event of the application began, which is not IMMEDIATE either
             self._set_pragmas(connection, changed)
@@ -160,7 +163,7 @@ class Transactions:
             yield
         finally:
             if not connection.invalidated:
-                _give_back(connection, raw, found, changed)
+                _give_back(connection, raw, isolation_level, changed)
 
     def _set_pragmas(self, connection: Connection, changed: dict[str, Any] | None = None) -> None:
         """Set what is not as f1mon needs it, noting what it was, and read it back."""

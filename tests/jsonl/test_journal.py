@@ -10,7 +10,6 @@ from types import SimpleNamespace
 import attrs
 import pytest
 
-from f1mon_core import validation
 from f1mon_core.errors import CorruptStoreError, SchemaError, StorageError
 from f1mon_core.storage import Change, Select
 from f1mon_core.tally import TallyQuery
@@ -32,30 +31,6 @@ def test_a_person_can_read_the_journal(place):
     assert change["operations"] == [["rule/1", "o", 1777636800000000, "done"]]
     assert [batch["n"], change["n"]] == [1, 2]
     assert all(line.isascii() for line in place.lines())
-
-
-@pytest.mark.parametrize(
-    "value",
-    [
-        {"a": [1.5, 1e22, 5e-324, -(2**63), True, {}]},
-        {"a": None, "null": "null"},
-        {"é": '\x7f\0\n"\\/\u2028'},
-        ["\U0001f3ce", 0.1 + 0.2],
-    ],
-    ids=repr,
-)
-def test_a_value_is_written_in_ascii_whichever_encoder_wrote_it(value):
-    text = _lines.encoded(value)
-    assert text.isascii()
-    assert "\n" not in text
-    assert validation.canonical(json.loads(text)) == validation.canonical(value)
-
-
-@pytest.mark.parametrize("number", [float("nan"), float("inf"), -float("inf")])
-def test_what_json_has_no_number_for_is_refused_and_does_not_become_null(number):
-    """A record refuses it; but its features are a dict, which somebody may have changed since."""
-    with pytest.raises(ValueError, match="JSON"):
-        _lines.encoded({"a": number})
 
 
 def test_a_line_ends_in_the_checksum_of_what_is_before_it(place):

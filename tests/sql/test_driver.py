@@ -93,6 +93,7 @@ def connection():
     engine = sa.create_engine("sqlite://", creator=lambda: sqlite3.connect(":memory:", factory=_Interrupted))
     with engine.connect() as opened:
         opened.begin()
+        _driver.look(opened)
         yield opened
     engine.dispose()
 
