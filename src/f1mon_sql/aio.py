@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Coroutine, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from typing import Any, TypeVar, cast
@@ -208,7 +208,8 @@ class AsyncSQLStorage:
         if self._only is not None:
             if self._closed:
                 raise ClosedError(_CLOSED)
-            return await self._on(self._shared(self._only, asyncio.get_running_loop()), call)
+            calling = self._on(self._shared(self._only, asyncio.get_running_loop()), call)
+            return await (_to_its_end(calling) if self._verbs.place.in_memory else calling)
         held, ended = self._held(asyncio.get_running_loop())
         try:
             await abandon(*ended)
@@ -250,6 +251,18 @@ class AsyncSQLStorage:
                 " or open the store by its address"
             )
         return engine
+
+
+async def _to_its_end(calling: Coroutine[Any, Any, R]) -> R:
+    """Await a call on a database in memory, which ends with its one connection if that is cancelled in a statement."""
+    task = asyncio.ensure_future(calling)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        if not task.cancelled():
+            task.exception()  # nobody waits for it any more
+        raise
 
 
 def _reopened(place: str | URL, clock: Clock | None, settings: Mapping[str, Any]) -> AsyncSQLStorage:

@@ -6,6 +6,7 @@ import sqlite3
 from contextlib import closing
 from datetime import UTC, datetime
 
+import attrs
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
@@ -86,6 +87,30 @@ def test_an_error_that_is_kept_holds_no_old_snapshot(sqlite_url, colour):
             await scenario(await AsyncSQLStorage.open(sqlite_url, **options))
 
     asyncio.run(run())
+
+
+def test_a_call_that_is_cancelled_does_not_take_a_database_in_memory_along():
+    def batch(prefix):
+        made = Prediction(prediction_id="a", model_version="m", predicted_outcome=1, confidence=0.5, at=NOW)
+        return [attrs.evolve(made, prediction_id=f"{prefix}/{number}") for number in range(50)]
+
+    async def scenario():
+        store = await AsyncSQLStorage.open("sqlite://")
+        await store.append(batch("first"))
+        for given_way in range(60):
+            task = asyncio.ensure_future(store.append(batch(given_way)))
+            for _ in range(given_way):
+                await asyncio.sleep(0)
+            task.cancel()
+            await asyncio.wait([task])
+        found = {fact.prediction_id.partition("/")[0] for fact in await store.find(Select("prediction"))}
+        counted = await store.count(Select("prediction"))
+        await store.close()
+        assert "first" in found
+        assert counted == {(): 50 * len(found)}
+        return found
+
+    assert len(asyncio.run(scenario())) > 1
 
 
 @pytest.fixture
