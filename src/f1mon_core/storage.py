@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
+from typing import Any, Literal, Protocol, TypeAlias, cast, runtime_checkable
 
 import attrs
 
@@ -79,8 +79,20 @@ class Select:
         check_attributes(record, self.where)
         if self.limit is not None and (type(self.limit) is not int or self.limit < 0):
             raise InvalidQueryError(f"limit must be None or an int of at least 0, got {self.limit!r}")
-        if self.after is not None and not isinstance(self.after, Cursor):
-            raise InvalidQueryError(f"after must be the cursor of a fact, got {self.after!r}")
+        if self.after is not None:
+            check_cursor(record, self.after)
+
+
+def check_cursor(record: type[Fact], cursor: Any) -> None:
+    """Refuse what could not be the cursor of a fact of this kind."""
+    if not isinstance(cursor, Cursor):
+        raise InvalidQueryError(f"after must be the cursor of a fact, got {cursor!r}")
+    at, key = cast("tuple[Any, Any]", cursor)
+    if at is None:
+        raise InvalidQueryError("the fact of this cursor has not been stored yet, so it has no time")
+    check_instant("after", at)
+    if not isinstance(key, tuple) or len(key) != len(record.key_fields) or not all(isinstance(one, str) for one in key):
+        raise InvalidQueryError(f"the key of a {record.kind} is {' and '.join(record.key_fields)} as text, got {key!r}")
 
 
 def check_attributes(record: type[Fact], names: Iterable[str]) -> None:

@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from f1mon_core.errors import F1monError
 from f1mon_core.memory import MemoryStorage
-from f1mon_core.records import Acknowledgement, Alert, Cursor, Outcome, Prediction
+from f1mon_core.records import KINDS, Acknowledgement, Alert, Cursor, Outcome, Prediction
 from f1mon_core.storage import Change, Select
 from f1mon_core.tally import TallyQuery, bin_of
 from f1mon_jsonl import JSONLStorage, _cells, _loading
@@ -74,7 +74,7 @@ selects = st.one_of(
             lacking=st.none() | st.sampled_from(["outcome", "acknowledgement", "alert", "prediction"]),
             descending=st.booleans(),
             limit=st.none() | st.integers(0, 3),
-            after=st.none() | st.builds(Cursor, instants, st.tuples(ids)),
+            after=st.none() | st.builds(Cursor, instants, st.tuples(*[ids] * len(KINDS[kind].key_fields))),
         )
         for kind, where in (
             (

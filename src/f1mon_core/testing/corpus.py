@@ -10,7 +10,7 @@ from typing import Any
 
 import attrs
 
-from f1mon_core.records import Fact, HealthSnapshot, RuleRevision
+from f1mon_core.records import Cursor, Fact, HealthSnapshot, RuleRevision
 from f1mon_core.storage import Select
 from f1mon_core.tally import TallyQuery
 from f1mon_core.testing.facts import NOON, acknowledgement, alert, outcome, prediction
@@ -159,6 +159,13 @@ QUESTIONS: Mapping[str, Callable[[Any], Any]] = {
     "a limit that is a bool": lambda store: store.find(Select("prediction", limit=True)),
     "a naive window": lambda store: store.find(Select("prediction", since=datetime(2026, 5, 1))),  # noqa: DTZ001
     "a cursor that is none": lambda store: store.find(Select("prediction", after=(NOON, ("a",)))),  # type: ignore[arg-type]
+    "a cursor of another kind": lambda store: store.find(Select("prediction", after=Cursor(NOON, ("a", "b")))),
+    "a cursor without a key": lambda store: store.find(Select("prediction", after=Cursor(NOON, ()))),
+    "a cursor that is not text": lambda store: store.find(Select("prediction", after=Cursor(NOON, (1,)))),  # type: ignore[arg-type]
+    "a cursor at no time": lambda store: store.find(Select("prediction", after=Cursor(None, ("a",)))),  # type: ignore[arg-type]
+    "a cursor at a naive time": lambda store: store.find(
+        Select("prediction", after=Cursor(datetime(2026, 5, 1), ("a",)))  # noqa: DTZ001
+    ),
     "no bins": lambda store: store.tally(TallyQuery(bins=0)),
     "too many bins": lambda store: store.tally(TallyQuery(bins=10_001)),
     "a bool of bins": lambda store: store.tally(TallyQuery(bins=True)),
