@@ -197,7 +197,10 @@ def _schemes_of(backend: str) -> list[str]:
 
 
 def _only(name: str, points: list[EntryPoint], what: str = "backend") -> EntryPoint:
-    named = {(point.value, _distribution(point)): point for point in points if point.name == name}
+    claiming = [point for point in points if point.name == name]
+    if len(claiming) == 1:  # whose distribution nobody needs to know, and it is parsed anew each time
+        return claiming[0]
+    named = {(point.value, _distribution(point)): point for point in claiming}
     if len(named) > 1:
         claims = " and ".join(sorted(f"{distribution} ({value})" for value, distribution in named))
         raise DuplicateBackendError(f"{what} {name!r} is registered twice, by {claims}: uninstall one of them")
