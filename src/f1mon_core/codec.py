@@ -209,3 +209,10 @@ def stored_fact(kind: Any, version: Any, at: Any, at_given: Any, recorded_at: An
     for put, factory in layout.made:
         put(fact, factory())
     return fact
+
+
+def from_stored(document: Mapping[str, Any]) -> Fact:
+    """The fact of a document that a store kept, as `stored_fact`."""
+    content = dict(document)
+    kind, version, at = content.pop("kind", None), content.pop("v", None), content.pop("at", None)
+    return stored_fact(kind, version, at, content.pop("at_given", True), content.pop("recorded_at", None), content)

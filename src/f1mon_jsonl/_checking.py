@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 
+from f1mon_core import codec
 from f1mon_core.errors import CorruptStoreError, InvalidRecordError, SchemaError
 from f1mon_core.storage import CheckReport, Problem
 from f1mon_jsonl._directory import JOURNAL, LOCK, REWRITTEN, Directory, read_all
@@ -27,7 +28,8 @@ def report(directory: Directory, files: Files, *, durable: bool) -> CheckReport:
         reader.read_on(descriptor, locked=False)
         problems += _of_lines(reader)
         problems += _of_tail(reader, files, descriptor)
-        problems += _of_facts(reader, Loader(files, descriptor, reader.index, CorruptStoreError))
+        checking = Loader(files, descriptor, reader.index, CorruptStoreError, codec.from_document)
+        problems += _of_facts(reader, checking)
     finally:
         files.close(descriptor)
     problems += _of_directory(directory, files)

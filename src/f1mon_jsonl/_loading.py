@@ -5,8 +5,9 @@ from __future__ import annotations
 import zlib
 from array import array
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import accumulate
+from typing import Any
 
 import msgspec
 
@@ -28,11 +29,19 @@ _MANY = 16
 class Loader:
     """Reads facts through one descriptor; keeps the lines it met last, for batches lie in one line."""
 
-    def __init__(self, files: Files, descriptor: int, index: Index, error: type[StorageError]) -> None:
+    def __init__(
+        self,
+        files: Files,
+        descriptor: int,
+        index: Index,
+        error: type[StorageError],
+        fact_of: Callable[[Mapping[str, Any]], Fact] = codec.from_stored,
+    ) -> None:
         self._files = files
         self._descriptor = descriptor
         self._lines = index.lines
         self._error = error
+        self._fact_of = fact_of
         self._met: dict[int, tuple[msgspec.Raw, ...]] = {}
         self._wanted: defaultdict[int, int] = defaultdict(int)
 
@@ -41,8 +50,8 @@ class Loader:
         line, item = place
         if line not in self._met and line in self._lines.spans and self._wanted[line] < _MANY:
             self._wanted[line] += 1
-            return codec.from_document(decode_document(self._single(line, item)))
-        return codec.from_document(decode_document(self._facts_of(line)[item]))
+            return self._fact_of(decode_document(self._single(line, item)))
+        return self._fact_of(decode_document(self._facts_of(line)[item]))
 
     def facts(self, places: Sequence[Place]) -> list[Fact]:
         """The facts at some places, in their order."""
