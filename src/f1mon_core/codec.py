@@ -6,12 +6,14 @@ A document is the fact's content under its field names (defaults left out) plus 
 
 from __future__ import annotations
 
+import inspect
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from functools import lru_cache
 from itertools import repeat
 from operator import call
+from types import MemberDescriptorType
 from typing import Any, NamedTuple
 
 import attrs
@@ -189,9 +191,10 @@ def _layout(kind: str, names: tuple[str, ...], types: tuple[type, ...]) -> _Layo
 
 
 def _setter(record: type[Fact], name: str) -> Callable[[Fact, Any], None]:
-    # That of the slot itself, past the frozen record's own refusal.
-    setter: Callable[[Fact, Any], None] = getattr(record, name).__set__
-    return setter
+    slot = inspect.getattr_static(record, name, None)
+    if isinstance(slot, MemberDescriptorType):
+        return slot.__set__  # past the frozen record's own refusal
+    return lambda fact, value: object.__setattr__(fact, name, value)
 
 
 def stored_fact(kind: Any, version: Any, at: Any, at_given: Any, recorded_at: Any, content: Mapping[str, Any]) -> Fact:

@@ -17,13 +17,18 @@ _decode = msgspec.json.Decoder().decode
 
 def encoded(value: Json) -> str:
     """Compact ASCII JSON. Raises ValueError for NaN and infinities, which JSON does not have."""
-    text = _encode(value)
+    try:
+        text = _encode(value)
+    except (TypeError, ValueError, OverflowError):  # a subclass of str, half a surrogate pair, more than 64 bits
+        return validation.encoded(value)
     # msgspec leaves letters beyond ASCII as they are, and makes null of a NaN.
     return text.decode() if text.isascii() and b"null" not in text else validation.encoded(value)
 
 
 def decoded(text: str) -> Json:
     """The value of a JSON text. Raises ValueError for any that is none, or more than that."""
+    if type(text) is not str:  # bytes are no text, also where msgspec reads them
+        return validation.decoded(text)
     try:
         value: Json = _decode(text)
     except (msgspec.MsgspecError, ValueError, RecursionError):

@@ -38,7 +38,7 @@ def severity(value: Any, field: str) -> str:
     """One of `SEVERITIES`."""
     if not isinstance(value, str) or value not in SEVERITIES:
         raise InvalidRecordError(field, value, f"must be one of {', '.join(SEVERITIES)}")
-    return value
+    return value if type(value) is str else str(value)
 
 
 def ordinal(value: Any, field: str) -> int:

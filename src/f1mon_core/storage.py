@@ -14,7 +14,7 @@ import attrs
 
 from f1mon_core import validation
 from f1mon_core.errors import InvalidQueryError
-from f1mon_core.records import KINDS, Cursor, Fact
+from f1mon_core.records import KINDS, Cursor, Fact, key_text
 from f1mon_core.tally import Tally, TallyQuery, check_id, check_instant
 from f1mon_core.times import Clock
 from f1mon_core.validation import Document, Json
@@ -91,8 +91,12 @@ def check_cursor(record: type[Fact], cursor: Any) -> None:
     if at is None:
         raise InvalidQueryError("the fact of this cursor has not been stored yet, so it has no time")
     check_instant("after", at)
-    if not isinstance(key, tuple) or len(key) != len(record.key_fields) or not all(isinstance(one, str) for one in key):
+    if not isinstance(key, tuple) or len(key) != len(record.key_fields) or None in key:
         raise InvalidQueryError(f"the key of a {record.kind} is {' and '.join(record.key_fields)} as text, got {key!r}")
+    for name, part in zip(record.key_fields, key, strict=True):
+        check_id(f"after.{name}", part)
+        if name == "at" and part != key_text(at):
+            raise InvalidQueryError(f"the cursor of a {record.kind} has its time in its key too, got {part!r}")
 
 
 def check_attributes(record: type[Fact], names: Iterable[str]) -> None:

@@ -161,6 +161,7 @@ class Appending:
             key = (key_id, to_micros(given.instant))
             if staged.setdefault(key, given) is not given:
                 again.append((key, given))
+                continue
             known = current[key_id]
             if known is None or key[1] >= known[0]:
                 current[key_id] = (key[1], fact.actual_outcome)

@@ -254,15 +254,22 @@ class AsyncSQLStorage:
 
 
 async def _to_its_end(calling: Coroutine[Any, Any, R]) -> R:
-    """Await a call on a database in memory, which ends with its one connection if that is cancelled in a statement."""
+    """Await a call on a database in memory, which ends with its one connection if that is cancelled in a statement.
+
+    Whoever cancels it, once or more, waits for the call's end too.
+    """
     task = asyncio.ensure_future(calling)
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.wait([task])
-        if not task.cancelled():
-            task.exception()  # nobody waits for it any more
-        raise
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.wait([task])
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is None:
+        return task.result()
+    if not task.cancelled():
+        task.exception()  # nobody waits for it any more
+    raise cancelled
 
 
 def _reopened(place: str | URL, clock: Clock | None, settings: Mapping[str, Any]) -> AsyncSQLStorage:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from f1mon_core import codec, fast_json, validation
 from f1mon_core.errors import InvalidRecordError, SchemaError
-from f1mon_core.records import KINDS, Fact, Outcome, Prediction, checks
+from f1mon_core.records import KINDS, Fact, Outcome, Prediction, Text, checks
 from f1mon_core.times import to_micros
 
 _text = st.text(st.characters(exclude_categories=["Cs"]))
@@ -107,6 +107,17 @@ def test_a_stored_fact_that_lacks_a_field_or_a_time_is_refused():
         codec.stored_fact("prediction", 2, 0, 1, 0, STORED)
 
 
+def test_the_fields_of_a_record_without_slots_are_filled_too():
+    @attrs.frozen(kw_only=True, slots=False)
+    class Unslotted(Fact):
+        note: Text = ""
+
+    fact = Unslotted()
+    codec._setter(Unslotted, "note")(fact, "a")
+    codec._setter(Unslotted, "at_given")(fact, True)
+    assert (fact.note, fact.at_given) == ("a", True)
+
+
 JSON = pytest.mark.parametrize("made", [validation, fast_json], ids=["standard", "fast"])
 
 
@@ -130,6 +141,19 @@ def test_what_json_has_no_number_for_is_refused_and_does_not_become_null(made, n
     """A record refuses it; but its features are a dict, which somebody may have changed since."""
     with pytest.raises(ValueError, match="JSON"):
         made.encoded({"a": number})
+
+
+@JSON
+@pytest.mark.parametrize("value", [type("Text", (str,), {})("é"), "\ud800", 2**200, {"a": [None, 2**64]}], ids=repr)
+def test_what_no_fact_holds_is_written_as_the_standard_library_writes_it(made, value):
+    assert made.encoded(value) == json.dumps(value, separators=(",", ":"))
+
+
+@JSON
+@pytest.mark.parametrize("value", [b"{}", None])
+def test_what_is_no_text_is_not_decoded(made, value):
+    with pytest.raises(TypeError):
+        made.decoded(value)
 
 
 @JSON

@@ -159,6 +159,19 @@ def test_errors_cross_a_process_boundary():
     assert "Hostile" in str(InvalidRecordError("field", Hostile(), "must be kind"))
 
 
+def test_a_severity_of_a_subclass_of_str_is_kept_as_a_str():
+    made = Alert(
+        alert_id="a",
+        severity=type("Text", (str,), {})("info"),
+        title="",
+        message="",
+        metric_name="m",
+        component="c",
+        model_version="v",
+    )
+    assert type(made.severity) is str
+
+
 def test_a_severity_is_one_of_three():
     with pytest.raises(InvalidRecordError, match="info, warning, critical"):
         Alert(alert_id="a", severity="fatal", title="", message="", metric_name="m", component="c", model_version="v")

@@ -162,6 +162,9 @@ QUESTIONS: Mapping[str, Callable[[Any], Any]] = {
     "a cursor of another kind": lambda store: store.find(Select("prediction", after=Cursor(NOON, ("a", "b")))),
     "a cursor without a key": lambda store: store.find(Select("prediction", after=Cursor(NOON, ()))),
     "a cursor that is not text": lambda store: store.find(Select("prediction", after=Cursor(NOON, (1,)))),  # type: ignore[arg-type]
+    "a cursor with NUL": lambda store: store.find(Select("prediction", after=Cursor(NOON, ("a\0",)))),
+    "a cursor that is no unicode": lambda store: store.find(Select("alert", after=Cursor(NOON, ("\ud800",)))),
+    "a cursor with two times": lambda store: store.find(Select("outcome", after=Cursor(NOON, ("a", "x")))),
     "a cursor at no time": lambda store: store.find(Select("prediction", after=Cursor(None, ("a",)))),  # type: ignore[arg-type]
     "a cursor at a naive time": lambda store: store.find(
         Select("prediction", after=Cursor(datetime(2026, 5, 1), ("a",)))  # noqa: DTZ001

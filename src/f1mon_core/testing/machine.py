@@ -457,7 +457,7 @@ def run_machine(laws: Laws, examples: int, steps: int, *, derandomize: bool, shr
         derandomize: Try the same sequences in every run.
         shrink: Look for a shorter sequence once one is found, for minutes on a slow store.
     """
-    for begun in range(0, examples, AT_A_STRETCH):
+    for begun in range(0, max(examples, 1), AT_A_STRETCH):  # Hypothesis refuses to try none
         machine = type("MachineOfAStore", (Machine,), {"laws": laws})
         if derandomize and begun:
             machine = seed(begun)(machine)

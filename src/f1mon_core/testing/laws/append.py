@@ -139,6 +139,10 @@ class AppendLaws(Laws):
                     store.append([fact("new", at=NOON), fact("new", at=None), fact("new", at=NOON + HOUR)])
                 assert store.append([fact("new", at=None), fact("new", at=NOON + HOUR)]) == Appended(1, 1)
                 assert [one.at for one in store.find(Select(kind))] == [NOON] * 3
+        with self.store() as store:
+            contradicted = [outcome("a", 0, LATEST), outcome("a", 1, LATEST), outcome("a", 0)]
+            with pytest.raises(ConflictError):
+                store.append(contradicted)
 
     def test_values_that_differ_only_in_type_conflict(self) -> None:
         with self.store() as store:
