@@ -46,7 +46,7 @@ def test_events_see_every_statement(sqlite_url, of):
     write_everything(storage)
     forget()
     assert all(any(f"INTO {table}" in text for text in seen) for table in WRITTEN)
-    assert seen.count("BEGIN IMMEDIATE") == 3
+    assert seen.count("BEGIN IMMEDIATE") >= 3  # once in so many transitions old results are dropped, too
     storage.close()
     engine.dispose()
 
