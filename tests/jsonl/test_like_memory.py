@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from f1mon_core.errors import F1monError
 from f1mon_core.memory import MemoryStorage
-from f1mon_core.records import KINDS, Acknowledgement, Alert, Cursor, Outcome, Prediction
+from f1mon_core.records import KINDS, Acknowledgement, Alert, Cursor, Outcome, Prediction, key_text
 from f1mon_core.storage import Change, Select
 from f1mon_core.tally import TallyQuery, bin_of
 from f1mon_jsonl import JSONLStorage, _cells, _loading
@@ -62,6 +62,15 @@ queries = st.builds(
     bucket=st.sampled_from([None, timedelta(minutes=7), timedelta(hours=1)]),
     delay=st.sampled_from([None, timedelta(minutes=10)]),
 )
+
+
+@st.composite
+def cursors(draw: st.DrawFn, kind: str) -> Cursor:
+    """Places in a listing, most of them of no fact."""
+    at = draw(instants)
+    return Cursor(at, tuple(key_text(at) if name == "at" else draw(ids) for name in KINDS[kind].key_fields))
+
+
 selects = st.one_of(
     *(
         st.builds(
@@ -74,7 +83,7 @@ selects = st.one_of(
             lacking=st.none() | st.sampled_from(["outcome", "acknowledgement", "alert", "prediction"]),
             descending=st.booleans(),
             limit=st.none() | st.integers(0, 3),
-            after=st.none() | st.builds(Cursor, instants, st.tuples(*[ids] * len(KINDS[kind].key_fields))),
+            after=st.none() | cursors(kind),
         )
         for kind, where in (
             (
