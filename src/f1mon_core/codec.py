@@ -27,8 +27,7 @@ from f1mon_core.times import EPOCH, LATEST, from_micros, to_micros
 from f1mon_core.validation import Document
 
 _LAST_MICROSECOND = to_micros(LATEST)
-_IN_ORDER = ("at", "at_given", "recorded_at")
-_STAMPS = frozenset(_IN_ORDER)
+_STAMPS = ("at", "at_given", "recorded_at")
 
 
 def _structure_instant(value: Any, _: Any = None) -> datetime | None:
@@ -186,7 +185,7 @@ def _layout(kind: str, names: tuple[str, ...], types: tuple[type, ...]) -> _Layo
             made.append((_setter(record, name), default.factory))
         else:
             defaults[name] = default
-    put = tuple(_setter(record, name) for name in (*_IN_ORDER, *names, *defaults))
+    put = tuple(_setter(record, name) for name in (*_STAMPS, *names, *defaults))
     return _Layout(tuple(doubtful), put, tuple(defaults.values()), tuple(made))
 
 

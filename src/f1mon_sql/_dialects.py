@@ -266,8 +266,7 @@ class Postgresql(Sqlite):
 
     def insert_current(self, connection: Connection, row: Row, current: Row) -> bool:
         """See `Sqlite.insert_current`; in one statement."""
-        setting = ",".join(f"{name} = ?" for name in CURRENT_COLUMNS)
-        then = f"UPDATE f1mon_predictions SET {setting} WHERE prediction_id = ? AND {_MADE}"
+        then = f"{_update_sql('f1mon_predictions', ('prediction_id',), CURRENT_COLUMNS)} AND {_MADE}"
         return self._insert_then(connection, "f1mon_outcomes", OUTCOME_COLUMNS, row, then, (*current[1:], current[0]))
 
     def _insert_then(

@@ -5,18 +5,9 @@ import pytest
 from f1mon_core.testing import run_law
 
 from . import test_backends as colours
-from .test_backends import JSONL, SQL, Memory
+from .test_backends import JSONL, SQL, MariaDB, Memory, PostgreSQL
 
 STORES = {"memory": Memory, "jsonl": JSONL, "sqlite": SQL}
-
-
-class PostgreSQL(SQL):
-    family = "postgresql"
-
-
-class MariaDB(SQL):
-    family = "mysql"
-
 
 ASYNCHRONOUS = {
     "aiosqlite": colours.TestAiosqlite,

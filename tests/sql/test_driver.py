@@ -16,6 +16,7 @@ from f1mon_core.offload import OffloadedStorage
 from f1mon_core.records import Outcome, Prediction
 from f1mon_core.storage import Change, Select
 from f1mon_sql import AsyncSQLStorage, SQLStorage, _driver
+from f1mon_sql._verbs import Verbs
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 WRITTEN = ("f1mon_predictions", "f1mon_outcomes", "f1mon_state", "f1mon_operations")
@@ -38,7 +39,8 @@ def told_to_a_listener(target):
 
 
 @pytest.mark.parametrize("of", ["this engine", "every engine"])
-def test_events_see_every_statement(sqlite_url, of):
+def test_events_see_every_statement(sqlite_url, of, monkeypatch):
+    monkeypatch.setattr(Verbs, "forget", lambda _: None)  # once in so many transitions, old results are dropped first
     engine = sa.create_engine(sqlite_url)
     seen, forget = told_to_a_listener(engine if of == "this engine" else sa.Engine)
     storage = SQLStorage(engine if of == "this engine" else sqlite_url)
@@ -46,7 +48,7 @@ def test_events_see_every_statement(sqlite_url, of):
     write_everything(storage)
     forget()
     assert all(any(f"INTO {table}" in text for text in seen) for table in WRITTEN)
-    assert seen.count("BEGIN IMMEDIATE") >= 3  # once in so many transitions old results are dropped, too
+    assert seen.count("BEGIN IMMEDIATE") == 3
     storage.close()
     engine.dispose()
 
