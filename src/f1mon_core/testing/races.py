@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import bisect
 import contextlib
+import itertools
 import multiprocessing
 import os
 import pickle
@@ -194,7 +196,9 @@ Begun: TypeAlias = Callable[[], object]
 def killed_in_turn(place: Place, number: int, work: Callable[[Storage, int, Begun], Any]) -> Iterator[int]:
     """Kill so many processes, the first as soon as its work calls `begun` and the last about when it has ended.
 
-    Nothing but the moments differs, so that what lies between two commits is met in every run.
+    Nothing but the moments differs. Half of the processes are killed at a moment, which may lie within a call into C;
+    the others after the call that the fastest of the first few was in at that moment: the same point under any load,
+    so that what lies between two commits is met in every run.
 
     Args:
         place: Where they work, each on a handle of its own; nobody else has one open meanwhile.
@@ -205,25 +209,42 @@ def killed_in_turn(place: Place, number: int, work: Callable[[Storage, int, Begu
         The number of each process when it is dead; of the first few, too, which only show how long it takes.
     """
 
-    def timed(own: int) -> float:
+    def timed(own: int) -> list[float]:
         moments: list[float] = []
         place.abandon()
-        work(place.open(), own, lambda: moments.append(time.monotonic()))
-        return time.monotonic() - moments[0]
+        work(place.open(), own, lambda: at_calls(lambda: moments.append(time.monotonic())))
+        sys.setprofile(None)
+        return moments
 
-    def killed(store: Storage, own: int, after: float) -> None:
+    def killed_at_time(store: Storage, own: int, part: float) -> None:
         signal.signal(signal.SIGALRM, signal.SIG_DFL)  # which ends a process as SIGKILL does, at a moment set ahead
-        work(store, own, lambda: signal.setitimer(signal.ITIMER_REAL, max(after, 1e-6)))
+        work(store, own, lambda: signal.setitimer(signal.ITIMER_REAL, max(longest * part, 1e-6)))
 
-    durations = []
-    for own in range(_TIMED):
-        durations.append(fork_and_wait(partial(timed, own)))
+    def killed_at_call(store: Storage, own: int, part: float) -> None:
+        left = itertools.count(bisect.bisect(calls, calls[0] + part * (calls[-1] - calls[0])), -1)
+
+        def kill() -> None:
+            if next(left) <= 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        work(store, own, lambda: at_calls(kill))
+
+    numbers = itertools.count()
+    runs = []
+    for own in itertools.islice(numbers, _TIMED):
+        runs.append(fork_and_wait(partial(timed, own)))
         yield own
-    longest = 1.25 * statistics.median(durations)
-    for turn in range(number):
-        own, after = _TIMED + turn, longest * turn / number
-        fork_and_kill(place, partial(killed, own=own, after=after))
+    longest = 1.25 * statistics.median(calls[-1] - calls[0] for calls in runs)
+    calls = min(runs, key=lambda calls: calls[-1] - calls[0])
+    for turn, own in enumerate(itertools.islice(numbers, number)):
+        kill = killed_at_time if turn % 2 else killed_at_call
+        fork_and_kill(place, partial(kill, own=own, part=turn / number))
         yield own
+
+
+def at_calls(do: Callable[[], object]) -> None:
+    """From now on `do` so before each call of this thread into C."""
+    sys.setprofile(lambda _, event, __: do() if event == "c_call" else None)
 
 
 def spawned(work: Callable[[Place], Any], place: Place) -> Any:
