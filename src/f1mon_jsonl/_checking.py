@@ -28,7 +28,7 @@ def report(directory: Directory, files: Files, *, durable: bool) -> CheckReport:
         reader.read_on(descriptor, locked=False)
         problems += _of_lines(reader)
         problems += _of_tail(reader, files, descriptor)
-        checking = Loader(files, descriptor, reader.index, CorruptStoreError, codec.from_document)
+        checking = Loader(files, descriptor, reader.index, CorruptStoreError, codec.from_documents)
         problems += _of_facts(reader, checking)
     finally:
         files.close(descriptor)

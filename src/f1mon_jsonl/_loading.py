@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from array import array
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import accumulate
 from typing import Any
 
@@ -35,29 +35,33 @@ class Loader:
         descriptor: int,
         index: Index,
         error: type[StorageError],
-        fact_of: Callable[[Mapping[str, Any]], Fact] = codec.from_stored,
+        facts_from: Callable[[Iterable[Mapping[str, Any]]], list[Fact]] = codec.from_stored,
     ) -> None:
         self._files = files
         self._descriptor = descriptor
         self._lines = index.lines
         self._error = error
-        self._fact_of = fact_of
+        self._facts_from = facts_from
         self._met: dict[int, tuple[msgspec.Raw, ...]] = {}
         self._wanted: defaultdict[int, int] = defaultdict(int)
 
     def fact(self, place: Place) -> Fact:
         """The fact at a place."""
-        line, item = place
-        if line not in self._met and line in self._lines.spans and self._wanted[line] < _MANY:
-            self._wanted[line] += 1
-            return self._fact_of(decode_document(self._single(line, item)))
-        return self._fact_of(decode_document(self._facts_of(line)[item]))
+        (fact,) = self._facts_from([self._document(place)])
+        return fact
 
     def facts(self, places: Sequence[Place]) -> list[Fact]:
         """The facts at some places, in their order."""
         for line, _ in places:
             self._wanted[line] += 1
-        return [self.fact(place) for place in places]
+        return self._facts_from(map(self._document, places))
+
+    def _document(self, place: Place) -> Any:
+        line, item = place
+        if line not in self._met and line in self._lines.spans and self._wanted[line] < _MANY:
+            self._wanted[line] += 1
+            return decode_document(self._single(line, item))
+        return decode_document(self._facts_of(line)[item])
 
     def _facts_of(self, line: int) -> tuple[msgspec.Raw, ...]:
         if (facts := self._met.get(line)) is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any, Literal, TypeAlias, TypeVar, cast
 
 from sqlalchemy import Connection
@@ -237,7 +238,7 @@ class Appending:
     def _stored_alerts(self, keys: Sequence[Key]) -> dict[Key, Stored]:
         text = "SELECT alert_id, at, at_given, recorded_at, v, content FROM f1mon_alerts WHERE alert_id"
         rows = list(self.dialect.select_in(self.connection, text, {key[0] for key in keys}))
-        found = _rows.restored(_rows.content_parts, (("alert", *row[1:]) for row in rows))
+        found = _rows.restored(partial(_rows.content_parts, "alert"), (row[1:] for row in rows))
         return {(self.dialect.text_out(row[0]),): fact for row, fact in zip(rows, found, strict=True)}
 
     def _others(self, offered: Sequence[Fact]) -> Appended:
@@ -260,7 +261,7 @@ class Appending:
         for first, kind, second, *row in self.dialect.select_in(self.connection, text, {key[1] for key in keys}):
             key = (out(kind), out(first), out(second))
             if key in wanted:
-                (found[key],) = _rows.restored(_rows.content_parts, [(key[0], *row)])
+                (found[key],) = _rows.restored(partial(_rows.content_parts, key[0]), [row])
         return found
 
     # Shared ---------------------------------------------------------------------------------------------------------

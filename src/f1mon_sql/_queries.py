@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, NamedTuple, cast
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
+from f1mon_core.codec import Kept
 from f1mon_core.folding import check_count, fold_count
 from f1mon_core.records import Alert, Fact
 from f1mon_core.storage import Scalar, Select, alternatives, kind_of
@@ -69,7 +70,7 @@ class Listing:
         self.at: _Column
         self.key: tuple[_Column, ...]
         self.columns: tuple[_Column, ...]
-        self.parts: Callable[[Sequence[Any]], _rows.Parts]
+        self.parts: Callable[[Sequence[Any]], Kept]
         self.conditions: list[_Column] = []
         self.plain: dict[str, tuple[_Column, type]] = {}
         if record.kind == "prediction":
@@ -109,8 +110,8 @@ class Listing:
         t = alerts.c
         self.source = self.table = alerts
         self.at, self.key = t.at, (t.alert_id,)
-        self.columns = (sa.literal("alert"), t.at, t.at_given, t.recorded_at, t.v, t.content)
-        self.parts = _rows.content_parts
+        self.columns = (t.at, t.at_given, t.recorded_at, t.v, t.content)
+        self.parts = partial(_rows.content_parts, self.record.kind)
         self.plain = {name: (t[name], str) for name in (*Alert.key_fields, *Alert.attributes)}
 
     def _of_others(self) -> None:
@@ -118,8 +119,8 @@ class Listing:
         self.source = self.table = facts
         self.at, self.key = t.at, (t.key_1, t.key_2)
         self.conditions = [t.kind == self.record.kind]
-        self.columns = (t.kind, t.at, t.at_given, t.recorded_at, t.v, t.content)
-        self.parts = _rows.content_parts
+        self.columns = (t.at, t.at_given, t.recorded_at, t.v, t.content)
+        self.parts = partial(_rows.content_parts, self.record.kind)
 
     # Conditions -----------------------------------------------------------------------------------------------------
 

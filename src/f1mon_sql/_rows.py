@@ -6,10 +6,10 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, TypeAlias, cast
+from typing import Any, cast
 
 from f1mon_core import validation
-from f1mon_core.codec import content_document, from_content, stored_fact
+from f1mon_core.codec import Kept, content_document, from_content, stored_facts
 from f1mon_core.errors import CorruptStoreError, F1monError, InvalidQueryError, SchemaError
 from f1mon_core.fast_json import decoded, encoded
 from f1mon_core.records import Alert, Fact, Outcome, Prediction, checks, key_text, ordinal
@@ -126,11 +126,7 @@ def attribute_value(text: str) -> Scalar:
     return cast("Scalar", json.loads(text))
 
 
-Parts: TypeAlias = tuple[str, int, int, int, int, dict[str, Any]]
-"""Kind, version, at, at_given and recorded_at of a fact, and its content as JSON has it."""
-
-
-def prediction_parts(row: Sequence[Any]) -> Parts:
+def prediction_parts(row: Sequence[Any]) -> Kept:
     """A prediction from the columns of `PREDICTION_COLUMNS` without `pruned`, then features and metadata or None."""
     prediction_id, at, at_given, recorded_at, model_version, predicted, confidence, features, metadata = row
     content = {
@@ -144,35 +140,35 @@ def prediction_parts(row: Sequence[Any]) -> Parts:
     return Prediction.kind, Prediction.version, at, at_given, recorded_at, content
 
 
-def outcome_parts(row: Sequence[Any]) -> Parts:
+def outcome_parts(row: Sequence[Any]) -> Kept:
     """An outcome from the columns of `OUTCOME_COLUMNS`."""
     prediction_id, known_at, at_given, recorded_at, actual = row
     content = {"prediction_id": prediction_id, "actual_outcome": actual}
     return Outcome.kind, Outcome.version, known_at, at_given, recorded_at, content
 
 
-def content_parts(row: Sequence[Any]) -> Parts:
-    """An alert or a fact of any other kind from kind, at, at_given, recorded_at, v and content."""
-    kind, at, at_given, recorded_at, version, text = row
+def content_parts(kind: str, row: Sequence[Any]) -> Kept:
+    """An alert or a fact of any other kind from at, at_given, recorded_at, v and content."""
+    at, at_given, recorded_at, version, text = row
     content = decoded(text)
     if not isinstance(content, dict):
         raise CorruptStoreError(f"the content of a stored {kind} is no object; run `f1mon check`")
     return kind, version, at, at_given, recorded_at, content
 
 
-def checked(parts: Callable[[Sequence[Any]], Parts], row: Sequence[Any]) -> Fact:
+def checked(parts: Callable[[Sequence[Any]], Kept], row: Sequence[Any]) -> Fact:
     """A fact from its row, with every check that it passed when it was stored. Raises as `restored`."""
     with _readable():
         kind, version, at, at_given, recorded_at, content = made = parts(row)
-        stored_fact(*made)  # or what is found sound here might not be readable
+        stored_facts([made])  # or what is found sound here might not be readable
         stamps = {"at": at, "at_given": bool(at_given), "recorded_at": recorded_at}
-        return from_content(kind, version, content | stamps)
+        return from_content(kind, version, {**content, **stamps})
 
 
-def restored(parts: Callable[[Sequence[Any]], Parts], rows: Iterable[Sequence[Any]]) -> list[Fact]:
+def restored(parts: Callable[[Sequence[Any]], Kept], rows: Iterable[Sequence[Any]]) -> list[Fact]:
     """Facts from their rows. Raises `CorruptStoreError` if no fact of f1mon looks like one of them."""
     with _readable():
-        return [stored_fact(*parts(row)) for row in rows]
+        return stored_facts(map(parts, rows))
 
 
 @contextmanager

@@ -59,11 +59,16 @@ def test_every_fact_survives_ascii_json(fact):
     assert type(again) is type(fact)
 
 
+def stored_fact(*kept):
+    (fact,) = codec.stored_facts([kept])
+    return fact
+
+
 def restored(fact):
     """A fact from what a store keeps of it."""
     content = json.loads(json.dumps(codec.content_document(fact)))
     at, recorded_at = (to_micros(fact.at), to_micros(fact.recorded_at))
-    return codec.stored_fact(fact.kind, fact.version, at, int(fact.at_given), recorded_at, content)
+    return stored_fact(fact.kind, fact.version, at, int(fact.at_given), recorded_at, content)
 
 
 @given(st.sampled_from(sorted(KINDS)).flatmap(lambda kind: facts_of(KINDS[kind])), _instants, _instants)
@@ -91,20 +96,20 @@ STORED = {"prediction_id": "a", "model_version": "m", "predicted_outcome": 1, "c
 )
 def test_a_stored_value_of_another_type_is_refused(change, field):
     with pytest.raises(InvalidRecordError) as caught:
-        codec.stored_fact("prediction", 1, 0, 1, 0, STORED | change)
+        stored_fact("prediction", 1, 0, 1, 0, STORED | change)
     assert caught.value.field == field
 
 
 def test_a_stored_fact_that_lacks_a_field_or_a_time_is_refused():
     with pytest.raises(InvalidRecordError, match="confidence"):
-        codec.stored_fact("prediction", 1, 0, 1, 0, {n: v for n, v in STORED.items() if n != "confidence"})
+        stored_fact("prediction", 1, 0, 1, 0, {n: v for n, v in STORED.items() if n != "confidence"})
     for wrong in (None, -1, 0.5, 10**18):
         with pytest.raises(InvalidRecordError, match="instant"):
-            codec.stored_fact("prediction", 1, wrong, 1, 0, STORED)
+            stored_fact("prediction", 1, wrong, 1, 0, STORED)
         with pytest.raises(InvalidRecordError, match="instant"):
-            codec.stored_fact("prediction", 1, 0, 1, wrong, STORED)
+            stored_fact("prediction", 1, 0, 1, wrong, STORED)
     with pytest.raises(SchemaError):
-        codec.stored_fact("prediction", 2, 0, 1, 0, STORED)
+        stored_fact("prediction", 2, 0, 1, 0, STORED)
 
 
 def test_the_fields_of_a_record_without_slots_are_filled_too():
