@@ -454,7 +454,7 @@ _DOCUMENTS = frozenset({"content", "features", "metadata", "document", "result"}
 
 def _copy_rows(connection: Connection, text: str, rows: Sequence[Row]) -> None:
     raw: Any = connection.connection.dbapi_connection
-    with _driver.Sent(connection, text) as cursor:
+    with _driver.sent(connection, text) as cursor:
         if isinstance(raw, AdaptedConnection):
             raw.run_async(lambda awaited: _copy_rows_async(awaited, text, rows))
             return

@@ -88,7 +88,7 @@ class Operations:
         done, server = self.dialect.operation(connection, operation)
         if done is not None:
             if stored is None:
-                self._put(connection, key, None)  # the claim on an absent document
+                self._delete(connection, key)  # the claim on an absent document
             result: Json = decoded(done)
             return result
         now = self._present(connection, server)
@@ -96,22 +96,27 @@ class Operations:
         change = checked_change(step(document, now))
         if change.facts:
             self.append(connection, change.facts, now)
-        self._put(connection, key, change.state, absent=stored is None)
+        self._put(connection, key, change.state, document)
         self._put_absent(connection, change.also)
         kept = (operation, to_micros(now), encoded(change.result))
         self.dialect.insert_absent(connection, "f1mon_operations", _OPERATION_COLUMNS, [kept])
         return change.result
 
-    def _put(self, connection: Connection, key: str, document: Document | None, *, absent: bool = False) -> None:
+    def _put(self, connection: Connection, key: str, document: Document | None, before: Document | None) -> None:
         if document is None:
-            text = self.dialect.sql("DELETE FROM f1mon_state WHERE state_key = ?")
-            _driver.rows(connection, text, (self.dialect.text_in(key),))
+            self._delete(connection, key)
             return
         row = (key, encoded(document), due_of(document))
-        if absent and self.dialect.name == "sqlite":
+        if before is None and self.dialect.name == "sqlite":
             self.dialect.insert_absent(connection, "f1mon_state", _STATE_COLUMNS, [row])
-        else:
+        elif before is None or due_of(before) != row[-1]:
             self.dialect.update(connection, "f1mon_state", ("state_key",), ("document", "due"), [row])
+        else:  # SQLite would write the index of `due` anew, also with what is there
+            self.dialect.update(connection, "f1mon_state", ("state_key",), ("document",), [row[:-1]])
+
+    def _delete(self, connection: Connection, key: str) -> None:
+        text = self.dialect.sql("DELETE FROM f1mon_state WHERE state_key = ?")
+        _driver.rows(connection, text, (self.dialect.text_in(key),))
 
     def _put_absent(self, connection: Connection, also: Mapping[str, Document]) -> None:
         for key in sorted(also):

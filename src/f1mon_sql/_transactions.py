@@ -98,6 +98,11 @@ class Transactions:
                     continue
                 raise translated(error, self.place.secrets, committing=committing) from cause_of(error)
 
+    def close(self) -> None:
+        """Let go of what is kept between transactions."""
+        if self.turns is not None:
+            self.turns.close()
+
     def _exclusion(self, pause: Callable[[float], None], *, write: bool) -> AbstractContextManager[None]:
         if self._alone is not None:
             return self._by_itself(self._alone, pause)

@@ -12,6 +12,7 @@ import os
 import random
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,34 +29,44 @@ _OLD = 0.05
 
 
 class Turns:
-    """The queue of one database file. A turn is one descriptor, so threads and tasks of a process queue up too."""
+    """The queue of one database file. A turn is one descriptor, so threads and tasks of a process queue up too.
+
+    Descriptors are kept open for the next turn: to open and close them took longer than to lock them.
+    """
 
     def __init__(self, database: Path) -> None:
         self._next = Path(f"{database}{_NEXT}")
         self._turn = Path(f"{database}{_TURN}")
         self._held: set[int] = set()
+        self._idle: dict[Path, list[int]] = {self._next: [], self._turn: []}
         self._guard = threading.Lock()
+        self._closed = weakref.finalize(self, _close_all, self._idle)
         _all.add(self)
 
     @contextmanager
     def turn(self, timeout: float, pause: Callable[[float], None]) -> Iterator[None]:
         """Hold the turn. Raises `LockTimeoutError` after `timeout` seconds."""
         deadline = time.monotonic() + timeout
-        following = self._open(self._next)
+        following = self._taken(self._next)
         try:
             self._lock(following, _POLL_NEXT, timeout, deadline, pause)
-            turn = self._open(self._turn)
+            turn = self._taken(self._turn)
             try:
                 self._lock(turn, _POLL_TURN, timeout, deadline, pause)
             except BaseException:
-                self._close(turn)
+                self._let_go(self._turn, turn)
                 raise
         finally:
-            self._close(following)
+            self._let_go(self._next, following)
         try:
             yield
         finally:
-            self._close(turn)
+            self._let_go(self._turn, turn)
+
+    def close(self) -> None:
+        """Close the descriptors that nobody holds; a turn that is taken ends as ever."""
+        with self._guard:
+            self._closed()
 
     def _lock(self, fd: int, poll: float, timeout: float, deadline: float, pause: Callable[[float], None]) -> None:
         began = time.monotonic()
@@ -72,7 +83,14 @@ class Turns:
             else:
                 return
 
-    def _open(self, path: Path) -> int:
+    def _taken(self, path: Path) -> int:
+        with self._guard:
+            while idle := self._idle[path]:
+                fd = idle.pop()
+                if os.fstat(fd).st_nlink:
+                    self._held.add(fd)
+                    return fd
+                os.close(fd)  # the file is gone, and others lock a new one
         try:
             fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         except OSError as error:
@@ -81,12 +99,15 @@ class Turns:
             self._held.add(fd)
         return fd
 
-    def _close(self, fd: int) -> None:
-        with self._guard:
-            self._held.discard(fd)
+    def _let_go(self, path: Path, fd: int) -> None:
         # Unlocked by name: a child forked meanwhile shares the descriptor, and closing one copy would not do it.
         fcntl.flock(fd, fcntl.LOCK_UN)
-        os.close(fd)
+        with self._guard:
+            self._held.discard(fd)
+            if self._closed.alive:
+                self._idle[path].append(fd)
+            else:
+                os.close(fd)
 
     def forked(self) -> None:
         """In a child, let go of the parent's turn without ending it."""
@@ -94,6 +115,13 @@ class Turns:
         held, self._held = self._held, set()
         for fd in held:
             os.close(fd)
+        _close_all(self._idle)
+
+
+def _close_all(idle: dict[Path, list[int]]) -> None:
+    for fds in idle.values():
+        while fds:
+            os.close(fds.pop())
 
 
 _all: WeakSet[Turns] = WeakSet()

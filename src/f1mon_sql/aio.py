@@ -203,6 +203,7 @@ class AsyncSQLStorage:
         await _retire_elsewhere(engines)
         if self._only is not None and self._only is not self._given:
             await self._only.dispose()
+        self._verbs.transactions.close()
 
     async def _call(self, call: Call[R]) -> R:
         if self._only is not None:

@@ -125,6 +125,7 @@ class SQLStorage:
         engine, self._engine = self._engine, None
         if engine is not None and self._own:
             engine.dispose()
+        self._verbs.transactions.close()
 
     def _call(self, call: Call[R]) -> R:
         if (engine := self._engine) is None:
