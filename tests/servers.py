@@ -137,7 +137,7 @@ FRESH = {"sqlite": fresh_sqlite, "postgresql": fresh_postgresql, "mysql": fresh_
 """A context manager of an address for each family of databases."""
 
 
-_SERVERS = {"postgresql": postgresql_server, "mysql": mysql_server}
+SERVERS = {"postgresql": postgresql_server, "mysql": mysql_server}
 _PATIENCE = {"postgresql": "SET lock_timeout = 30000", "mysql": "SET innodb_lock_wait_timeout = 30"}
 
 
@@ -162,14 +162,14 @@ class Kept:
         url = sa.make_url(_leaving.enter_context(FRESH[family]()))
         SQLStorage(url).close()
         name = url.query["options"].rpartition("=")[2] if family == "postgresql" else url.database
-        with administering(_SERVERS[family]()[0]) as connection:
+        with administering(SERVERS[family]()[0]) as connection:
             tables = [f"{name}.{table}" for table in metadata.tables]
             rows = {table: connection.exec_driver_sql(f"SELECT * FROM {table}").all() for table in tables}
         return cls(family, _text(url), rows)
 
     def empty(self):
         """Make it as it was when it was new; raises if somebody still has a transaction open there."""
-        with administering(_SERVERS[self.family]()[0]) as connection:
+        with administering(SERVERS[self.family]()[0]) as connection:
             connection.exec_driver_sql(_PATIENCE[self.family])
             connection.exec_driver_sql("BEGIN")
             for table, rows in self.rows.items():
@@ -180,7 +180,7 @@ class Kept:
             connection.exec_driver_sql("COMMIT")
 
 
-_kept = {family: [] for family in _SERVERS}
+_kept = {family: [] for family in SERVERS}
 _leaving = ExitStack()
 
 

@@ -232,10 +232,18 @@ class Postgresql(Sqlite):
     server_clock = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
 
     def begin(self, connection: Connection, *, write: bool, snapshot: bool) -> None:
-        """SQLAlchemy begins; a reader of several statements gets one snapshot."""
-        del write
-        if snapshot:
-            _driver.rows(connection, "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        """Begin on a connection of f1mon's own, unless it reads by one statement; on others the driver does.
+
+        A reader of several statements gets one snapshot.
+        """
+        driver: Any = connection.connection.dbapi_connection
+        if not driver.autocommit:
+            if snapshot:
+                _driver.rows(connection, "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        elif snapshot:
+            _driver.rows(connection, "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        elif write:
+            _driver.rows(connection, "BEGIN ISOLATION LEVEL READ COMMITTED")
 
     def horizons(self, connection: Connection, *, exclusive: bool = False) -> tuple[int | None, dict[str, Row]]:
         """See `Sqlite.horizons`."""

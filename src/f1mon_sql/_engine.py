@@ -185,10 +185,11 @@ def engine_options(place: Place, settings: Settings, *, asynchronous: bool) -> d
     if place.family == "sqlite":
         arguments: dict[str, Any] = {"check_same_thread": False, "timeout": settings.lock_timeout}
         return {**options, **({} if asynchronous else {"poolclass": QueuePool}), "connect_args": arguments}
-    options |= {"pool_pre_ping": True, "isolation_level": "READ COMMITTED"}
     if place.family == "postgresql":
-        options["use_native_hstore"] = False  # else each new engine asks the server for a type f1mon does not use
-    return options
+        # A transaction begins by a statement of its own, which is the ping too (`Transactions.run`); what reads by one
+        # statement needs none. And each new engine would ask the server for a type f1mon does not use.
+        return {**options, "isolation_level": "AUTOCOMMIT", "use_native_hstore": False}
+    return {**options, "pool_pre_ping": True, "isolation_level": "READ COMMITTED"}
 
 
 def make_engine(place: Place, settings: Settings) -> Engine:

@@ -42,6 +42,11 @@ def is_transient(error: BaseException) -> bool:
     return state in _AGAIN_STATES or number in _AGAIN_NUMBERS
 
 
+def is_lost(error: BaseException) -> bool:
+    """Whether the connection was found to be gone."""
+    return isinstance(error, DBAPIError) and error.connection_invalidated
+
+
 def is_damage(error: DBAPIError) -> bool:
     """Whether SQLite says that its file, or a text in it, is damaged."""
     code = getattr(error.orig, "sqlite_errorcode", None)

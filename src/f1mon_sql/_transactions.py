@@ -18,7 +18,7 @@ from f1mon_core.errors import ConfigurationError, LockTimeoutError, NotWritten
 from f1mon_sql import _driver
 from f1mon_sql._dialects import Sqlite, dialect_of
 from f1mon_sql._engine import Place, Settings, milliseconds
-from f1mon_sql._errors import cause_of, is_transient, translated
+from f1mon_sql._errors import cause_of, is_lost, is_transient, translated
 from f1mon_sql._turns import Turns
 
 R = TypeVar("R")
@@ -70,8 +70,9 @@ class Transactions:
         """
         pause = pausing(connection)
         attempt = 1
+        idle = self.settings.pool_size
         while True:
-            committing = False
+            begun = committing = False
             try:
                 # Setting up a connection may change the journal's mode, which is writing too.
                 with (
@@ -83,15 +84,22 @@ class Transactions:
                             connection.begin()  # the driver's statements would not make SQLAlchemy begin one
                         _driver.look(connection)
                         self.dialect.begin(connection, write=write, snapshot=snapshot)
+                        begun = True
                         result = work(connection)
                         committing = write
-                        # A damaged SQLite file refuses even the COMMIT of who has only read.
-                        (connection.commit if write else connection.rollback)()
+                        if write or self.dialect.name != "sqlite":
+                            connection.commit()
+                        else:
+                            connection.rollback()  # a damaged file refuses even the COMMIT of who has only read
                     except BaseException:
                         _roll_back(connection)
                         raise
                     return result
             except SQLAlchemyError as error:
+                if is_lost(error) and idle and not (write and begun):
+                    idle -= 1  # it had lain in the pool since it was lost, as others there may have
+                    _roll_back(connection)
+                    continue
                 if is_transient(error) and attempt < _ATTEMPTS:
                     pause(random.uniform(0.2, 1.0) * 0.005 * 2**attempt)  # noqa: S311 - only to part the two
                     attempt += 1
@@ -129,7 +137,8 @@ class Transactions:
             return self._prepared_sqlite(connection)
         asked = connection.get_execution_options().get("isolation_level", _ISOLATION)
         if not connection.info.get(_PREPARED) or asked != _ISOLATION:
-            _check_isolation(connection)
+            if self.shared or self.place.family != "postgresql":
+                _check_isolation(connection)
             _CHECKS[self.place.family](connection)
             connection.rollback()
             connection.info[_PREPARED] = True

@@ -15,6 +15,7 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
+import attrs
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.dialects import mysql, postgresql, sqlite
@@ -26,11 +27,12 @@ from f1mon_core.monitor import AsyncMonitor, Monitor
 from f1mon_core.offload import OffloadedStorage
 from f1mon_core.records import Outcome, Prediction
 from f1mon_core.storage import Appended, Change, Select
+from f1mon_core.tally import TallyQuery
 from f1mon_sql import AsyncSQLStorage, SQLStorage, _engine, _upgrading, _verbs
 from f1mon_sql._engine import place_of
 from f1mon_sql._verbs import Call
 
-from ..servers import admin  # noqa: TID252 - tests are no installed package
+from ..servers import SERVERS, admin, administering  # noqa: TID252 - tests are no installed package
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 
@@ -551,6 +553,93 @@ def test_an_outcome_is_known_when_the_lock_of_its_prediction_was_had(url):
     (outcome,) = store.find(Select("outcome"))
     assert outcome.at >= released
     assert outcome.recorded_at >= released
+    store.close()
+
+
+def named(url):
+    """The address with a name by which a server knows its sessions."""
+    made = sa.make_url(url)
+    if made.get_backend_name() == "postgresql":
+        made = made.update_query_dict({"application_name": secrets.token_hex(6)})
+    return made
+
+
+def end_sessions(url):
+    """End the sessions of a named address, as a restart of its server would."""
+    server, _ = SERVERS[url.get_backend_name()]()
+    with administering(server) as connection:
+        if url.get_backend_name() == "postgresql":
+            ask = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = %s"
+            ended = connection.exec_driver_sql(ask, (url.query["application_name"],)).all()
+        else:
+            listed = "SELECT id FROM information_schema.processlist WHERE db = %s"
+            ended = connection.exec_driver_sql(listed, (url.database,)).scalars().all()
+            for one in ended:
+                connection.exec_driver_sql(f"KILL {one}")
+    assert len(ended) == CONNECTIONS
+
+
+CONNECTIONS = 4
+VERBS = {
+    "append": lambda store: store.append([made("a")]),
+    "find": lambda store: store.find(Select("prediction")),
+    "tally": lambda store: store.tally(TallyQuery()),
+    "transition": lambda store: store.transition("k", lambda state, now: Change({}), operation_id="1"),
+}
+
+
+@pytest.mark.servers
+@pytest.mark.parametrize("family", ["postgresql", "mysql"], indirect=True)
+@pytest.mark.parametrize("verb", VERBS)
+def test_connections_that_ended_while_nobody_used_them_are_replaced(url, verb):
+    async def awaited():
+        store = await AsyncSQLStorage.open(url)
+        await asyncio.gather(*(store.find(Select("alert")) for _ in range(CONNECTIONS)))
+        end_sessions(url)
+        await VERBS[verb](store)
+        await store.close()
+
+    url = named(url)
+    store = SQLStorage(url)
+    held = [store._engine.connect() for _ in range(CONNECTIONS)]
+    for one in held:
+        one.close()
+    end_sessions(url)
+    VERBS[verb](store)
+    store.close()
+    asyncio.run(awaited())
+
+
+@pytest.mark.servers
+@pytest.mark.parametrize("family", ["postgresql", "mysql"], indirect=True)
+def test_a_step_whose_connection_ends_is_not_called_again(url):
+    def step(_state, _now):
+        calls.append(1)
+        end_sessions(url)
+        return Change({})
+
+    url, calls = named(url), []
+    store = SQLStorage(url)
+    held = [store._engine.connect() for _ in range(CONNECTIONS)]
+    for one in held:
+        one.close()
+    with pytest.raises(NotWritten):
+        store.transition("k", step, operation_id="1")
+    assert calls == [1]
+    assert store.state("k") == {}
+    store.close()
+
+
+@pytest.mark.servers
+@pytest.mark.parametrize("family", ["postgresql"], indirect=True)
+def test_transactions_have_their_isolation_whatever_the_default_of_the_role(url):
+    url = sa.make_url(url)
+    level = "SHOW transaction_isolation"
+    options = f"{url.query['options']} -cdefault_transaction_isolation=serializable"
+    store = SQLStorage(url.update_query_dict({"options": options}))
+    ask = Call(lambda connection: connection.exec_driver_sql(level).scalar(), write=True)
+    assert store._call(ask) == "read committed"
+    assert store._call(attrs.evolve(ask, write=False, snapshot=True)) == "repeatable read"
     store.close()
 
 
