@@ -84,7 +84,7 @@ class Appending:
         recorded = to_micros(now)
         fresh = [staged[key] for key in sorted(staged)]
         rows = [_rows.prediction_row(one, recorded) for one in fresh]
-        features = [_rows.feature_row(one) for one in fresh if one.features or one.metadata]
+        features = _rows.feature_rows(fresh)
         # As most come: alone, so that there is no order in which to take locks, table by table.
         alone = len(rows) == len(features) == 1 and not self._stubs_are_made
         if alone and self.dialect.insert_both(self.connection, rows[0], features[0]):
@@ -100,7 +100,7 @@ class Appending:
         self.dialect.update(self.connection, "f1mon_predictions", ("prediction_id",), _FILLED, sorted(stubs))
         if taken:
             fresh = [one for one in fresh if taken.get((one.prediction_id,), "stub") == "stub"]
-            features = [_rows.feature_row(one) for one in fresh if one.features or one.metadata]
+            features = _rows.feature_rows(fresh)
         self._insert_free("f1mon_features", _rows.FEATURE_COLUMNS, features)
         return Appended(len(fresh), len(offered) - len(fresh))
 

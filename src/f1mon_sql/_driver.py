@@ -22,9 +22,14 @@ Row: TypeAlias = tuple[Any, ...]
 _CURSOR = "f1mon_cursor"
 
 
-def look(connection: Connection) -> None:
-    """Find out whether anybody watches: once for the transaction that begins, as it takes as long as a statement."""
-    heard, dialect = connection.dispatch, connection.dialect.dispatch
+def look(connection: Connection, *, shared: bool = True) -> None:
+    """Find out whether anybody watches: once for the transaction that begins, as it takes as long as a statement.
+
+    Args:
+        connection: In that transaction.
+        shared: Whether its engine is an application's, which may have been told of each connection and watch it alone.
+    """
+    heard, dialect = (connection if shared else connection.engine).dispatch, connection.dialect.dispatch
     watched = bool(
         heard.before_cursor_execute
         or heard.after_cursor_execute

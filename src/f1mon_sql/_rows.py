@@ -6,12 +6,13 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import repeat
 from typing import Any, cast
 
 from f1mon_core import validation
 from f1mon_core.codec import Kept, content_document, from_content, stored_facts
 from f1mon_core.errors import CorruptStoreError, F1monError, InvalidQueryError, SchemaError
-from f1mon_core.fast_json import decoded, encoded
+from f1mon_core.fast_json import decoded, encoded, encoded_all
 from f1mon_core.records import Alert, Fact, Outcome, Prediction, checks, key_text, ordinal
 from f1mon_core.storage import Scalar
 from f1mon_core.times import to_micros
@@ -37,14 +38,13 @@ ATTRIBUTE_COLUMNS = ("kind", "key_1", "key_2", "name", "at", "value")
 
 Row = tuple[Any, ...]
 KEY_PARTS = 2
-_EMPTY = "{}"
 
 
 def prediction_row(fact: Prediction, recorded_at: int) -> Row:
     """A prediction in the order of `PREDICTION_COLUMNS`."""
     return (
         fact.prediction_id,
-        to_micros(fact.instant),
+        to_micros(fact.at),  # type: ignore[arg-type]  # a staged fact has one
         int(fact.at_given),
         recorded_at,
         fact.model_version,
@@ -54,10 +54,13 @@ def prediction_row(fact: Prediction, recorded_at: int) -> Row:
     )
 
 
-def feature_row(fact: Prediction) -> Row:
-    """Features and metadata in the order of `FEATURE_COLUMNS`."""
-    features = encoded(fact.features) if fact.features else _EMPTY
-    return (fact.prediction_id, features, encoded(fact.metadata) if fact.metadata else _EMPTY)
+def feature_rows(facts: Iterable[Prediction]) -> list[Row]:
+    """Features and metadata of those that have any, in the order of `FEATURE_COLUMNS`."""
+    having = [fact for fact in facts if fact.features or fact.metadata]
+    features = encoded_all([fact.features for fact in having])
+    some = any(fact.metadata for fact in having)
+    metadata = encoded_all([fact.metadata for fact in having]) if some else repeat("{}")
+    return list(zip([fact.prediction_id for fact in having], features, metadata, strict=False))
 
 
 def outcome_row(fact: Outcome, recorded_at: int) -> Row:

@@ -82,7 +82,7 @@ class Transactions:
                     try:
                         if not connection.in_transaction():
                             connection.begin()  # the driver's statements would not make SQLAlchemy begin one
-                        _driver.look(connection)
+                        _driver.look(connection, shared=self.shared)
                         self.dialect.begin(connection, write=write, snapshot=snapshot)
                         begun = True
                         result = work(connection)

@@ -123,6 +123,15 @@ def test_the_fields_of_a_record_without_slots_are_filled_too():
     assert (fact.note, fact.at_given) == ("a", True)
 
 
+@given(st.lists(_json, max_size=5))
+@example([{}, {"a": "b\nc"}])
+@example([{"a": None}, {"a": 1.5}])
+@example([{"a": "é"}, {"a": 1.5}])
+@example([{"a": "\x7f"}])
+def test_values_written_together_are_those_written_one_by_one(values):
+    assert fast_json.encoded_all(values) == [fast_json.encoded(value) for value in values]
+
+
 JSON = pytest.mark.parametrize("made", [validation, fast_json], ids=["standard", "fast"])
 
 
