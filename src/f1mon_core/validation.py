@@ -140,7 +140,7 @@ def flag(value: Any, field: str) -> bool:
 
 def json_object(value: Any, field: str) -> Document:
     """A fresh copy of a JSON object: finite numbers, 64-bit ints, str keys, depth ≤ 64, ≤ 1 MiB encoded."""
-    if not isinstance(value, Mapping):
+    if not isinstance(value, dict | Mapping):  # a dict is told apart in a tenth of the time
         raise InvalidRecordError(field, value, "must be a mapping with str keys")
     return cast("Document", json_value(value, field))
 
@@ -198,7 +198,7 @@ def _copied(value: Any, field: str, depth: int) -> tuple[Json, int]:  # noqa: PL
         return number(value, field), _NUMBER
     if isinstance(value, int):
         return label(value, field), _NUMBER
-    if isinstance(value, Mapping):
+    if isinstance(value, dict | Mapping):
         return _copied_object(value, field, depth)
     if isinstance(value, list | tuple):
         return _copied_array(value, field, depth)

@@ -20,7 +20,7 @@ from sqlalchemy.exc import IntegrityError
 from f1mon_core.errors import ConfigurationError
 from f1mon_sql import _driver
 from f1mon_sql._driver import Row
-from f1mon_sql._rows import CURRENT_COLUMNS, FEATURE_COLUMNS, OUTCOME_COLUMNS, PREDICTION_COLUMNS
+from f1mon_sql._rows import CURRENT_COLUMNS, FEATURE_COLUMNS, OPERATION_COLUMNS, OUTCOME_COLUMNS, PREDICTION_COLUMNS
 from f1mon_sql._tables import MYSQL_NAMES, utf8
 
 IN_CHUNK = 1_000
@@ -193,6 +193,24 @@ class Sqlite:
         rows = _driver.rows(connection, text, (self.text_in(key),))
         return rows[0][0] if rows else None
 
+    def conclude(
+        self, connection: Connection, columns: Sequence[str], row: Row, operation: Row, *, absent: bool
+    ) -> None:
+        """Write the claimed document of a state key and the result of the operation that made it.
+
+        Args:
+            connection: Inside the transaction that claimed it.
+            columns: Which columns of `f1mon_state` to write, the key first.
+            row: Their values.
+            operation: A row of `f1mon_operations`.
+            absent: Whether there was no document before.
+        """
+        if absent:
+            self.insert_absent(connection, "f1mon_state", columns, [row])
+        else:
+            self.update(connection, "f1mon_state", columns[:1], columns[1:], [row])
+        self.insert_absent(connection, "f1mon_operations", OPERATION_COLUMNS, [operation])
+
     def is_in(self, column: sa.ColumnElement[Any], values: Sequence[Any]) -> sa.ColumnElement[Any]:
         """Whether a column has one of any number of values."""
         if len(values) <= IN_CHUNK:
@@ -327,6 +345,15 @@ class Postgresql(Sqlite):
                 return document
             _driver.changed(connection, self.sql(insert), [(self.text_in(key),)])
 
+    def conclude(
+        self, connection: Connection, columns: Sequence[str], row: Row, operation: Row, *, absent: bool
+    ) -> None:
+        """See `Sqlite.conclude`; in one statement, and an absent document's row is there since the claim."""
+        del absent
+        put = _update_sql("f1mon_state", columns[:1], columns[1:])
+        text = f"WITH put AS ({put}) {self.insert_sql('f1mon_operations', OPERATION_COLUMNS)}"
+        _driver.changed(connection, self.sql(text), [(*row[1:], row[0], *operation)])
+
     def is_in(self, column: sa.ColumnElement[Any], values: Sequence[Any]) -> sa.ColumnElement[Any]:
         """See `Sqlite.is_in`."""
         if len(values) <= IN_CHUNK:
@@ -396,6 +423,13 @@ class Mysql(Postgresql):
     def insert_all(self, connection: Connection, table: str, columns: Sequence[str], rows: Sequence[Row]) -> bool:
         """See `Sqlite.insert_all`."""
         return Sqlite.insert_all(self, connection, table, columns, rows)
+
+    def conclude(
+        self, connection: Connection, columns: Sequence[str], row: Row, operation: Row, *, absent: bool
+    ) -> None:
+        """See `Sqlite.conclude`; an absent document's row is there since the claim."""
+        del absent
+        Sqlite.conclude(self, connection, columns, row, operation, absent=False)
 
     insert_both = Sqlite.insert_both
     insert_current = Sqlite.insert_current

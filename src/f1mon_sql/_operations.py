@@ -32,12 +32,12 @@ from f1mon_core.validation import Document, Json
 from f1mon_sql import _checking, _driver, _pruning, _queries, _tally
 from f1mon_sql._append import Appending
 from f1mon_sql._dialects import Sqlite
+from f1mon_sql._driver import Row
+from f1mon_sql._rows import OPERATION_COLUMNS, STATE_COLUMNS
 
 _LAST = "\U0010ffff"
 _BEFORE_SURROGATES = "\ud7ff"
 _AFTER_SURROGATES = "\ue000"
-_STATE_COLUMNS = ("state_key", "document", "due")
-_OPERATION_COLUMNS = ("operation", "at", "result")
 
 
 class Operations:
@@ -96,23 +96,23 @@ class Operations:
         change = checked_change(step(document, now))
         if change.facts:
             self.append(connection, change.facts, now)
-        self._put(connection, key, change.state, document)
-        self._put_absent(connection, change.also)
         kept = (operation, to_micros(now), encoded(change.result))
-        self.dialect.insert_absent(connection, "f1mon_operations", _OPERATION_COLUMNS, [kept])
+        if change.state is None:
+            self._delete(connection, key)
+            self.dialect.insert_absent(connection, "f1mon_operations", OPERATION_COLUMNS, [kept])
+        else:
+            columns, row = self._changed(key, change.state, document)
+            self.dialect.conclude(connection, columns, row, kept, absent=document is None)
+        self._put_absent(connection, change.also)
         return change.result
 
-    def _put(self, connection: Connection, key: str, document: Document | None, before: Document | None) -> None:
-        if document is None:
-            self._delete(connection, key)
-            return
-        row = (key, encoded(document), due_of(document))
-        if before is None and self.dialect.name == "sqlite":
-            self.dialect.insert_absent(connection, "f1mon_state", _STATE_COLUMNS, [row])
-        elif before is None or due_of(before) != row[-1]:
-            self.dialect.update(connection, "f1mon_state", ("state_key",), ("document", "due"), [row])
-        else:  # SQLite would write the index of `due` anew, also with what is there
-            self.dialect.update(connection, "f1mon_state", ("state_key",), ("document",), [row[:-1]])
+    @staticmethod
+    def _changed(key: str, document: Document, before: Document | None) -> tuple[tuple[str, ...], Row]:
+        """What to write of a document: the columns and their values, those of its key first."""
+        due = due_of(document)
+        if before is not None and due_of(before) == due:
+            return STATE_COLUMNS[:2], (key, encoded(document))  # SQLite would write the index of `due` anew
+        return STATE_COLUMNS, (key, encoded(document), due)
 
     def _delete(self, connection: Connection, key: str) -> None:
         text = self.dialect.sql("DELETE FROM f1mon_state WHERE state_key = ?")
@@ -121,7 +121,7 @@ class Operations:
     def _put_absent(self, connection: Connection, also: Mapping[str, Document]) -> None:
         for key in sorted(also):
             row = (key, encoded(also[key]), due_of(also[key]))
-            self.dialect.insert_absent(connection, "f1mon_state", _STATE_COLUMNS, [row])
+            self.dialect.insert_absent(connection, "f1mon_state", STATE_COLUMNS, [row])
 
     def state(
         self, connection: Connection, prefix: str, due_before: datetime | None, limit: int | None, after: str | None

@@ -35,6 +35,8 @@ CURRENT_COLUMNS = ("actual_outcome", "known_at", "first_known_at")
 ALERT_COLUMNS = ("alert_id", "at", "at_given", "recorded_at", "v", *Alert.attributes, "content")
 FACT_COLUMNS = ("kind", "key_1", "key_2", "at", "at_given", "recorded_at", "v", "content")
 ATTRIBUTE_COLUMNS = ("kind", "key_1", "key_2", "name", "at", "value")
+STATE_COLUMNS = ("state_key", "document", "due")
+OPERATION_COLUMNS = ("operation", "at", "result")
 
 Row = tuple[Any, ...]
 KEY_PARTS = 2

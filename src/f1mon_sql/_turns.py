@@ -87,10 +87,11 @@ class Turns:
         with self._guard:
             while idle := self._idle[path]:
                 fd = idle.pop()
-                if os.fstat(fd).st_nlink:
+                if path is not self._turn or os.fstat(fd).st_nlink:
                     self._held.add(fd)
                     return fd
-                os.close(fd)  # the file is gone, and others lock a new one
+                os.close(fd)  # the file is gone, and others lock new ones
+                _close_all(self._idle)
         try:
             fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         except OSError as error:

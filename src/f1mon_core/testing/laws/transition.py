@@ -139,7 +139,8 @@ class TransitionLaws(Laws):
     def test_also_is_stored_only_where_its_key_is_absent(self) -> None:
         with self.store() as store:
             store_documents(store, "there")
-            store.transition("k", put({}, also={"there": {"new": 1}, "absent": {"new": 2}}), operation_id="op")
+            also = {"there": {"new": 1}, "absent": {"new": 2}, "k": {"new": 3}}
+            store.transition("k", put({}, also=also), operation_id="op")
             assert store.state("") == {"absent": {"new": 2}, "k": {}, "there": {"key": "there"}}
 
     def test_an_exception_in_step_leaves_nothing_and_comes_out(self) -> None:
