@@ -78,7 +78,7 @@ class Sqlite:
 
     def insert_sql(self, table: str, columns: Sequence[str]) -> str:
         """Insert what is absent."""
-        return f"{_insert_sql(table, columns)} ON CONFLICT DO NOTHING"
+        return _insert_absent_sql(table, columns)
 
     # Transactions -------------------------------------------------------------------------------------------------
 
@@ -482,6 +482,11 @@ class Mysql(Postgresql):
 @cache
 def _insert_sql(table: str, columns: Sequence[str]) -> str:
     return f"INSERT INTO {table} ({','.join(columns)}) VALUES ({','.join('?' * len(columns))})"
+
+
+@cache
+def _insert_absent_sql(table: str, columns: Sequence[str]) -> str:
+    return f"{_insert_sql(table, columns)} ON CONFLICT DO NOTHING"
 
 
 @cache

@@ -13,8 +13,7 @@ import random
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from weakref import WeakSet
 
@@ -43,9 +42,12 @@ class Turns:
         self._closed = weakref.finalize(self, _close_all, self._idle)
         _all.add(self)
 
-    @contextmanager
-    def turn(self, timeout: float, pause: Callable[[float], None]) -> Iterator[None]:
-        """Hold the turn. Raises `LockTimeoutError` after `timeout` seconds."""
+    def turn(self, timeout: float, pause: Callable[[float], None]) -> Turn:
+        """A context that holds the turn. Raises `LockTimeoutError` after `timeout` seconds."""
+        return Turn(self, timeout, pause)
+
+    def take(self, timeout: float, pause: Callable[[float], None]) -> int:
+        """Wait for the turn, for so many seconds; answers what `end` is to be told."""
         deadline = time.monotonic() + timeout
         following = self._taken(self._next)
         try:
@@ -58,10 +60,11 @@ class Turns:
                 raise
         finally:
             self._let_go(self._next, following)
-        try:
-            yield
-        finally:
-            self._let_go(self._turn, turn)
+        return turn
+
+    def end(self, turn: int) -> None:
+        """Let the next one have it."""
+        self._let_go(self._turn, turn)
 
     def close(self) -> None:
         """Close the descriptors that nobody holds; a turn that is taken ends as ever."""
@@ -117,6 +120,23 @@ class Turns:
         for fd in held:
             os.close(fd)
         _close_all(self._idle)
+
+
+class Turn:
+    """One turn of a queue, as a context; a generator would take as long as one of its locks."""
+
+    __slots__ = ("_pause", "_timeout", "_turn", "_turns")
+
+    def __init__(self, turns: Turns, timeout: float, pause: Callable[[float], None]) -> None:
+        self._turns = turns
+        self._timeout = timeout
+        self._pause = pause
+
+    def __enter__(self) -> None:
+        self._turn = self._turns.take(self._timeout, self._pause)
+
+    def __exit__(self, *_: object) -> None:
+        self._turns.end(self._turn)
 
 
 def _close_all(idle: dict[Path, list[int]]) -> None:

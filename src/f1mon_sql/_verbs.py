@@ -6,9 +6,8 @@ import random
 import threading
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
-import attrs
 from sqlalchemy import Connection
 
 from f1mon_core.records import Fact
@@ -27,8 +26,7 @@ FORGET_EVERY = 200
 """The results of long past transitions are dropped once in so many."""
 
 
-@attrs.frozen
-class Call(Generic[R]):
+class Call(NamedTuple, Generic[R]):
     """Work for one transaction.
 
     Attributes:

@@ -15,7 +15,6 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
-import attrs
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.dialects import mysql, postgresql, sqlite
@@ -639,7 +638,7 @@ def test_transactions_have_their_isolation_whatever_the_default_of_the_role(url)
     store = SQLStorage(url.update_query_dict({"options": options}))
     ask = Call(lambda connection: connection.exec_driver_sql(level).scalar(), write=True)
     assert store._call(ask) == "read committed"
-    assert store._call(attrs.evolve(ask, write=False, snapshot=True)) == "repeatable read"
+    assert store._call(ask._replace(write=False, snapshot=True)) == "repeatable read"
     store.close()
 
 
