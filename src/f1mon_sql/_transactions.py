@@ -70,7 +70,7 @@ class Transactions:
         """
         pause = pausing(connection)
         attempt = 1
-        idle = self.settings.pool_size
+        replaced = self.shared  # an application's pool is its own affair
         while True:
             begun = committing = False
             try:
@@ -96,9 +96,11 @@ class Transactions:
                         raise
                     return result
             except SQLAlchemyError as error:
-                if is_lost(error) and idle and not (write and begun):
-                    idle -= 1  # it had lain in the pool since it was lost, as others there may have
+                if is_lost(error) and not replaced and not (write and begun):
+                    # It may have lain in the pool since it was lost, as the others there; nothing was changed by it.
+                    replaced = True
                     _roll_back(connection)
+                    connection.engine.dispose()
                     continue
                 if is_transient(error) and attempt < _ATTEMPTS:
                     pause(random.uniform(0.2, 1.0) * 0.005 * 2**attempt)  # noqa: S311 - only to part the two

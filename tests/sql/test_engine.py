@@ -631,6 +631,21 @@ def test_a_step_whose_connection_ends_is_not_called_again(url):
 
 @pytest.mark.servers
 @pytest.mark.parametrize("family", ["postgresql"], indirect=True)
+def test_a_read_that_ends_its_own_connection_is_tried_twice(url):
+    def read(connection):
+        calls.append(1)
+        connection.exec_driver_sql("SELECT pg_terminate_backend(pg_backend_pid())").all()
+
+    store, calls = SQLStorage(url), []
+    with pytest.raises(NotWritten):
+        store._call(Call(read))
+    assert calls == [1, 1]
+    assert store.find(Select("prediction")) == []
+    store.close()
+
+
+@pytest.mark.servers
+@pytest.mark.parametrize("family", ["postgresql"], indirect=True)
 def test_transactions_have_their_isolation_whatever_the_default_of_the_role(url):
     url = sa.make_url(url)
     level = "SHOW transaction_isolation"
