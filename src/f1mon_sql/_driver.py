@@ -1,8 +1,7 @@
 """Statements as text, sent straight to the driver: through SQLAlchemy one takes ten times what SQLite needs for it.
 
 Connections, pools, transactions and savepoints stay SQLAlchemy's, and so does whatever somebody watches: an engine that
-logs its statements, or whose events may trace or change them. A statement has the driver's own parameter markers and is
-sent inside a transaction that has begun.
+logs its statements, or whose events may trace or change them. A statement has the driver's own parameter markers.
 """
 
 from __future__ import annotations
@@ -23,10 +22,10 @@ _CURSOR = "f1mon_cursor"
 
 
 def look(connection: Connection, *, shared: bool = True) -> None:
-    """Find out whether anybody watches: once for the transaction that begins, as it takes as long as a statement.
+    """Find out whether anybody watches: once for what begins now, as it takes as long as a statement.
 
     Args:
-        connection: In that transaction.
+        connection: What its statements will be sent on.
         shared: Whether its engine is an application's, which may have been told of each connection and watch it alone.
     """
     heard, dialect = (connection if shared else connection.engine).dispatch, connection.dialect.dispatch

@@ -16,6 +16,7 @@ _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 _LOCK_STATES = {"55P03"}
 _AGAIN_STATES = {"40001", "40P01"}
+_OUTDATED_PLAN = "0A000"
 _LOCK_NUMBERS = {1205, 3572}
 _AGAIN_NUMBERS = {1213, 1020}
 _MYSQL_SAID_NO = range(1000, 2000)
@@ -42,9 +43,9 @@ def is_transient(error: BaseException) -> bool:
     return state in _AGAIN_STATES or number in _AGAIN_NUMBERS
 
 
-def is_lost(error: BaseException) -> bool:
-    """Whether the connection was found to be gone."""
-    return isinstance(error, DBAPIError) and error.connection_invalidated
+def is_stale(error: BaseException) -> bool:
+    """Whether a connection was found to be gone, or to have prepared its statements for tables as they were before."""
+    return isinstance(error, DBAPIError) and (error.connection_invalidated or _codes(error)[0] == _OUTDATED_PLAN)
 
 
 def is_damage(error: DBAPIError) -> bool:

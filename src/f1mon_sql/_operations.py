@@ -93,6 +93,7 @@ class Operations:
             return result
         now = self._present(connection, server)
         document = None if stored is None else _document(key, stored)
+        due = None if document is None else due_of(document)  # before the step may change it
         change = checked_change(step(document, now))
         if change.facts:
             self.append(connection, change.facts, now)
@@ -101,18 +102,12 @@ class Operations:
             self._delete(connection, key)
             self.dialect.insert_absent(connection, "f1mon_operations", OPERATION_COLUMNS, [kept])
         else:
-            columns, row = self._changed(key, change.state, document)
-            self.dialect.conclude(connection, columns, row, kept, absent=document is None)
+            row: Row = (key, encoded(change.state), due_of(change.state))
+            if document is not None and due == row[-1]:
+                row = row[:-1]  # SQLite would write the index of `due` anew, also with what is there
+            self.dialect.conclude(connection, STATE_COLUMNS[: len(row)], row, kept, absent=document is None)
         self._put_absent(connection, change.also)
         return change.result
-
-    @staticmethod
-    def _changed(key: str, document: Document, before: Document | None) -> tuple[tuple[str, ...], Row]:
-        """What to write of a document: the columns and their values, those of its key first."""
-        due = due_of(document)
-        if before is not None and due_of(before) == due:
-            return STATE_COLUMNS[:2], (key, encoded(document))  # SQLite would write the index of `due` anew
-        return STATE_COLUMNS, (key, encoded(document), due)
 
     def _delete(self, connection: Connection, key: str) -> None:
         text = self.dialect.sql("DELETE FROM f1mon_state WHERE state_key = ?")

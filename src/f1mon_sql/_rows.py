@@ -61,8 +61,8 @@ def feature_rows(facts: Iterable[Prediction]) -> list[Row]:
     having = [fact for fact in facts if fact.features or fact.metadata]
     features = encoded_all([fact.features for fact in having])
     some = any(fact.metadata for fact in having)
-    metadata = encoded_all([fact.metadata for fact in having]) if some else repeat("{}")
-    return list(zip([fact.prediction_id for fact in having], features, metadata, strict=False))
+    metadata = encoded_all([fact.metadata for fact in having]) if some else repeat("{}", len(having))
+    return list(zip([fact.prediction_id for fact in having], features, metadata, strict=True))
 
 
 def outcome_row(fact: Outcome, recorded_at: int) -> Row:

@@ -198,7 +198,7 @@ def _sqlite_view_differs(connection: Connection, view: str, query: str) -> bool:
 
 
 def _postgresql_view_differs(connection: Connection, view: str, query: str) -> bool:
-    # The server keeps no text but what it understood, so it is told the other one too; this transaction is undone.
+    # The server keeps no text but what it understood, so it is told the other one too, for this session only.
     connection.exec_driver_sql(f"CREATE TEMPORARY VIEW f1mon_expected AS {query}")
     texts = "SELECT pg_get_viewdef(to_regclass(%s)), pg_get_viewdef(to_regclass('f1mon_expected'))"
     found, expected = connection.exec_driver_sql(texts, (view,)).one()

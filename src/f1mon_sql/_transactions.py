@@ -18,13 +18,16 @@ from f1mon_core.errors import ConfigurationError, LockTimeoutError, NotWritten
 from f1mon_sql import _driver
 from f1mon_sql._dialects import Sqlite, dialect_of
 from f1mon_sql._engine import Place, Settings, milliseconds
-from f1mon_sql._errors import cause_of, is_lost, is_transient, translated
+from f1mon_sql._errors import cause_of, is_stale, is_transient, translated
+from f1mon_sql._forks import AtWork
 from f1mon_sql._turns import Turns
 
 R = TypeVar("R")
 
 _ATTEMPTS = 8
 """How often a transaction that a server gave up to end a deadlock is run before that is an error."""
+_AT_ONCE = 1.0
+"""Seconds within which a statement fails on a connection that is not there. What takes longer was at work."""
 _PREPARED = "f1mon_prepared"
 _ISOLATION = "READ COMMITTED"
 _LEGACY_CONTROL = -1
@@ -51,15 +54,18 @@ class Transactions:
         file = place.database_file
         self.turns = Turns(file.absolute()) if file is not None and settings.take_turns else None
         self._alone = threading.Lock() if place.in_memory else None
+        self._is_pinged_by_begin = not shared and place.family == "postgresql"
+        """Whether the first statement finds out if a connection of the pool is still there."""
 
     def run(
         self, connection: Connection, work: Callable[[Connection], R], *, write: bool = False, snapshot: bool = False
     ) -> R:
-        """Run `work` in a transaction of its own.
+        """Run `work` in a transaction of its own, unless it reads by one statement where that needs none.
 
         Args:
             connection: A connection without a transaction.
-            work: What to do; may be called again where the server gave up the transaction to end a deadlock.
+            work: What to do; may be called again where the server gave up the transaction to end a deadlock, and a
+                reader also where its connection turned out to be stale.
             write: Whether it writes.
             snapshot: Whether its several statements must read one state of the database.
 
@@ -70,13 +76,15 @@ class Transactions:
         """
         pause = pausing(connection)
         attempt = 1
-        replaced = self.shared  # an application's pool is its own affair
+        pooled = self._is_pinged_by_begin
         while True:
             begun = committing = False
+            started = time.monotonic()
             try:
                 # Setting up a connection may change the journal's mode, which is writing too.
                 with (
                     self._exclusion(pause, write=write or not connection.info.get(_PREPARED)),
+                    AtWork() if self.place.family == "sqlite" else _AS_IT_IS,
                     self._prepared(connection),
                 ):
                     try:
@@ -87,18 +95,19 @@ class Transactions:
                         begun = True
                         result = work(connection)
                         committing = write
-                        if write or self.dialect.name != "sqlite":
-                            connection.commit()
-                        else:
-                            connection.rollback()  # a damaged file refuses even the COMMIT of who has only read
+                        # A damaged SQLite file refuses even the COMMIT of who has only read; a ROLLBACK would make
+                        # psycopg forget what it has prepared.
+                        (connection.commit if write or self._is_pinged_by_begin else connection.rollback)()
                     except BaseException:
                         _roll_back(connection)
                         raise
                     return result
             except SQLAlchemyError as error:
-                if is_lost(error) and not replaced and not (write and begun):
-                    # It may have lain in the pool since it was lost, as the others there; nothing was changed by it.
-                    replaced = True
+                at_once = time.monotonic() - started < _AT_ONCE and not (write and begun)
+                if pooled and at_once and is_stale(error):
+                    # It was lost, or its plans were, while it lay in the pool, as maybe the others there.
+                    pooled = False
+                    connection.invalidate()
                     _roll_back(connection)
                     connection.engine.dispose()
                     continue

@@ -10,7 +10,6 @@ from __future__ import annotations
 import fcntl
 import os
 import random
-import threading
 import time
 import weakref
 from collections.abc import Callable
@@ -18,6 +17,7 @@ from pathlib import Path
 from weakref import WeakSet
 
 from f1mon_core.errors import LockTimeoutError, NotWritten
+from f1mon_sql._forks import guard
 
 _NEXT = "-f1mon-next"
 _TURN = "-f1mon-turn"
@@ -34,44 +34,91 @@ class Turns:
     """
 
     def __init__(self, database: Path) -> None:
-        self._next = Path(f"{database}{_NEXT}")
-        self._turn = Path(f"{database}{_TURN}")
+        self.next = Path(f"{database}{_NEXT}")
+        self.current = Path(f"{database}{_TURN}")
         self._held: set[int] = set()
-        self._idle: dict[Path, list[int]] = {self._next: [], self._turn: []}
-        self._guard = threading.Lock()
+        self._idle: dict[Path, list[int]] = {self.next: [], self.current: []}
         self._closed = weakref.finalize(self, _close_all, self._idle)
         _all.add(self)
 
     def turn(self, timeout: float, pause: Callable[[float], None]) -> Turn:
-        """A context that holds the turn. Raises `LockTimeoutError` after `timeout` seconds."""
+        """A context that holds the turn. It raises `LockTimeoutError` after `timeout` seconds."""
         return Turn(self, timeout, pause)
-
-    def take(self, timeout: float, pause: Callable[[float], None]) -> int:
-        """Wait for the turn, for so many seconds; answers what `end` is to be told."""
-        deadline = time.monotonic() + timeout
-        following = self._taken(self._next)
-        try:
-            self._lock(following, _POLL_NEXT, timeout, deadline, pause)
-            turn = self._taken(self._turn)
-            try:
-                self._lock(turn, _POLL_TURN, timeout, deadline, pause)
-            except BaseException:
-                self._let_go(self._turn, turn)
-                raise
-        finally:
-            self._let_go(self._next, following)
-        return turn
-
-    def end(self, turn: int) -> None:
-        """Let the next one have it."""
-        self._let_go(self._turn, turn)
 
     def close(self) -> None:
         """Close the descriptors that nobody holds; a turn that is taken ends as ever."""
-        with self._guard:
+        with guard:
             self._closed()
 
-    def _lock(self, fd: int, poll: float, timeout: float, deadline: float, pause: Callable[[float], None]) -> None:
+    def taken(self, path: Path) -> int:
+        """A descriptor of a lock file, for one turn. Raises `NotWritten` if there is none to be had."""
+        with guard:
+            while idle := self._idle[path]:
+                fd = idle.pop()
+                if _is_linked(fd):
+                    self._held.add(fd)
+                    return fd
+            try:
+                fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            except OSError as error:
+                raise NotWritten(f"cannot take a turn at {path}: {error.strerror}; nothing was written") from error
+            self._held.add(fd)
+            return fd
+
+    def put_back(self, path: Path, fd: int) -> None:
+        """Keep a descriptor whose lock was let go for the next turn, or close it if the queue is closed."""
+        with guard:
+            self._held.discard(fd)
+            if self._closed.alive:
+                self._idle[path].append(fd)
+            else:
+                os.close(fd)
+
+    def holds(self, fd: int) -> bool:
+        """Whether a descriptor is one of a turn; in a forked child those of its parent are not."""
+        return fd in self._held
+
+    def forked(self) -> None:
+        """In a child, let go of the parent's turns without ending them."""
+        held, self._held = self._held, set()
+        for fd in held:
+            os.close(fd)
+        _close_all(self._idle)
+
+
+class Turn:
+    """One turn of a queue, as a context.
+
+    What it holds it lets go of also where it is only forgotten, as when an interrupt comes between two steps.
+    """
+
+    __slots__ = ("_held", "_pause", "_timeout", "_turns")
+
+    def __init__(self, turns: Turns, timeout: float, pause: Callable[[float], None]) -> None:
+        self._turns = turns
+        self._timeout = timeout
+        self._pause = pause
+        self._held: list[tuple[Path, int]] = []
+
+    def __enter__(self) -> None:
+        deadline = time.monotonic() + self._timeout
+        try:
+            self._lock(self._turns.next, _POLL_NEXT, deadline)
+            self._lock(self._turns.current, _POLL_TURN, deadline)
+            self._let_go(0)
+        except BaseException:
+            self.__exit__()
+            raise
+
+    def __exit__(self, *_: object) -> None:
+        while self._held:
+            self._let_go(-1)
+
+    __del__ = __exit__
+
+    def _lock(self, path: Path, poll: float, deadline: float) -> None:
+        fd = self._turns.taken(path)
+        self._held.append((path, fd))
         began = time.monotonic()
         while True:
             try:
@@ -80,63 +127,33 @@ class Turns:
                 now = time.monotonic()
                 if now >= deadline:
                     raise LockTimeoutError(
-                        f"another writer held {self._turn.name} for longer than {timeout:g} s; nothing was written"
+                        f"another writer held {self._turns.current.name} for longer than {self._timeout:g} s; nothing"
+                        " was written"
                     ) from None
-                pause(_POLL_TURN if now - began > _OLD else poll * random.uniform(0.5, 1.0))  # noqa: S311 - only to spread them
+                self._pause(_POLL_TURN if now - began > _OLD else poll * random.uniform(0.5, 1.0))  # noqa: S311 - only to spread them
             else:
                 return
 
-    def _taken(self, path: Path) -> int:
-        with self._guard:
-            while idle := self._idle[path]:
-                fd = idle.pop()
-                if path is not self._turn or os.fstat(fd).st_nlink:
-                    self._held.add(fd)
-                    return fd
-                os.close(fd)  # the file is gone, and others lock new ones
-                _close_all(self._idle)
-        try:
-            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-        except OSError as error:
-            raise NotWritten(f"cannot take a turn at {path}: {error.strerror}; nothing was written") from error
-        with self._guard:
-            self._held.add(fd)
-        return fd
-
-    def _let_go(self, path: Path, fd: int) -> None:
+    def _let_go(self, number: int) -> None:
+        path, fd = self._held[number]
+        if not self._turns.holds(fd):
+            del self._held[number]
+            return
         # Unlocked by name: a child forked meanwhile shares the descriptor, and closing one copy would not do it.
         fcntl.flock(fd, fcntl.LOCK_UN)
-        with self._guard:
-            self._held.discard(fd)
-            if self._closed.alive:
-                self._idle[path].append(fd)
-            else:
-                os.close(fd)
-
-    def forked(self) -> None:
-        """In a child, let go of the parent's turn without ending it."""
-        self._guard = threading.Lock()
-        held, self._held = self._held, set()
-        for fd in held:
-            os.close(fd)
-        _close_all(self._idle)
+        del self._held[number]
+        self._turns.put_back(path, fd)
 
 
-class Turn:
-    """One turn of a queue, as a context; a generator would take as long as one of its locks."""
-
-    __slots__ = ("_pause", "_timeout", "_turn", "_turns")
-
-    def __init__(self, turns: Turns, timeout: float, pause: Callable[[float], None]) -> None:
-        self._turns = turns
-        self._timeout = timeout
-        self._pause = pause
-
-    def __enter__(self) -> None:
-        self._turn = self._turns.take(self._timeout, self._pause)
-
-    def __exit__(self, *_: object) -> None:
-        self._turns.end(self._turn)
+def _is_linked(fd: int) -> bool:
+    """Whether the file of a descriptor is still there for others to lock; if not, the descriptor is closed."""
+    try:
+        if os.fstat(fd).st_nlink:
+            return True
+        os.close(fd)
+    except OSError:  # somebody closed all descriptors of the process
+        return False
+    return False
 
 
 def _close_all(idle: dict[Path, list[int]]) -> None:

@@ -118,3 +118,4 @@ def _opened(url: str | URL, settings: Settings) -> Iterator[Callable[[Callable[[
         yield run
     finally:
         engine.dispose()
+        transactions.close()

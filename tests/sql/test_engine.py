@@ -555,6 +555,9 @@ def test_an_outcome_is_known_when_the_lock_of_its_prediction_was_had(url):
     store.close()
 
 
+CONNECTIONS = 4
+
+
 def named(url):
     """The address with a name by which a server knows its sessions."""
     made = sa.make_url(url)
@@ -563,7 +566,16 @@ def named(url):
     return made
 
 
-def end_sessions(url):
+def admin_of(url, *statements):
+    """Run statements by themselves where an address leads."""
+    engine = sa.create_engine(driver_url(url), isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        for statement in statements:
+            connection.exec_driver_sql(statement)
+    engine.dispose()
+
+
+def end_sessions(url, number=CONNECTIONS):
     """End the sessions of a named address, as a restart of its server would."""
     server, _ = SERVERS[url.get_backend_name()]()
     with administering(server) as connection:
@@ -575,10 +587,9 @@ def end_sessions(url):
             ended = connection.exec_driver_sql(listed, (url.database,)).scalars().all()
             for one in ended:
                 connection.exec_driver_sql(f"KILL {one}")
-    assert len(ended) == CONNECTIONS
+    assert len(ended) == number
 
 
-CONNECTIONS = 4
 VERBS = {
     "append": lambda store: store.append([made("a")]),
     "find": lambda store: store.find(Select("prediction")),
@@ -642,6 +653,50 @@ def test_a_read_that_ends_its_own_connection_is_tried_twice(url):
     assert calls == [1, 1]
     assert store.find(Select("prediction")) == []
     store.close()
+
+
+@pytest.mark.servers
+@pytest.mark.parametrize("family", ["postgresql", "mysql"], indirect=True)
+def test_a_read_that_is_ended_while_it_works_does_not_come_back(url):
+    def read(connection):
+        calls.append(1)
+        connection.exec_driver_sql("SELECT 1").all()
+        time.sleep(1.1)
+        end_sessions(url, 1)
+        connection.exec_driver_sql("SELECT 1").all()
+
+    url, calls = named(url), []
+    store = SQLStorage(url)
+    with pytest.raises(NotWritten):
+        store._call(Call(read))
+    assert calls == [1]
+    store.close()
+
+
+@pytest.mark.servers
+@pytest.mark.parametrize("family", ["postgresql"], indirect=True)
+def test_what_was_prepared_for_tables_as_they_were_is_prepared_anew(url):
+    store = SQLStorage(url)
+    for _ in range(8):  # psycopg prepares a statement when it was sent five times
+        assert store.find(Select("alert")) == []
+    admin_of(url, "ALTER TABLE f1mon_alerts ALTER v TYPE bigint")
+    assert store.find(Select("alert")) == []
+    store.close()
+
+
+@pytest.mark.servers
+@pytest.mark.parametrize("family", ["postgresql", "mysql"], indirect=True)
+def test_what_an_application_does_as_a_read_begins_is_not_committed(url):
+    SQLStorage(url).close()
+    admin_of(url, "CREATE TABLE theirs (n int)")
+    engine = sa.create_engine(driver_url(url), isolation_level="READ COMMITTED")
+    store = SQLStorage(engine)
+    sa.event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("INSERT INTO theirs VALUES (1)"))
+    store.find(Select("alert"))
+    with engine.connect() as connection:
+        assert connection.exec_driver_sql("SELECT count(*) FROM theirs").scalar() == 1
+    store.close()
+    engine.dispose()
 
 
 @pytest.mark.servers

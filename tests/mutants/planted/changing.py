@@ -172,6 +172,18 @@ class DocumentsMerged(MemoryStorage):
         return super().transition(key, merged, operation_id=operation_id)
 
 
+@fault("a document that a step changed in place stays due as it was", caught_by="due_follows_the_document")
+class DueOfBefore(MemoryStorage):
+    def transition(self, key, step, *, operation_id):
+        def kept(state, now):
+            before = copy.deepcopy(state)
+            change = step(state, now)
+            in_place = change.state is state and "due" in (before or {})
+            return attrs.evolve(change, state={**state, "due": before["due"]}) if in_place else change
+
+        return super().transition(key, kept, operation_id=operation_id)
+
+
 @fault("the operation id is not looked at", caught_by="a_repeated_operation_returns_the_first_result_and_does_not_step")
 class OperationIgnored(MemoryStorage):
     def transition(self, key, step, *, operation_id):

@@ -323,12 +323,20 @@ class StateLaws(Laws):
             assert list(store.state("l", due_before=NOON + SECOND)) == ["late"]
 
     def test_due_follows_the_document(self) -> None:
+        def move(document: Document | None, _: datetime) -> Change:
+            assert document is not None
+            document["due"] = to_micros(NOON + 2 * HOUR)
+            return Change(document)
+
         with self.store() as store:
             store_documents(store, "k", due=to_micros(NOON))
             store.transition("k", put({"due": to_micros(NOON + HOUR)}), operation_id="later")
             assert list(store.state("", due_before=NOON + SECOND)) == []
+            store.transition("k", move, operation_id="changed in place")
+            assert list(store.state("", due_before=NOON + HOUR + SECOND)) == []
+            assert list(store.state("", due_before=NOON + 2 * HOUR + SECOND)) == ["k"]
             store.transition("k", put({}), operation_id="never")
-            assert list(store.state("", due_before=NOON + 2 * HOUR)) == []
+            assert list(store.state("", due_before=NOON + 3 * HOUR)) == []
 
     def test_state_pages_by_limit_and_after(self) -> None:
         keys = [f"k/{number}" for number in range(7)]
