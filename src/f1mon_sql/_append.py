@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
+from operator import attrgetter
 from typing import Any, Literal, TypeAlias, TypeVar, cast
 
 from sqlalchemy import Connection
@@ -20,7 +21,8 @@ from f1mon_sql._driver import Row
 
 F = TypeVar("F", bound=Fact)
 Stored: TypeAlias = Fact | Literal["stub", "pruned"]
-Key: TypeAlias = tuple[Any, ...]
+Key: TypeAlias = Any
+"""What tells facts of one kind apart: the id of a prediction, else the parts of a key as the table has them."""
 Read: TypeAlias = Callable[[Sequence[Key]], dict[Key, Stored]]
 
 _ROUNDS = 100
@@ -79,7 +81,7 @@ class Appending:
 
     def _predictions(self, offered: Sequence[Prediction]) -> Appended:
         now = self.clock(self._server)
-        staged, again = self._staged(offered, now, lambda fact: (fact.prediction_id,))
+        staged, again = self._staged(offered, now, attrgetter("prediction_id"))
         self._refuse_old(staged, self._stored_predictions)
         recorded = to_micros(now)
         fresh = [staged[key] for key in sorted(staged)]
@@ -99,7 +101,7 @@ class Appending:
         self._compared(taken, staged, again)
         self.dialect.update(self.connection, "f1mon_predictions", ("prediction_id",), _FILLED, sorted(stubs))
         if taken:
-            fresh = [one for one in fresh if taken.get((one.prediction_id,), "stub") == "stub"]
+            fresh = [one for one in fresh if taken.get(one.prediction_id, "stub") == "stub"]
             features = _rows.feature_rows(fresh)
         self._insert_free("f1mon_features", _rows.FEATURE_COLUMNS, features)
         return Appended(len(fresh), len(offered) - len(fresh))
@@ -110,7 +112,7 @@ class Appending:
             if self._all_inserted("f1mon_predictions", _rows.PREDICTION_COLUMNS, rows):
                 return {}
             self.dialect.make_stubs(self.connection, [row[0] for row in rows])
-        return self._stored_predictions([row[:1] for row in rows])
+        return self._stored_predictions([row[0] for row in rows])
 
     def _stored_predictions(self, keys: Sequence[Key]) -> dict[Key, Stored]:
         text = (
@@ -118,7 +120,7 @@ class Appending:
             " p.confidence, p.pruned FROM f1mon_predictions p WHERE p.prediction_id"
         )
         out = self.dialect.text_out
-        rows = list(self.dialect.select_in(self.connection, text, {key[0] for key in keys}, lock=True))
+        rows = list(self.dialect.select_in(self.connection, text, set(keys), lock=True))
         made = [row[0] for row in rows if row[1] is not None]
         documents = {
             row[0]: row[1:]
@@ -130,11 +132,11 @@ class Appending:
         }
         found: dict[Key, Stored] = {}
         for row in rows:
-            key = (out(row[0]),)
+            key = out(row[0])
             if row[1] is None:
                 found[key] = "pruned" if row[7] else "stub"
             else:
-                whole = (*key, *row[1:4], out(row[4]), *row[5:7], *documents.get(row[0], (None, None)))
+                whole = (key, *row[1:4], out(row[4]), *row[5:7], *documents.get(row[0], (None, None)))
                 (found[key],) = _rows.restored(_rows.prediction_parts, [whole])
         return found
 
