@@ -19,7 +19,6 @@ from f1mon_sql import _driver
 from f1mon_sql._dialects import Sqlite, dialect_of
 from f1mon_sql._engine import Place, Settings, milliseconds
 from f1mon_sql._errors import cause_of, is_stale, is_transient, translated
-from f1mon_sql._forks import AtWork
 from f1mon_sql._turns import Turns
 
 R = TypeVar("R")
@@ -84,7 +83,6 @@ class Transactions:
                 # Setting up a connection may change the journal's mode, which is writing too.
                 with (
                     self._exclusion(pause, write=write or not connection.info.get(_PREPARED)),
-                    AtWork() if self.place.family == "sqlite" else _AS_IT_IS,
                     self._prepared(connection),
                 ):
                     try:

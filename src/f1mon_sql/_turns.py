@@ -10,14 +10,15 @@ from __future__ import annotations
 import fcntl
 import os
 import random
+import threading
 import time
 import weakref
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from weakref import WeakSet
 
 from f1mon_core.errors import LockTimeoutError, NotWritten
-from f1mon_sql._forks import guard
 
 _NEXT = "-f1mon-next"
 _TURN = "-f1mon-turn"
@@ -25,6 +26,8 @@ _POLL_NEXT = 0.0005
 _POLL_TURN = 0.0001
 _OLD = 0.05
 """Seconds after which a waiter looks as often as the next one does."""
+_guard = threading.RLock()
+"""Held where descriptors change hands and while this process forks; twice, where a turn is forgotten meanwhile."""
 
 
 class Turns:
@@ -36,7 +39,8 @@ class Turns:
     def __init__(self, database: Path) -> None:
         self.next = Path(f"{database}{_NEXT}")
         self.current = Path(f"{database}{_TURN}")
-        self._held: set[int] = set()
+        self._held: dict[int, int] = {}
+        """Which turn has a descriptor, by its `id`: it ends where it is forgotten."""
         self._idle: dict[Path, list[int]] = {self.next: [], self.current: []}
         self._closed = weakref.finalize(self, _close_all, self._idle)
         _all.add(self)
@@ -47,40 +51,40 @@ class Turns:
 
     def close(self) -> None:
         """Close the descriptors that nobody holds; a turn that is taken ends as ever."""
-        with guard:
+        with _guard:
             self._closed()
 
-    def taken(self, path: Path) -> int:
+    def taken(self, path: Path, turn: Turn) -> int:
         """A descriptor of a lock file, for one turn. Raises `NotWritten` if there is none to be had."""
-        with guard:
+        with _guard:
             while idle := self._idle[path]:
                 fd = idle.pop()
                 if _is_linked(fd):
-                    self._held.add(fd)
+                    self._held[fd] = id(turn)
                     return fd
             try:
                 fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
             except OSError as error:
                 raise NotWritten(f"cannot take a turn at {path}: {error.strerror}; nothing was written") from error
-            self._held.add(fd)
+            self._held[fd] = id(turn)
             return fd
 
     def put_back(self, path: Path, fd: int) -> None:
         """Keep a descriptor whose lock was let go for the next turn, or close it if the queue is closed."""
-        with guard:
-            self._held.discard(fd)
+        with _guard:
+            self._held.pop(fd, None)
             if self._closed.alive:
                 self._idle[path].append(fd)
             else:
                 os.close(fd)
 
-    def holds(self, fd: int) -> bool:
-        """Whether a descriptor is one of a turn; in a forked child those of its parent are not."""
-        return fd in self._held
+    def has(self, turn: Turn, fd: int) -> bool:
+        """Whether a descriptor is a turn's; in a forked child none is one of its parent's."""
+        return self._held.get(fd) == id(turn)
 
     def forked(self) -> None:
         """In a child, let go of the parent's turns without ending them."""
-        held, self._held = self._held, set()
+        held, self._held = self._held, {}
         for fd in held:
             os.close(fd)
         _close_all(self._idle)
@@ -117,7 +121,7 @@ class Turn:
     __del__ = __exit__
 
     def _lock(self, path: Path, poll: float, deadline: float) -> None:
-        fd = self._turns.taken(path)
+        fd = self._turns.taken(path, self)
         self._held.append((path, fd))
         began = time.monotonic()
         while True:
@@ -136,11 +140,12 @@ class Turn:
 
     def _let_go(self, number: int) -> None:
         path, fd = self._held[number]
-        if not self._turns.holds(fd):
+        if not self._turns.has(self, fd):
             del self._held[number]
             return
         # Unlocked by name: a child forked meanwhile shares the descriptor, and closing one copy would not do it.
-        fcntl.flock(fd, fcntl.LOCK_UN)
+        with suppress(OSError):  # somebody closed it, which let go of it too
+            fcntl.flock(fd, fcntl.LOCK_UN)
         del self._held[number]
         self._turns.put_back(path, fd)
 
@@ -168,6 +173,7 @@ _all: WeakSet[Turns] = WeakSet()
 def _forked() -> None:
     for turns in list(_all):
         turns.forked()
+    _guard.release()
 
 
-os.register_at_fork(after_in_child=_forked)
+os.register_at_fork(before=_guard.acquire, after_in_parent=_guard.release, after_in_child=_forked)

@@ -147,16 +147,30 @@ def test_a_child_takes_nothing_of_its_parents_turn_with_it(turns, database):
     assert not refused(turns)
 
 
-def test_a_child_that_leaves_its_parents_turn_does_not_end_it(turns):
-    child = 0
-    with turns.turn(1, time.sleep):
-        child = os.fork()
-        if child:
-            assert os.waitpid(child, 0)[1] == 0
+def test_a_child_that_leaves_its_parents_turn_ends_none(turns):
+    def leave():
+        with turns.turn(1, time.sleep):  # whose descriptors have the numbers that the parent's had
+            turn.__exit__()
             assert refused(turns)
-    if child == 0:
-        os._exit(0)
+
+    turn = turns.turn(1, time.sleep)
+    with turn:
+        reading, writing = os.pipe()
+        child = os.fork()
+        if child == 0:
+            status = 1
+            try:
+                os.read(reading, 1)  # until the parent's turn is over
+                leave()
+                status = 0
+            finally:
+                os._exit(status)
+        assert refused(turns)
+    os.write(writing, b"!")
+    assert os.waitpid(child, 0)[1] == 0
     assert not refused(turns)
+    os.close(reading)
+    os.close(writing)
 
 
 @pytest.mark.races
