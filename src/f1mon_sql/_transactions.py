@@ -101,8 +101,8 @@ class Transactions:
                         raise
                     return result
             except SQLAlchemyError as error:
-                at_once = time.monotonic() - started < _AT_ONCE and not (write and begun)
-                if pooled and at_once and is_stale(error):
+                at_once = time.monotonic() - started < _AT_ONCE
+                if pooled and at_once and not (write and begun) and is_stale(error):
                     # It was lost, or its plans were, while it lay in the pool, as maybe the others there.
                     pooled = False
                     connection.invalidate()
@@ -146,7 +146,7 @@ class Transactions:
             return self._prepared_sqlite(connection)
         asked = connection.get_execution_options().get("isolation_level", _ISOLATION)
         if not connection.info.get(_PREPARED) or asked != _ISOLATION:
-            if self.shared or self.place.family != "postgresql":
+            if not self._is_pinged_by_begin:  # which says its isolation too
                 _check_isolation(connection)
             _CHECKS[self.place.family](connection)
             connection.rollback()

@@ -247,7 +247,6 @@ def test_closing_waits_for_what_is_being_sent(monitor, accuracy_low, channels):
     assert len(sent) == 1
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 def test_a_forked_child_delivers_too(monitor, accuracy_low, channels, hung, tmp_path):
     def log(_alert):
         with (tmp_path / "log").open("a") as lines:

@@ -16,7 +16,6 @@ import pytest
 from f1mon_core.channels import Channels
 from f1mon_core.channels._http import WebhookChannel
 from f1mon_core.delivery import Dispatcher, Policy
-from f1mon_core.errors import MissingExtraError
 from f1mon_core.monitor import Monitor
 from f1mon_core.storage import Select
 
@@ -61,10 +60,7 @@ def hook(tmp_path):
 @pytest.fixture(params=["jsonl", "sqlite"])
 def address(request, tmp_path):
     found = f"jsonl://{tmp_path}/store" if request.param == "jsonl" else f"sqlite:///{tmp_path}/f1mon.db"
-    try:
-        Monitor.open(found).close()
-    except MissingExtraError as error:
-        pytest.skip(f"{request.param}: {error}")
+    Monitor.open(found).close()
     return found
 
 

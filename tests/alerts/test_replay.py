@@ -12,7 +12,7 @@ from itertools import groupby
 
 import pytest
 
-from f1mon_core import MissingExtraError, open_storage
+from f1mon_core import open_storage
 from f1mon_core.monitor import Monitor
 from f1mon_core.rules import AlertRule
 
@@ -162,10 +162,7 @@ def storage_at(family, path, clock):
         "jsonl": ("jsonl", {"path": path, "durability": "os"}),
         "sqlite": ("sql", {"url": f"sqlite:///{path}/f1mon.db", "synchronous": "NORMAL"}),
     }[family]
-    try:
-        return open_storage(backend, clock=clock, **options)
-    except MissingExtraError as error:
-        pytest.skip(f"{family}: {error}")
+    return open_storage(backend, clock=clock, **options)
 
 
 @pytest.fixture(scope="module", params=["jsonl", "sqlite"])
