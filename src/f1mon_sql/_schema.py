@@ -9,14 +9,13 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from enum import Enum
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from f1mon_core.errors import LockTimeoutError, SchemaError
-from f1mon_sql import _driver
+from f1mon_sql import _driver, migrations
 from f1mon_sql._dialects import Sqlite, dialect_of
 from f1mon_sql._tables import MYSQL_NAMES, VERSION_TABLE, metadata
 from f1mon_sql._transactions import pausing
@@ -133,7 +132,7 @@ def configuration(connection: Connection | None = None, output: Any = None) -> C
     from alembic.config import Config  # noqa: PLC0415 - only to create or upgrade
 
     config = Config(stdout=output) if output is not None else Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
+    config.set_main_option("script_location", migrations.__path__[0].replace("%", "%%"))
     config.set_main_option("path_separator", "os")
     config.attributes["connection"] = connection
     return config
