@@ -64,7 +64,7 @@ def test_a_source_distribution_holds_all_that_its_tests_need(tmp_path):
     (built,) = tmp_path.glob("*.tar.gz")
     with tarfile.open(built) as sdist:
         packed = {name.partition("/")[2] for name in sdist.getnames()}
-    suffixes = {".py", ".md", ".json", ".sql", ".db", ".mako", ".typed"}
+    suffixes = {".py", ".md", ".json", ".jsonl", ".sql", ".db", ".mako", ".txt", ".typed"}
     lying = [path for top in ("src", "tests", "docs") for path in (ROOT / top).rglob("*") if path.suffix in suffixes]
     needed = {str(path.relative_to(ROOT)) for path in [*lying, *ROOT.glob("*.py"), *ROOT.glob("*.md")]}
     assert {"conftest.py", "noxfile.py", "README.md"} <= needed

@@ -1,0 +1,84 @@
+"""Journals as an older version wrote them are read to the last fact."""
+
+import json
+import shutil
+
+import pytest
+
+from f1mon_core.codec import from_documents
+from f1mon_core.errors import PrunedError
+from f1mon_core.records import KINDS, Outcome, Prediction
+from f1mon_jsonl import JSONLStorage
+
+from . import golden
+
+NAMES = ["plain-0001", "pruned-0001"]
+
+
+@pytest.fixture(params=NAMES)
+def name(request):
+    return request.param
+
+
+@pytest.fixture
+def expected(name):
+    return json.loads((golden.ASSETS / f"{name}.json").read_text())
+
+
+@pytest.fixture
+def store(name, tmp_path):
+    shutil.copytree(golden.ASSETS / name, tmp_path / name)
+    store = JSONLStorage(tmp_path / name, clock=lambda: golden.END)
+    yield store
+    store.close()
+
+
+def test_every_asset_is_read():
+    assert sorted(path.name for path in golden.ASSETS.iterdir() if path.is_dir()) == NAMES
+
+
+def test_every_fact_document_and_tally_is_what_it_was(store, expected):
+    found = json.loads(json.dumps(golden.as_read(store)))
+    for part, was in expected.items():
+        assert found[part] == was, part
+
+
+def test_the_store_is_sound(store, expected):
+    report = store.check()
+    assert report.ok
+    assert not report.problems
+    assert dict(report.facts) == expected["counts"]
+
+
+def test_every_kind_is_there(expected):
+    assert {kind for kind, facts in expected["facts"].items() if facts} >= KINDS.keys() - {"kept_tally"}
+    heads = {key.partition("/")[0] for key in expected["state"]}
+    assert heads >= {"rule", "instance", "silence", "delivery", "dead", "season"}
+
+
+def test_facts_repeat_themselves(store, expected):
+    facts = [document for kind, found in expected["facts"].items() if kind != "kept_tally" for document in found]
+    assert store.append(from_documents(facts)).new == 0
+
+
+def test_operations_answer_what_they_answered(store):
+    for key, (operation_id, result) in golden.REPEATED.items():
+        assert store.transition(key, None, operation_id=operation_id) == result
+
+
+@pytest.mark.parametrize("name", ["pruned-0001"])
+def test_what_was_pruned_stays_refused(store, expected):
+    assert expected["facts"]["kept_tally"]
+    for pruned in golden.PRUNED_IDS:
+        with pytest.raises(PrunedError):
+            store.append([Prediction(pruned, "podium-1", 1, 0.5)])
+        with pytest.raises(PrunedError):
+            store.append([Outcome(pruned, 1)])
+    with pytest.raises(PrunedError):
+        store.append([golden.prediction("new", 3, confidence=0.5)])
+
+
+def test_a_compaction_changes_nothing_that_is_read(store, expected):
+    store.compact()
+    assert json.loads(json.dumps(golden.as_read(store))) == expected
+    assert store.check().ok
