@@ -26,13 +26,13 @@ from random import Random
 
 import msgspec
 
-from f1mon_core import codec
-from f1mon_core.records import Outcome, Prediction
-from f1mon_core.storage import Change, Select
-from f1mon_core.tally import TallyQuery
-from f1mon_core.validation import encoded
+from f1mon_core.records import documents as codec
+from f1mon_core.records.fields import encoded
+from f1mon_core.records.kinds import Outcome, Prediction
+from f1mon_core.storage.contract import Change, Select
+from f1mon_core.storage.tally import TallyQuery
 from f1mon_jsonl import JSONLStorage
-from f1mon_jsonl._lines import transaction_line
+from f1mon_jsonl.format import transaction_line
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 DAYS = 30

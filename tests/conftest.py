@@ -53,7 +53,7 @@ def mysql_url():
 def nothing_checked_out() -> Iterator[None]:
     """Every connection to a database is back in its pool after every test."""
     yield
-    if (module := sys.modules.get("f1mon_sql._engine")) is not None:
+    if (module := sys.modules.get("f1mon_sql.connect.engine")) is not None:
         out = {engine: count for engine in module._engines if (count := getattr(engine.pool, "checkedout", int)())}
         assert not out
 

@@ -157,7 +157,7 @@ class Kept:
     def made(cls, family):
         """A new one, whose tables f1mon itself made; it is there until the tests leave."""
         from f1mon_sql import SQLStorage  # noqa: PLC0415 - whoever tests without a database needs none
-        from f1mon_sql._tables import metadata  # noqa: PLC0415
+        from f1mon_sql.tables.definitions import metadata  # noqa: PLC0415
 
         url = sa.make_url(_leaving.enter_context(FRESH[family]()))
         SQLStorage(url).close()

@@ -3,7 +3,6 @@
 import logging
 
 from f1mon_core._version import __version__
-from f1mon_core.backends import Backend, open_async_storage, open_storage
 from f1mon_core.errors import (
     ClosedError,
     ConfigurationError,
@@ -26,6 +25,7 @@ from f1mon_core.errors import (
     StorageError,
     UnknownBackendError,
 )
+from f1mon_core.storage.registry import Backend, open_async_storage, open_storage
 
 __all__ = [
     "Backend",

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
-    from f1mon_core.records import Alert, Fact
+    from f1mon_core.records.kinds import Alert, Fact
 
 _SHOWN = 80
 """How many characters of a refused value a message repeats."""

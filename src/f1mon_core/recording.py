@@ -9,12 +9,12 @@ from typing import Any, TypeVar, cast
 
 import attrs
 
-from f1mon_core import plans
 from f1mon_core.errors import ConflictError, InvalidQueryError, InvalidRecordError
-from f1mon_core.plans import Plan
-from f1mon_core.records import Cursor, Fact, Outcome, Prediction
-from f1mon_core.storage import Appended, Scalar, Select
-from f1mon_core.validation import Document
+from f1mon_core.records.fields import Document
+from f1mon_core.records.kinds import Cursor, Fact, Outcome, Prediction
+from f1mon_core.storage import plans
+from f1mon_core.storage.contract import Appended, Scalar, Select
+from f1mon_core.storage.plans import Plan
 
 F = TypeVar("F", bound=Fact)
 

@@ -1,6 +1,6 @@
 """The file backend of f1mon: one directory, no server, nothing acknowledged is ever lost."""
 
-from f1mon_core.backends import Backend
+from f1mon_core.storage.registry import Backend
 from f1mon_jsonl.fresh import fresh_jsonl
 from f1mon_jsonl.storage import JSONLStorage, jsonl_exists, open_jsonl
 

@@ -14,8 +14,6 @@ from urllib.parse import quote, unquote
 
 import attrs
 
-from f1mon_core import folding, validation
-from f1mon_core.backends import DEFAULT_DIRECTORY
 from f1mon_core.errors import (
     ClosedError,
     ConfigurationError,
@@ -25,9 +23,20 @@ from f1mon_core.errors import (
     OutcomeUnknown,
     StorageError,
 )
-from f1mon_core.fast_json import encoded
-from f1mon_core.records import Fact, KeptTally
-from f1mon_core.storage import (
+from f1mon_core.records import fields as validation
+from f1mon_core.records.fields import Document, Json
+from f1mon_core.records.json_text import encoded
+from f1mon_core.records.kinds import Fact, KeptTally
+from f1mon_core.records.times import (
+    EPOCH,
+    Clock,
+    duration_micros,
+    from_micros,
+    host_clock,
+    to_micros,
+)
+from f1mon_core.storage import answers as folding
+from f1mon_core.storage.contract import (
     OPERATION_HOURS,
     Appended,
     CheckReport,
@@ -39,21 +48,22 @@ from f1mon_core.storage import (
     checked_change,
     due_of,
 )
-from f1mon_core.tally import Tally, TallyQuery, check_instant
-from f1mon_core.times import EPOCH, Clock, duration_micros, from_micros, host_clock, to_micros
-from f1mon_core.validation import Document, Json
-from f1mon_jsonl import _checking, _compaction, _selection
-from f1mon_jsonl._cells import Tallies
-from f1mon_jsonl._directory import JOURNAL, LOCK, Directory, read_all, write_all
-from f1mon_jsonl._files import Files
-from f1mon_jsonl._index import decode_document
-from f1mon_jsonl._lines import header_line, might_be_header, transaction_line
-from f1mon_jsonl._loading import Loader
-from f1mon_jsonl._lock import WriteLock
-from f1mon_jsonl._reader import Reader
-from f1mon_jsonl._staging import Staged, stage
-from f1mon_jsonl._sync import Syncer
-from f1mon_jsonl._typed import QUIETLY, Typed
+from f1mon_core.storage.registry import DEFAULT_DIRECTORY
+from f1mon_core.storage.tally import Tally, TallyQuery, check_instant
+from f1mon_jsonl.disk.directory import JOURNAL, LOCK, Directory, read_all, write_all
+from f1mon_jsonl.disk.files import Files
+from f1mon_jsonl.disk.lock import WriteLock
+from f1mon_jsonl.disk.sync import Syncer
+from f1mon_jsonl.disk.typed import QUIETLY, Typed
+from f1mon_jsonl.format import header_line, might_be_header, transaction_line
+from f1mon_jsonl.index.cells import Tallies
+from f1mon_jsonl.index.index import decode_document
+from f1mon_jsonl.journal import compaction as _compaction
+from f1mon_jsonl.journal.loading import Loader
+from f1mon_jsonl.journal.reader import Reader
+from f1mon_jsonl.verbs import check as _checking
+from f1mon_jsonl.verbs import find as _selection
+from f1mon_jsonl.verbs.append import Staged, stage
 
 Durability: TypeAlias = Literal["commit", "os"]
 R = TypeVar("R")

@@ -7,12 +7,12 @@ from typing import Any
 from sqlalchemy.engine import URL, Engine
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from f1mon_core.backends import Backend
-from f1mon_core.times import Clock
-from f1mon_sql._engine import names_async_driver, place_of
+from f1mon_core.records.times import Clock
+from f1mon_core.storage.registry import Backend
 from f1mon_sql.aio import AsyncSQLStorage
+from f1mon_sql.connect.engine import names_async_driver, place_of
 from f1mon_sql.fresh import fresh_sql
-from f1mon_sql.storage import SQLStorage
+from f1mon_sql.sync import SQLStorage
 
 __all__ = ["AsyncSQLStorage", "SQLStorage", "backend"]
 
@@ -39,7 +39,7 @@ async def open_async_sql(
 
 def upgrade_sql(*, url: str | URL, clock: Clock | None = None, **settings: Any) -> None:  # noqa: ARG001 - as `open_sql`
     """Bring a database's schema up to date, creating it where there is none; what `f1mon db upgrade` does."""
-    from f1mon_sql import _upgrading  # noqa: PLC0415 - only for who upgrades
+    from f1mon_sql.schema import upgrade as _upgrading  # noqa: PLC0415 - only for who upgrades
 
     _upgrading.upgrade(url)
 

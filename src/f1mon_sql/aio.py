@@ -16,13 +16,12 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from f1mon_core.errors import ClosedError, ConfigurationError
-from f1mon_core.records import Fact
-from f1mon_core.storage import Appended, CheckReport, Pruned, Scalar, Select, Step
-from f1mon_core.tally import Tally, TallyQuery
-from f1mon_core.times import Clock, host_clock
-from f1mon_core.validation import Document, Json
-from f1mon_sql import _schema
-from f1mon_sql._engine import (
+from f1mon_core.records.fields import Document, Json
+from f1mon_core.records.kinds import Fact
+from f1mon_core.records.times import Clock, host_clock
+from f1mon_core.storage.contract import Appended, CheckReport, Pruned, Scalar, Select, Step
+from f1mon_core.storage.tally import Tally, TallyQuery
+from f1mon_sql.connect.engine import (
     Settings,
     abandon,
     let_go,
@@ -31,8 +30,9 @@ from f1mon_sql._engine import (
     place_of_engine,
     remake_after_fork,
 )
-from f1mon_sql._errors import cause_of, translated
-from f1mon_sql._verbs import Call, Verbs
+from f1mon_sql.connect.errors import cause_of, translated
+from f1mon_sql.schema import versions as _schema
+from f1mon_sql.verbs.calls import Call, Verbs
 
 R = TypeVar("R")
 

@@ -7,10 +7,12 @@ from typing import Any
 
 import click
 
-from f1mon_core.backends import from_environment, require_existing
 from f1mon_core.errors import ConfigurationError
-from f1mon_sql import _schema, _upgrading, backend
-from f1mon_sql._engine import place_of
+from f1mon_core.storage.registry import from_environment, require_existing
+from f1mon_sql import backend
+from f1mon_sql.connect.engine import place_of
+from f1mon_sql.schema import upgrade as _upgrading
+from f1mon_sql.schema import versions as _schema
 
 BEHIND = 1
 """The exit code for a schema that is not what it should be."""

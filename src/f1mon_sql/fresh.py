@@ -12,7 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import URL
 
-from f1mon_sql._engine import Place, place_of
+from f1mon_sql.connect.engine import Place, place_of
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from fractions import Fraction
 
 import pytest
 
-from f1mon_core.tally import TallyQuery
+from f1mon_core.storage.tally import TallyQuery
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 EDGES = [0.0, 0.1, 0.3, 0.7, math.nextafter(0.7, 0), math.nextafter(0.7, 1), 1.0, math.nextafter(1.0, 0), 0.29, 5e-324]

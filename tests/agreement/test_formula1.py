@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from f1mon_core.tally import TallyQuery
+from f1mon_core.storage.tally import TallyQuery
 
 from ..oracle import assert_equal, expected_metrics  # noqa: TID252 - tests are no installed package
 

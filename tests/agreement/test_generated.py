@@ -6,8 +6,8 @@ from itertools import count
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from f1mon_core.records import Outcome, Prediction
-from f1mon_core.tally import TallyQuery
+from f1mon_core.records.kinds import Outcome, Prediction
+from f1mon_core.storage.tally import TallyQuery
 from f1mon_core.testing.model import Model, disagreement
 
 from ..oracle import assert_equal, expected_metrics  # noqa: TID252 - tests are no installed package

@@ -4,10 +4,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from f1mon_core.channels import Channels
-from f1mon_core.memory import MemoryStorage
-from f1mon_core.monitor import Monitor
-from f1mon_core.rules import AlertRule
+from f1mon_core.alerts.rules import AlertRule
+from f1mon_core.delivery.channels import Channels
+from f1mon_core.monitor.monitor import Monitor
+from f1mon_core.storage.memory import MemoryStorage
 
 
 class Hands:

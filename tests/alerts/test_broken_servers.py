@@ -10,11 +10,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import attrs
 import pytest
 
-from f1mon_core.channels import Channels
-from f1mon_core.channels._http import WebhookChannel
-from f1mon_core.memory import MemoryStorage
-from f1mon_core.monitor import AsyncMonitor, Monitor
-from f1mon_core.offload import OffloadedStorage
+from f1mon_core.delivery.channels import Channels
+from f1mon_core.delivery.channels.webhook import WebhookChannel
+from f1mon_core.monitor.monitor import AsyncMonitor, Monitor
+from f1mon_core.storage.memory import MemoryStorage
+from f1mon_core.storage.offload import OffloadedStorage
 
 BROKEN = {"500": "failed", "404": "dead", "hang": "failed", "reset": "failed", "ok": "delivered"}
 PATIENT, IMPATIENT = 20, 3

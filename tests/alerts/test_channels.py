@@ -21,14 +21,28 @@ from aiosmtpd.controller import Controller
 from werkzeug import Response
 
 from f1mon_core import ConfigurationError, DeliveryError, NotFoundError
-from f1mon_core.channels import Channels, ConsoleChannel, FileChannel, Section, _http, _mail, _registry
-from f1mon_core.channels._http import SlackChannel, WebhookChannel, wait_of
-from f1mon_core.channels._mail import EmailChannel
-from f1mon_core.delivery import Policy
-from f1mon_core.memory import MemoryStorage
-from f1mon_core.messages import rendered
-from f1mon_core.monitor import Monitor
-from f1mon_core.records import Alert
+from f1mon_core.delivery.channels import (
+    Channels,
+    ConsoleChannel,
+    FileChannel,
+    Section,
+)
+from f1mon_core.delivery.channels import (
+    email as _mail,
+)
+from f1mon_core.delivery.channels import (
+    registry as _registry,
+)
+from f1mon_core.delivery.channels import (
+    webhook as _http,
+)
+from f1mon_core.delivery.channels.email import EmailChannel
+from f1mon_core.delivery.channels.webhook import SlackChannel, WebhookChannel, wait_of
+from f1mon_core.delivery.messages import rendered
+from f1mon_core.delivery.worker import Policy
+from f1mon_core.monitor.monitor import Monitor
+from f1mon_core.records.kinds import Alert
+from f1mon_core.storage.memory import MemoryStorage
 
 HOSTILE = (
     "Down\r\nBcc: victim@example.com\x1b[2J\x1b]0;owned\x07 "

@@ -12,13 +12,15 @@ from datetime import timedelta
 import attrs
 import pytest
 
-from f1mon_core import DeliveryError, LockTimeoutError, delivery, outbox
-from f1mon_core.channels import Channels
-from f1mon_core.delivery import THOROUGH_EVERY, Policy
-from f1mon_core.memory import MemoryStorage
-from f1mon_core.monitor import AsyncMonitor, Monitor
-from f1mon_core.offload import OffloadedStorage
-from f1mon_core.storage import Select
+from f1mon_core import DeliveryError, LockTimeoutError
+from f1mon_core.alerts import outbox
+from f1mon_core.delivery import worker as delivery
+from f1mon_core.delivery.channels import Channels
+from f1mon_core.delivery.worker import THOROUGH_EVERY, Policy
+from f1mon_core.monitor.monitor import AsyncMonitor, Monitor
+from f1mon_core.storage.contract import Select
+from f1mon_core.storage.memory import MemoryStorage
+from f1mon_core.storage.offload import OffloadedStorage
 
 from .interrupted import Interrupted
 

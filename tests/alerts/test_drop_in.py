@@ -6,8 +6,8 @@ import signal
 import pytest
 
 from f1mon_core.legacy import AlertingSystem, AlertRule
-from f1mon_core.monitor import Monitor
-from f1mon_core.storage import Select
+from f1mon_core.monitor.monitor import Monitor
+from f1mon_core.storage.contract import Select
 
 RULE = AlertRule(
     "low", "accuracy", "threshold", 0.8, "<", "warning", "performance", channels=["console", "file", "pager"]

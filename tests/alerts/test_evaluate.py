@@ -7,12 +7,17 @@ import attrs
 import pytest
 
 from f1mon_core import EvaluationError, InvalidQueryError
-from f1mon_core.channels import Section
-from f1mon_core.enrichment import from_facts
-from f1mon_core.monitor import AsyncMonitor, Monitor
-from f1mon_core.plans import run
-from f1mon_core.records import DegradationAnalysis, DriftResult, FeatureImportance, MetricSnapshot
-from f1mon_core.rules import AlertRule
+from f1mon_core.alerts.rules import AlertRule
+from f1mon_core.delivery.channels import Section
+from f1mon_core.delivery.enrichment import from_facts
+from f1mon_core.monitor.monitor import AsyncMonitor, Monitor
+from f1mon_core.records.kinds import (
+    DegradationAnalysis,
+    DriftResult,
+    FeatureImportance,
+    MetricSnapshot,
+)
+from f1mon_core.storage.plans import run
 
 HOUR = timedelta(hours=1)
 

@@ -9,10 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from f1mon_core import NotFoundError, alerting, plans
-from f1mon_core.memory import MemoryStorage
-from f1mon_core.monitor import Monitor
-from f1mon_core.rules import AlertRule
+from f1mon_core import NotFoundError
+from f1mon_core.alerts import alerts as alerting
+from f1mon_core.alerts.rules import AlertRule
+from f1mon_core.monitor.monitor import Monitor
+from f1mon_core.storage import plans
+from f1mon_core.storage.memory import MemoryStorage
 
 from .interrupted import Interrupted
 

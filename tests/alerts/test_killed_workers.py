@@ -13,11 +13,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from f1mon_core.channels import Channels
-from f1mon_core.channels._http import WebhookChannel
-from f1mon_core.delivery import Dispatcher, Policy
-from f1mon_core.monitor import Monitor
-from f1mon_core.storage import Select
+from f1mon_core.delivery.channels import Channels
+from f1mon_core.delivery.channels.webhook import WebhookChannel
+from f1mon_core.delivery.worker import Dispatcher, Policy
+from f1mon_core.monitor.monitor import Monitor
+from f1mon_core.storage.contract import Select
 
 KILLS = 200
 PATIENT = Policy(lease=timedelta(seconds=3), base=timedelta(milliseconds=10))

@@ -5,8 +5,8 @@ from datetime import timedelta
 import attrs
 import pytest
 
-from f1mon_core.monitor import Monitor
-from f1mon_core.rules import AlertRule
+from f1mon_core.alerts.rules import AlertRule
+from f1mon_core.monitor.monitor import Monitor
 
 HOUR = timedelta(hours=1)
 BACKENDS = {"memory": None, "jsonl": "msgspec", "sqlite": "sqlalchemy"}

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from f1mon_core import LockTimeoutError, alerting
-from f1mon_core.monitor import Monitor
+from f1mon_core import LockTimeoutError
+from f1mon_core.alerts import alerts as alerting
+from f1mon_core.monitor.monitor import Monitor
 
 RULES = """
 [[rules]]

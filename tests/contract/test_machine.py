@@ -6,8 +6,8 @@ from secrets import token_hex
 
 import pytest
 
-from f1mon_core.backends import Backend
-from f1mon_core.memory import MemoryStorage
+from f1mon_core.storage.memory import MemoryStorage
+from f1mon_core.storage.registry import Backend
 from f1mon_core.testing import Location, run_law
 
 LAW = "any_sequence_of_verbs_agrees_with_the_model"

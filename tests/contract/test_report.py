@@ -8,9 +8,9 @@ from functools import partial
 import pytest
 from click.testing import CliRunner
 
-from f1mon_core.backends import Backend
-from f1mon_core.memory import MemoryStorage
-from f1mon_core.storage import Appended
+from f1mon_core.storage.contract import Appended
+from f1mon_core.storage.memory import MemoryStorage
+from f1mon_core.storage.registry import Backend
 from f1mon_core.testing import LAWS, Location, StorageContract, run_law
 from f1mon_core.testing import __main__ as asking
 from f1mon_core.testing.__main__ import report

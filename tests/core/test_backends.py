@@ -21,8 +21,14 @@ from f1mon_core import (
     open_async_storage,
     open_storage,
 )
-from f1mon_core.backends import backend_names, from_environment, masked, resolve, upgrade_storage
 from f1mon_core.errors import BrokenBackendError
+from f1mon_core.storage.registry import (
+    backend_names,
+    from_environment,
+    masked,
+    resolve,
+    upgrade_storage,
+)
 
 
 @pytest.fixture(autouse=True)

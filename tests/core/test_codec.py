@@ -8,10 +8,18 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from f1mon_core import codec, fast_json, validation
 from f1mon_core.errors import InvalidRecordError, SchemaError
-from f1mon_core.records import KINDS, Fact, Outcome, Prediction, Text, checks
-from f1mon_core.times import to_micros
+from f1mon_core.records import (
+    documents as codec,
+)
+from f1mon_core.records import (
+    fields as validation,
+)
+from f1mon_core.records import (
+    json_text as fast_json,
+)
+from f1mon_core.records.kinds import KINDS, Fact, Outcome, Prediction, Text, checks
+from f1mon_core.records.times import to_micros
 
 _text = st.text(st.characters(exclude_categories=["Cs"]))
 _ids = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=255)

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from sklearn.isotonic import IsotonicRegression
 
 from f1mon_core.errors import ConflictError, InvalidQueryError, PrunedError
-from f1mon_core.estimate import metric_of, recalibrate
-from f1mon_core.monitor import Monitor
+from f1mon_core.metrics.estimate import metric_of, recalibrate
+from f1mon_core.monitor.monitor import Monitor
 
 MONDAY = datetime(2026, 4, 27, tzinfo=UTC)
 DAY = timedelta(days=1)

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 from statsmodels.stats.proportion import confint_proportions_2indep, proportion_confint
 
-from f1mon_core.intervals import clopper_pearson, difference, wilson
+from f1mon_core.metrics.intervals import clopper_pearson, difference, wilson
 
 
 @st.composite

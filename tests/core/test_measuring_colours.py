@@ -8,10 +8,10 @@ from datetime import UTC, datetime, timedelta
 import attrs
 import pytest
 
-from f1mon_core.memory import MemoryStorage
-from f1mon_core.monitor import AsyncMonitor, Monitor
-from f1mon_core.offload import OffloadedStorage
-from f1mon_core.records import Fact
+from f1mon_core.monitor.monitor import AsyncMonitor, Monitor
+from f1mon_core.records.kinds import Fact
+from f1mon_core.storage.memory import MemoryStorage
+from f1mon_core.storage.offload import OffloadedStorage
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 DAY = timedelta(days=1)

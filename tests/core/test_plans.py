@@ -5,13 +5,13 @@ import inspect
 
 import pytest
 
-from f1mon_core import plans
 from f1mon_core.errors import ConflictError, InvalidQueryError
-from f1mon_core.memory import MemoryStorage
-from f1mon_core.monitor import AsyncMonitor, Monitor
-from f1mon_core.offload import OffloadedStorage
-from f1mon_core.records import Prediction
-from f1mon_core.storage import AsyncStorage, Storage
+from f1mon_core.monitor.monitor import AsyncMonitor, Monitor
+from f1mon_core.records.kinds import Prediction
+from f1mon_core.storage import plans
+from f1mon_core.storage.contract import AsyncStorage, Storage
+from f1mon_core.storage.memory import MemoryStorage
+from f1mon_core.storage.offload import OffloadedStorage
 
 
 def predicted(name: str, confidence: float = 0.5) -> Prediction:

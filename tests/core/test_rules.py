@@ -7,7 +7,15 @@ import numpy as np
 import pytest
 
 from f1mon_core import ConfigurationError, InvalidRecordError, NotANumberError
-from f1mon_core.rules import AlertRule, Reading, difference, from_document, from_toml, judged, to_document
+from f1mon_core.alerts.rules import (
+    AlertRule,
+    Reading,
+    difference,
+    from_document,
+    from_toml,
+    judged,
+    to_document,
+)
 
 
 def rule(**changes):

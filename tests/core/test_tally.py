@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from f1mon_core.errors import InvalidQueryError
-from f1mon_core.tally import (
+from f1mon_core.records.times import from_micros, to_micros
+from f1mon_core.storage.tally import (
     MAX_BINS,
     CellKey,
     Tally,
@@ -20,7 +21,6 @@ from f1mon_core.tally import (
     midpoint,
     moments_of,
 )
-from f1mon_core.times import from_micros, to_micros
 
 
 @given(st.floats(0, 1), st.integers(1, MAX_BINS))

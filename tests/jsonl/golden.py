@@ -13,11 +13,12 @@ import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from f1mon_core.channels import CallbackChannel, Channels
-from f1mon_core.codec import to_document
+from f1mon_core.alerts.rules import AlertRule
+from f1mon_core.delivery.channels import CallbackChannel, Channels
 from f1mon_core.errors import DeliveryError
-from f1mon_core.monitor import Monitor
-from f1mon_core.records import (
+from f1mon_core.monitor.monitor import Monitor
+from f1mon_core.records.documents import to_document
+from f1mon_core.records.kinds import (
     KINDS,
     AccuracyEstimate,
     DegradationAnalysis,
@@ -28,10 +29,9 @@ from f1mon_core.records import (
     Outcome,
     Prediction,
 )
-from f1mon_core.rules import AlertRule
-from f1mon_core.storage import Change, Select
-from f1mon_core.tally import TallyQuery
-from f1mon_core.times import to_micros
+from f1mon_core.records.times import to_micros
+from f1mon_core.storage.contract import Change, Select
+from f1mon_core.storage.tally import TallyQuery
 from f1mon_jsonl import JSONLStorage
 
 ASSETS = Path(__file__).parents[1] / "assets" / "jsonl"

@@ -5,9 +5,9 @@ import shutil
 
 import pytest
 
-from f1mon_core.codec import from_documents
 from f1mon_core.errors import PrunedError
-from f1mon_core.records import KINDS, Outcome, Prediction
+from f1mon_core.records.documents import from_documents
+from f1mon_core.records.kinds import KINDS, Outcome, Prediction
 from f1mon_jsonl import JSONLStorage
 
 from . import golden

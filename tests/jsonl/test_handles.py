@@ -21,11 +21,12 @@ from f1mon_core.errors import (
     OutcomeUnknown,
     StorageError,
 )
-from f1mon_core.storage import Change, Select
-from f1mon_core.tally import TallyQuery
+from f1mon_core.storage.contract import Change, Select
+from f1mon_core.storage.tally import TallyQuery
 from f1mon_core.testing.facts import HOUR, NOON, outcome, prediction
-from f1mon_jsonl import JSONLStorage, _lines, open_jsonl
-from f1mon_jsonl._files import Files
+from f1mon_jsonl import JSONLStorage, open_jsonl
+from f1mon_jsonl import format as _lines
+from f1mon_jsonl.disk.files import Files
 
 
 def test_the_default_directory_is_made_below_the_working_one(tmp_path, monkeypatch):

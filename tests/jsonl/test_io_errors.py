@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from f1mon_core.errors import NotWritten, OutcomeUnknown, StorageError
-from f1mon_core.storage import Change, Select
-from f1mon_core.tally import TallyQuery
+from f1mon_core.storage.contract import Change, Select
+from f1mon_core.storage.tally import TallyQuery
 from f1mon_core.testing.facts import HOUR, NOON, prediction
 from f1mon_jsonl import JSONLStorage
-from f1mon_jsonl._files import Files
+from f1mon_jsonl.disk.files import Files
 
 pytestmark = pytest.mark.faults
 

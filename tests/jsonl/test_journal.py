@@ -11,11 +11,14 @@ import attrs
 import pytest
 
 from f1mon_core.errors import CorruptStoreError, SchemaError, StorageError
-from f1mon_core.storage import Change, Select
-from f1mon_core.tally import TallyQuery
+from f1mon_core.storage.contract import Change, Select
+from f1mon_core.storage.tally import TallyQuery
 from f1mon_core.testing.facts import HOUR, MINUTE, NOON, alert, prediction
-from f1mon_jsonl import _compaction, _index, _lines, _reader
-from f1mon_jsonl._files import Files
+from f1mon_jsonl import format as _lines
+from f1mon_jsonl.disk.files import Files
+from f1mon_jsonl.index import index as _index
+from f1mon_jsonl.journal import compaction as _compaction
+from f1mon_jsonl.journal import reader as _reader
 
 
 def test_a_person_can_read_the_journal(place):

@@ -11,11 +11,21 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from f1mon_core.errors import F1monError
-from f1mon_core.memory import MemoryStorage
-from f1mon_core.records import KINDS, Acknowledgement, Alert, Cursor, Outcome, Prediction, key_text
-from f1mon_core.storage import Change, Select
-from f1mon_core.tally import TallyQuery, bin_of
-from f1mon_jsonl import JSONLStorage, _cells, _loading
+from f1mon_core.records.kinds import (
+    KINDS,
+    Acknowledgement,
+    Alert,
+    Cursor,
+    Outcome,
+    Prediction,
+    key_text,
+)
+from f1mon_core.storage.contract import Change, Select
+from f1mon_core.storage.memory import MemoryStorage
+from f1mon_core.storage.tally import TallyQuery, bin_of
+from f1mon_jsonl import JSONLStorage
+from f1mon_jsonl.index import cells as _cells
+from f1mon_jsonl.journal import loading as _loading
 
 START = datetime(2026, 5, 1, tzinfo=UTC)
 

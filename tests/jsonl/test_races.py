@@ -7,9 +7,9 @@ import time
 
 import pytest
 
-from f1mon_core.records import Outcome
-from f1mon_core.storage import Change, Select
-from f1mon_core.tally import TallyQuery
+from f1mon_core.records.kinds import Outcome
+from f1mon_core.storage.contract import Change, Select
+from f1mon_core.storage.tally import TallyQuery
 from f1mon_core.testing.facts import HOUR, MINUTE, NOON, SECOND, prediction
 
 pytestmark = pytest.mark.races

@@ -10,10 +10,10 @@ from textwrap import dedent
 
 import pytest
 
+from f1mon_core.alerts.rules import AlertRule
 from f1mon_core.legacy import AlertingSystem, adopt
-from f1mon_core.monitor import Monitor
-from f1mon_core.rules import AlertRule
-from f1mon_core.storage import Select
+from f1mon_core.monitor.monitor import Monitor
+from f1mon_core.storage.contract import Select
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 PROCESSES = 8

@@ -4,13 +4,17 @@ from pathlib import Path
 
 import pytest
 
-from f1mon_core import delivery, incidents, messages, outbox, printing, rules
-from f1mon_core.channels import _http
-from f1mon_core.delivery import Policy
-from f1mon_core.incidents import _Turn
-from f1mon_core.monitor import Monitor
-from f1mon_core.rules import Verdict
-from f1mon_core.storage import Change
+from f1mon_core import text as printing
+from f1mon_core.alerts import incident as incidents
+from f1mon_core.alerts import outbox, rules
+from f1mon_core.alerts.incident import _Turn
+from f1mon_core.alerts.rules import Verdict
+from f1mon_core.delivery import messages
+from f1mon_core.delivery import worker as delivery
+from f1mon_core.delivery.channels import webhook as _http
+from f1mon_core.delivery.worker import Policy
+from f1mon_core.monitor.monitor import Monitor
+from f1mon_core.storage.contract import Change
 
 ALERTS = Path(__file__).parents[1] / "alerts"
 OPTIONS = ("-q", "-p", "no:cacheprovider")

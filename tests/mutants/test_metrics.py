@@ -6,10 +6,22 @@ import random
 import attrs
 import pytest
 
-from f1mon_core import degradation, estimate, health, intervals, label_delay, metrics, performance, trends, windows
 from f1mon_core.errors import PrunedError
-from f1mon_core.metrics import Measurement, Metric
-from f1mon_core.times import MICROSECOND
+from f1mon_core.metrics import (
+    degradation,
+    estimate,
+    health,
+    intervals,
+    label_delay,
+    performance,
+    trends,
+    windows,
+)
+from f1mon_core.metrics import (
+    measurement as metrics,
+)
+from f1mon_core.metrics.measurement import Measurement, Metric
+from f1mon_core.records.times import MICROSECOND
 
 from ..core import (  # noqa: TID252 - tests are no installed package
     test_estimate,
@@ -242,8 +254,8 @@ original_judge = degradation.judge
 
 
 def any_previous(model_version, until):
-    from f1mon_core import plans  # noqa: PLC0415
-    from f1mon_core.storage import Select  # noqa: PLC0415
+    from f1mon_core.storage import plans  # noqa: PLC0415
+    from f1mon_core.storage.contract import Select  # noqa: PLC0415
 
     found = yield from plans.find(Select("health_snapshot", None, until, model_version, descending=True, limit=1))
     kept = found[0].metrics["accuracy"] if found else None

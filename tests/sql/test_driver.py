@@ -12,11 +12,12 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
 from f1mon_core.errors import CorruptStoreError
-from f1mon_core.offload import OffloadedStorage
-from f1mon_core.records import Outcome, Prediction
-from f1mon_core.storage import Change, Select
-from f1mon_sql import AsyncSQLStorage, SQLStorage, _driver
-from f1mon_sql._verbs import Verbs
+from f1mon_core.records.kinds import Outcome, Prediction
+from f1mon_core.storage.contract import Change, Select
+from f1mon_core.storage.offload import OffloadedStorage
+from f1mon_sql import AsyncSQLStorage, SQLStorage
+from f1mon_sql.connect import statements as _driver
+from f1mon_sql.verbs.calls import Verbs
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 WRITTEN = ("f1mon_predictions", "f1mon_outcomes", "f1mon_state", "f1mon_operations")

@@ -21,15 +21,18 @@ from sqlalchemy.dialects import mysql, postgresql, sqlite
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from f1mon_core import ClosedError, ConfigurationError, LockTimeoutError, NotWritten
-from f1mon_core.backends import open_async_storage, open_storage
-from f1mon_core.monitor import AsyncMonitor, Monitor
-from f1mon_core.offload import OffloadedStorage
-from f1mon_core.records import Outcome, Prediction
-from f1mon_core.storage import Appended, Change, Select
-from f1mon_core.tally import TallyQuery
-from f1mon_sql import AsyncSQLStorage, SQLStorage, _engine, _upgrading, _verbs
-from f1mon_sql._engine import place_of
-from f1mon_sql._verbs import Call
+from f1mon_core.monitor.monitor import AsyncMonitor, Monitor
+from f1mon_core.records.kinds import Outcome, Prediction
+from f1mon_core.storage.contract import Appended, Change, Select
+from f1mon_core.storage.offload import OffloadedStorage
+from f1mon_core.storage.registry import open_async_storage, open_storage
+from f1mon_core.storage.tally import TallyQuery
+from f1mon_sql import AsyncSQLStorage, SQLStorage
+from f1mon_sql.connect import engine as _engine
+from f1mon_sql.connect.engine import place_of
+from f1mon_sql.schema import upgrade as _upgrading
+from f1mon_sql.verbs import calls as _verbs
+from f1mon_sql.verbs.calls import Call
 
 from ..servers import SERVERS, admin, administering  # noqa: TID252 - tests are no installed package
 

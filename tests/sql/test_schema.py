@@ -23,8 +23,8 @@ from click.testing import CliRunner
 
 from f1mon_core import SchemaError
 from f1mon_core.cli import f1mon
-from f1mon_core.monitor import Monitor
-from f1mon_core.records import (
+from f1mon_core.monitor.monitor import Monitor
+from f1mon_core.records.kinds import (
     KINDS,
     Acknowledgement,
     Alert,
@@ -33,10 +33,13 @@ from f1mon_core.records import (
     Prediction,
     RuleRevision,
 )
-from f1mon_core.storage import Change, Select
-from f1mon_core.tally import TallyQuery
-from f1mon_sql import SQLStorage, _schema, _tables, _upgrading, commands
-from f1mon_sql._engine import place_of
+from f1mon_core.storage.contract import Change, Select
+from f1mon_core.storage.tally import TallyQuery
+from f1mon_sql import SQLStorage, commands
+from f1mon_sql.connect.engine import place_of
+from f1mon_sql.schema import upgrade as _upgrading
+from f1mon_sql.schema import versions as _schema
+from f1mon_sql.tables import definitions as _tables
 
 ASSETS = Path(__file__).parents[1] / "assets" / "sql"
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)

@@ -8,10 +8,12 @@ from contextlib import contextmanager
 import pytest
 import sqlalchemy as sa
 
-from f1mon_core.backends import open_storage
-from f1mon_core.records import Prediction
-from f1mon_sql import AsyncSQLStorage, SQLStorage, _engine, _upgrading
-from f1mon_sql._engine import place_of
+from f1mon_core.records.kinds import Prediction
+from f1mon_core.storage.registry import open_storage
+from f1mon_sql import AsyncSQLStorage, SQLStorage
+from f1mon_sql.connect import engine as _engine
+from f1mon_sql.connect.engine import place_of
+from f1mon_sql.schema import upgrade as _upgrading
 
 from ..servers import admin  # noqa: TID252 - tests are no installed package
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from f1mon_core import LockTimeoutError
-from f1mon_sql._turns import Turns
+from f1mon_sql.turns import Turns
 
 
 def descriptors(path):

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from f1mon_core.monitor import Monitor
-from f1mon_core.records import Acknowledgement, Alert
-from f1mon_sql._engine import place_of
+from f1mon_core.monitor.monitor import Monitor
+from f1mon_core.records.kinds import Acknowledgement, Alert
+from f1mon_sql.connect.engine import place_of
 
 NOON = datetime(2026, 5, 1, 12, 30, 15, 123456, tzinfo=UTC)
 DOCS = Path(__file__).parents[2] / "docs" / "sql.md"

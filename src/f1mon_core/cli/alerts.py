@@ -9,9 +9,9 @@ import click
 from f1mon_core.cli.output import document, stamp, table
 from f1mon_core.cli.parameters import Window, json_option
 from f1mon_core.cli.place import Place, pass_place
-from f1mon_core.printing import printable
-from f1mon_core.records import SEVERITIES, Acknowledgement, Alert
-from f1mon_core.windows import minus
+from f1mon_core.metrics.windows import minus
+from f1mon_core.records.kinds import SEVERITIES, Acknowledgement, Alert
+from f1mon_core.text import printable
 
 
 @click.command

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import click
 
-from f1mon_core.backends import backend_names, load_backend
 from f1mon_core.cli.output import document, table
 from f1mon_core.cli.parameters import json_option
 from f1mon_core.errors import F1monError
+from f1mon_core.storage.registry import backend_names, load_backend
 
 _COLUMNS = ("backend", "distribution", "durable", "shared", "async", "state")
 _WORDS: dict[str | bool | None, str] = {True: "yes", False: "no"}

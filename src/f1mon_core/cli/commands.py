@@ -12,10 +12,10 @@ from typing import Any
 import click
 
 from f1mon_core._version import __version__
-from f1mon_core.backends import missing_extra
 from f1mon_core.cli.errors import CannotError, said
 from f1mon_core.cli.place import Place
 from f1mon_core.errors import F1monError
+from f1mon_core.storage.registry import missing_extra
 
 COMMANDS_GROUP = "f1mon.commands"
 """The entry-point group of further commands: the command's name -> a `click.Command`."""

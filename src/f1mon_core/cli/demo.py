@@ -11,14 +11,14 @@ from pathlib import Path
 import attrs
 import click
 
-from f1mon_core.backends import masked
+from f1mon_core.alerts.rules import AlertRule
 from f1mon_core.cli.errors import CannotError
 from f1mon_core.cli.output import stamp
 from f1mon_core.cli.place import Place, pass_place
-from f1mon_core.printing import printable
-from f1mon_core.records import Alert, Outcome, Prediction
-from f1mon_core.rules import AlertRule
-from f1mon_core.storage import Select
+from f1mon_core.records.kinds import Alert, Outcome, Prediction
+from f1mon_core.storage.contract import Select
+from f1mon_core.storage.registry import masked
+from f1mon_core.text import printable
 
 MODEL = "points-2025"
 RACES = 14

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from f1mon_core.printing import printable
+from f1mon_core.text import printable
 
 
 def stamp(instant: datetime | None) -> str:

@@ -7,8 +7,8 @@ from typing import Any
 import attrs
 import click
 
-from f1mon_core.backends import masked, open_existing_storage, open_storage
-from f1mon_core.monitor import Monitor
+from f1mon_core.monitor.monitor import Monitor
+from f1mon_core.storage.registry import masked, open_existing_storage, open_storage
 
 
 @attrs.frozen(kw_only=True)

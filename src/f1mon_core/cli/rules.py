@@ -7,14 +7,14 @@ from pathlib import Path
 import attrs
 import click
 
-from f1mon_core import rules as alert_rules
+from f1mon_core.alerts import rules as alert_rules
+from f1mon_core.alerts.rules import AlertRule
 from f1mon_core.cli.errors import CannotError
 from f1mon_core.cli.output import document, table
 from f1mon_core.cli.parameters import json_option
 from f1mon_core.cli.place import Place, pass_place
-from f1mon_core.monitor import Monitor
-from f1mon_core.printing import printable
-from f1mon_core.rules import AlertRule
+from f1mon_core.monitor.monitor import Monitor
+from f1mon_core.text import printable
 
 
 @click.group

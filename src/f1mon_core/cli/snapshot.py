@@ -11,12 +11,12 @@ from f1mon_core.cli.output import document, stamp, table
 from f1mon_core.cli.parameters import Window, json_option
 from f1mon_core.cli.place import Place, pass_place
 from f1mon_core.cli.window import asked
-from f1mon_core.health import RESERVED, snapshot_metric
-from f1mon_core.metrics import Metric
-from f1mon_core.performance import PerformanceOptions
-from f1mon_core.printing import printable
-from f1mon_core.records import HealthSnapshot
-from f1mon_core.validation import Document
+from f1mon_core.metrics.health import RESERVED, snapshot_metric
+from f1mon_core.metrics.measurement import Metric
+from f1mon_core.metrics.performance import PerformanceOptions
+from f1mon_core.records.fields import Document
+from f1mon_core.records.kinds import HealthSnapshot
+from f1mon_core.text import printable
 
 
 @click.command

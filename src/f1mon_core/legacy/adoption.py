@@ -21,15 +21,16 @@ from typing import BinaryIO, cast
 
 import attrs
 
-from f1mon_core import incidents, plans
+from f1mon_core.alerts import incident as incidents
 from f1mon_core.errors import ConflictError, F1monError, InvalidRecordError, PrunedError, StorageError
-from f1mon_core.ids import new_operation_id
 from f1mon_core.legacy import old_files
 from f1mon_core.legacy.old_files import Fields, Line, OldAlert, Read, Torn, Translate, Unreadable
 from f1mon_core.legacy.records import AlertRule, core_rule
-from f1mon_core.records import Alert, Fact, same
-from f1mon_core.storage import Change, Select, Step, Storage, state_key
-from f1mon_core.validation import MAX_ID_CHARACTERS, Document
+from f1mon_core.records.fields import MAX_ID_CHARACTERS, Document
+from f1mon_core.records.ids import new_operation_id
+from f1mon_core.records.kinds import Alert, Fact, same
+from f1mon_core.storage import plans
+from f1mon_core.storage.contract import Change, Select, Step, Storage, state_key
 
 _BATCH = 250
 """Facts of one commit: few enough that a store which keeps a batch together finds one of them quickly."""

@@ -9,11 +9,11 @@ from typing import Any
 
 import attrs
 
-from f1mon_core import records
-from f1mon_core.channels import Message
+from f1mon_core.delivery.channels import Message
 from f1mon_core.errors import NotFoundError
 from f1mon_core.legacy.drop_in import DropIn
 from f1mon_core.legacy.records import Alert, AlertRule, core_rule, legacy_alert, without_nan
+from f1mon_core.records import kinds as records
 
 _log = logging.getLogger("f1mon.legacy")
 

@@ -6,9 +6,9 @@ import logging
 import os
 from typing import Any
 
-from f1mon_core.backends import database_enabled, open_storage, upgrade_storage
 from f1mon_core.errors import F1monError
-from f1mon_core.storage import Select
+from f1mon_core.storage.contract import Select
+from f1mon_core.storage.registry import database_enabled, open_storage, upgrade_storage
 
 _log = logging.getLogger("f1mon.legacy")
 

@@ -9,10 +9,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from f1mon_core.backends import from_environment, open_storage
-from f1mon_core.channels import Channels
+from f1mon_core.delivery.channels import Channels
 from f1mon_core.legacy.adoption import Account, adopt
-from f1mon_core.monitor import Monitor
+from f1mon_core.monitor.monitor import Monitor
+from f1mon_core.storage.registry import from_environment, open_storage
 
 
 class DropIn:

@@ -11,8 +11,15 @@ import attrs
 
 from f1mon_core.errors import InvalidRecordError
 from f1mon_core.legacy.records import health_metrics, instant, label, without_nan
-from f1mon_core.records import Acknowledgement, Alert, Fact, HealthSnapshot, MetricSnapshot, Prediction
-from f1mon_core.validation import MAX_ID_CHARACTERS, Document
+from f1mon_core.records.fields import MAX_ID_CHARACTERS, Document
+from f1mon_core.records.kinds import (
+    Acknowledgement,
+    Alert,
+    Fact,
+    HealthSnapshot,
+    MetricSnapshot,
+    Prediction,
+)
 
 ADOPTION = "f1mon_adoption"
 """The metadata key under which an adopted record says what became of its line."""

@@ -9,10 +9,11 @@ from datetime import datetime
 from numbers import Integral, Real
 from typing import Any
 
-from f1mon_core import records, rules
+from f1mon_core.alerts import rules
 from f1mon_core.errors import InvalidRecordError
-from f1mon_core.times import from_micros, to_micros
-from f1mon_core.validation import Document
+from f1mon_core.records import kinds as records
+from f1mon_core.records.fields import Document
+from f1mon_core.records.times import from_micros, to_micros
 
 _HEALTH_METRICS = (
     "accuracy",

@@ -8,7 +8,6 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from f1mon_core import validation
 from f1mon_core.errors import InvalidQueryError, MissingExtraError
 from f1mon_core.legacy.drop_in import DropIn
 from f1mon_core.legacy.old_files import ADOPTION
@@ -22,10 +21,11 @@ from f1mon_core.legacy.records import (
     seconds,
     without_nan,
 )
-from f1mon_core.records import HealthSnapshot, Prediction
-from f1mon_core.storage import Select
-from f1mon_core.times import EPOCH
-from f1mon_core.validation import Document
+from f1mon_core.records import fields as validation
+from f1mon_core.records.fields import Document
+from f1mon_core.records.kinds import HealthSnapshot, Prediction
+from f1mon_core.records.times import EPOCH
+from f1mon_core.storage.contract import Select
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -11,11 +11,20 @@ from datetime import datetime
 from typing import Any, TypeVar
 from weakref import WeakSet
 
-from f1mon_core.records import Fact
-from f1mon_core.storage import Appended, AsyncStorage, CheckReport, Pruned, Scalar, Select, Step, Storage
-from f1mon_core.tally import Tally, TallyQuery
-from f1mon_core.times import Clock
-from f1mon_core.validation import Document, Json
+from f1mon_core.records.fields import Document, Json
+from f1mon_core.records.kinds import Fact
+from f1mon_core.records.times import Clock
+from f1mon_core.storage.contract import (
+    Appended,
+    AsyncStorage,
+    CheckReport,
+    Pruned,
+    Scalar,
+    Select,
+    Step,
+    Storage,
+)
+from f1mon_core.storage.tally import Tally, TallyQuery
 
 R = TypeVar("R")
 

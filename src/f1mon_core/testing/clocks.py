@@ -10,7 +10,7 @@ from pathlib import Path
 
 import attrs
 
-from f1mon_core.times import from_micros, to_micros
+from f1mon_core.records.times import from_micros, to_micros
 
 _BYTES = 8
 

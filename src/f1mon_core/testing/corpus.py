@@ -10,11 +10,11 @@ from typing import Any
 
 import attrs
 
-from f1mon_core.records import Cursor, Fact, HealthSnapshot, RuleRevision
-from f1mon_core.storage import Select
-from f1mon_core.tally import TallyQuery
+from f1mon_core.records.kinds import Cursor, Fact, HealthSnapshot, RuleRevision
+from f1mon_core.records.times import EPOCH, LATEST
+from f1mon_core.storage.contract import Select
+from f1mon_core.storage.tally import TallyQuery
 from f1mon_core.testing.facts import NOON, acknowledgement, alert, outcome, prediction
-from f1mon_core.times import EPOCH, LATEST
 
 MEBIBYTE = 1 << 20
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from f1mon_core.records import Acknowledgement, Alert, Outcome, Prediction
+from f1mon_core.records.kinds import Acknowledgement, Alert, Outcome, Prediction
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 """What the clock of a fresh place shows."""

@@ -10,9 +10,9 @@ from typing import Any, Literal, TypeAlias, cast
 
 import attrs
 
-from f1mon_core.backends import Backend, load_backend
-from f1mon_core.offload import OffloadedStorage
-from f1mon_core.storage import AsyncStorage, Storage
+from f1mon_core.storage.contract import AsyncStorage, Storage
+from f1mon_core.storage.offload import OffloadedStorage
+from f1mon_core.storage.registry import Backend, load_backend
 from f1mon_core.testing.bridge import BridgedStorage
 from f1mon_core.testing.clocks import SharedClock
 

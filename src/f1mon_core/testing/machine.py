@@ -15,16 +15,24 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 
 from f1mon_core.errors import F1monError
-from f1mon_core.records import KINDS, Acknowledgement, Alert, Fact, Outcome, Prediction, RuleRevision
-from f1mon_core.storage import Change, Select, Storage
-from f1mon_core.tally import TallyQuery
+from f1mon_core.records.fields import Document
+from f1mon_core.records.kinds import (
+    KINDS,
+    Acknowledgement,
+    Alert,
+    Fact,
+    Outcome,
+    Prediction,
+    RuleRevision,
+)
+from f1mon_core.records.times import MICROSECOND
+from f1mon_core.storage.contract import Change, Select, Storage
+from f1mon_core.storage.tally import TallyQuery
 from f1mon_core.testing import strategies as own
 from f1mon_core.testing.facts import HOUR, NOON
 from f1mon_core.testing.laws.base import Laws
 from f1mon_core.testing.location import Place
 from f1mon_core.testing.model import Model, Refused, disagreement, written
-from f1mon_core.times import MICROSECOND
-from f1mon_core.validation import Document
 
 IDS = ("a", "A", "a ", "b", "ä")
 """Few, so that facts repeat, conflict and meet."""

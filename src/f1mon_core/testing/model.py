@@ -12,9 +12,9 @@ from typing import Any
 import attrs
 
 from f1mon_core.errors import ConflictError, F1monError, PrunedError
-from f1mon_core.records import KINDS, Fact, Outcome, Prediction
-from f1mon_core.storage import Appended, Change, Select, Step
-from f1mon_core.tally import Tally, TallyQuery
+from f1mon_core.records.kinds import KINDS, Fact, Outcome, Prediction
+from f1mon_core.storage.contract import Appended, Change, Select, Step
+from f1mon_core.storage.tally import Tally, TallyQuery
 
 _HOUR = timedelta(hours=1)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

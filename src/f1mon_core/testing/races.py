@@ -24,7 +24,7 @@ from typing import Any, Protocol, TypeAlias
 
 import attrs
 
-from f1mon_core.storage import Storage
+from f1mon_core.storage.contract import Storage
 from f1mon_core.testing.bridge import PATIENCE
 from f1mon_core.testing.clocks import words
 from f1mon_core.testing.location import Place

@@ -8,10 +8,11 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from f1mon_core import records, validation
-from f1mon_core.records import KINDS, Fact, checks
-from f1mon_core.times import EPOCH, LATEST, MICROSECOND, from_micros, to_micros
-from f1mon_core.validation import INT64_MAX, INT64_MIN, Document, Json
+from f1mon_core.records import fields as validation
+from f1mon_core.records import kinds as records
+from f1mon_core.records.fields import INT64_MAX, INT64_MIN, Document, Json
+from f1mon_core.records.kinds import KINDS, Fact, checks
+from f1mon_core.records.times import EPOCH, LATEST, MICROSECOND, from_micros, to_micros
 
 LOOKALIKES: list[str] = [
     *("a", "A", "a ", " a", "a\t", "ä", "a\u0308", "ß", "ss", "\ufb01", "fi", "a/b", "a%2Fb", "../x"),

@@ -2,7 +2,7 @@
 
 from alembic import context
 
-from f1mon_sql._schema import context_options
+from f1mon_sql.schema.versions import context_options
 
 connection = context.config.attributes["connection"]
 context.configure(connection=connection, transactional_ddl=False, **context_options())

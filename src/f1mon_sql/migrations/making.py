@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import mysql
 
-from f1mon_sql._tables import MYSQL_NAMES, Ident
+from f1mon_sql.tables.definitions import MYSQL_NAMES, Ident
 
 __all__ = ["Ident", "create_table", "create_view", "dialect_name", "document", "drop_table", "drop_view"]
 

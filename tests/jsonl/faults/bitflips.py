@@ -6,7 +6,7 @@ from pathlib import Path
 import attrs
 
 from f1mon_core.errors import StorageError
-from f1mon_core.records import Acknowledgement, Outcome
+from f1mon_core.records.kinds import Acknowledgement, Outcome
 
 from .scenarios import Act, ActClock, Contents, Scenario, append, contents, counted, forget, journal_of, prediction
 from .verdict import Findings, opener, prepared, replica

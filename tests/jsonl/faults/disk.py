@@ -23,7 +23,7 @@ from typing import Any, TypeAlias
 
 import attrs
 
-from f1mon_jsonl._files import Files
+from f1mon_jsonl.disk.files import Files
 
 from .layers import Layer
 from .scenarios import Progress

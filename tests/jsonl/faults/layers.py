@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 import attrs
 
-from f1mon_jsonl._files import Files
+from f1mon_jsonl.disk.files import Files
 
 OPERATIONS = tuple(name for name in vars(Files) if not name.startswith("_"))
 """Every operation that a store asks of its file layer."""

@@ -11,9 +11,12 @@ from collections.abc import Iterator
 from typing import Any
 from unittest import mock
 
-from f1mon_jsonl import JSONLStorage, _checking, _loading, _reader
-from f1mon_jsonl._directory import JOURNAL
-from f1mon_jsonl._files import Files
+from f1mon_jsonl import JSONLStorage
+from f1mon_jsonl.disk.directory import JOURNAL
+from f1mon_jsonl.disk.files import Files
+from f1mon_jsonl.journal import loading as _loading
+from f1mon_jsonl.journal import reader as _reader
+from f1mon_jsonl.verbs import check as _checking
 
 from .layers import Layer
 

@@ -14,12 +14,13 @@ from typing import Any, TypeAlias
 
 import attrs
 
-from f1mon_core import codec, validation
 from f1mon_core.errors import ConflictError, PrunedError
-from f1mon_core.memory import MemoryStorage
-from f1mon_core.records import Acknowledgement, Alert, Outcome, Prediction
-from f1mon_core.storage import Change, Select, Storage
-from f1mon_core.tally import TallyQuery
+from f1mon_core.records import documents as codec
+from f1mon_core.records import fields as validation
+from f1mon_core.records.kinds import Acknowledgement, Alert, Outcome, Prediction
+from f1mon_core.storage.contract import Change, Select, Storage
+from f1mon_core.storage.memory import MemoryStorage
+from f1mon_core.storage.tally import TallyQuery
 
 START = datetime(2026, 3, 8, 14, 0, tzinfo=UTC)
 KINDS = ("prediction", "outcome", "alert", "acknowledgement", "kept_tally")

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from f1mon_core.errors import CorruptStoreError, NotWritten
-from f1mon_core.storage import Select
+from f1mon_core.storage.contract import Select
 from f1mon_jsonl import JSONLStorage
-from f1mon_jsonl._files import Files
+from f1mon_jsonl.disk.files import Files
 
 from .io_errors import Errors, LyingDisk
 from .planted import no_taking_over

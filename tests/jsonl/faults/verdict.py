@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 import attrs
 
 from f1mon_jsonl import JSONLStorage
-from f1mon_jsonl._files import Files
+from f1mon_jsonl.disk.files import Files
 
 from .scenarios import LAST, ActClock, Contents, Handles, Progress, Scenario, closing, contents, perform, possible
 

@@ -9,12 +9,12 @@ from datetime import UTC, datetime
 
 import attrs
 
-from f1mon_core import appending
 from f1mon_core.errors import ConflictError, PrunedError
-from f1mon_core.memory import MemoryStorage
-from f1mon_core.records import Outcome, Prediction, same
-from f1mon_core.storage import Appended
-from f1mon_core.times import LATEST, from_micros, to_micros
+from f1mon_core.records.kinds import Outcome, Prediction, same
+from f1mon_core.records.times import LATEST, from_micros, to_micros
+from f1mon_core.storage import stamping as appending
+from f1mon_core.storage.contract import Appended
+from f1mon_core.storage.memory import MemoryStorage
 from planted.registry import altered, fault, rewired
 
 TEXT_BYTES = 65_535

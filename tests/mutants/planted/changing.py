@@ -6,11 +6,11 @@ from datetime import timedelta
 
 import attrs
 
-from f1mon_core import validation
 from f1mon_core.errors import ConflictError
-from f1mon_core.memory import MemoryStorage
-from f1mon_core.storage import Change, checked_change
-from f1mon_core.times import MICROSECOND, to_micros
+from f1mon_core.records import fields as validation
+from f1mon_core.records.times import MICROSECOND, to_micros
+from f1mon_core.storage.contract import Change, checked_change
+from f1mon_core.storage.memory import MemoryStorage
 from planted.appending import TEXT_BYTES
 from planted.registry import altered, dawdling, fault, rewired
 

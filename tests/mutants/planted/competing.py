@@ -6,11 +6,11 @@ import time
 
 import attrs
 
-from f1mon_core import folding
 from f1mon_core.errors import ConflictError, InvalidQueryError
-from f1mon_core.memory import MemoryStorage
-from f1mon_core.records import same
-from f1mon_core.storage import Appended
+from f1mon_core.records.kinds import same
+from f1mon_core.storage import answers as folding
+from f1mon_core.storage.contract import Appended
+from f1mon_core.storage.memory import MemoryStorage
 from planted.guide import onefile
 from planted.registry import fault, rewired
 from planted.sharing import CooldownInMemory, _Over

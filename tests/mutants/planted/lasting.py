@@ -5,10 +5,10 @@ import pickle
 from functools import partial
 from pathlib import Path
 
-from f1mon_core import validation
-from f1mon_core.memory import MemoryStorage
-from f1mon_core.storage import check_state_key, checked_change
-from f1mon_core.times import to_micros
+from f1mon_core.records import fields as validation
+from f1mon_core.records.times import to_micros
+from f1mon_core.storage.contract import check_state_key, checked_change
+from f1mon_core.storage.memory import MemoryStorage
 from planted.guide import onefile
 from planted.registry import fault
 from planted.sharing import OneFile

@@ -4,11 +4,11 @@ import copy
 
 import attrs
 
-from f1mon_core import folding
 from f1mon_core.errors import InvalidQueryError
-from f1mon_core.memory import MemoryStorage
-from f1mon_core.storage import alternatives, kind_of
-from f1mon_core.times import EPOCH, LATEST, MICROSECOND
+from f1mon_core.records.times import EPOCH, LATEST, MICROSECOND
+from f1mon_core.storage import answers as folding
+from f1mon_core.storage.contract import alternatives, kind_of
+from f1mon_core.storage.memory import MemoryStorage
 from planted.registry import fault
 
 HIDDEN_LIMIT = 10_000

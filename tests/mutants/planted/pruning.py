@@ -4,12 +4,12 @@ from pathlib import Path
 
 import attrs
 
-from f1mon_core import folding
 from f1mon_core.errors import ClosedError, PrunedError
-from f1mon_core.memory import MemoryStorage, _Contents
-from f1mon_core.records import Prediction
-from f1mon_core.storage import CheckReport, Pruned
-from f1mon_core.times import EPOCH
+from f1mon_core.records.kinds import Prediction
+from f1mon_core.records.times import EPOCH
+from f1mon_core.storage import answers as folding
+from f1mon_core.storage.contract import CheckReport, Pruned
+from f1mon_core.storage.memory import MemoryStorage, _Contents
 from planted.registry import altered, fault, rewired
 
 

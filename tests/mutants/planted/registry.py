@@ -12,7 +12,7 @@ from typing import Any
 
 import attrs
 
-from f1mon_core.backends import Backend, load_backend
+from f1mon_core.storage.registry import Backend, load_backend
 from f1mon_core.testing.location import Location
 from f1mon_jsonl import jsonl_exists
 

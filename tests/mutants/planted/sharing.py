@@ -6,12 +6,12 @@ from contextlib import closing, contextmanager
 
 import attrs
 
-from f1mon_core import appending
 from f1mon_core.errors import ClosedError, ConflictError
-from f1mon_core.records import same
-from f1mon_core.storage import Appended
+from f1mon_core.records.kinds import same
+from f1mon_core.storage import stamping as appending
+from f1mon_core.storage.contract import Appended
 from f1mon_jsonl import jsonl_exists, open_jsonl
-from f1mon_jsonl._files import Files
+from f1mon_jsonl.disk.files import Files
 from f1mon_jsonl.storage import JSONLStorage
 from planted.guide import onefile
 from planted.registry import dawdling, fault, rewired

@@ -1,7 +1,7 @@
 """Faults of SQLAlchemy's own transactions, over the SQL store on SQLite."""
 
 from f1mon_sql import SQLStorage
-from f1mon_sql._dialects import Sqlite
+from f1mon_sql.dialects.sqlite import Sqlite
 from planted.registry import dawdling, fault
 
 

@@ -4,11 +4,17 @@ from datetime import UTC, datetime, timedelta
 
 import attrs
 
-from f1mon_core import folding
-from f1mon_core.memory import MemoryStorage
-from f1mon_core.records import Outcome
-from f1mon_core.tally import CellKey, Moments, Tally, bin_of, bucket_of, moments_of
-from f1mon_core.times import LATEST, MICROSECOND, duration_micros, from_micros, to_micros
+from f1mon_core.records.kinds import Outcome
+from f1mon_core.records.times import (
+    LATEST,
+    MICROSECOND,
+    duration_micros,
+    from_micros,
+    to_micros,
+)
+from f1mon_core.storage import answers as folding
+from f1mon_core.storage.memory import MemoryStorage
+from f1mon_core.storage.tally import CellKey, Moments, Tally, bin_of, bucket_of, moments_of
 from planted.registry import altered, fault, rewired
 
 HIDDEN_LIMIT = 10_000

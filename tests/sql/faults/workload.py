@@ -13,9 +13,9 @@ import attrs
 
 from f1mon_core import open_storage
 from f1mon_core.errors import NotWritten, OutcomeUnknown
-from f1mon_core.ids import new_operation_id
-from f1mon_core.records import Outcome, Prediction
-from f1mon_core.storage import Change, Select, Storage
+from f1mon_core.records.ids import new_operation_id
+from f1mon_core.records.kinds import Outcome, Prediction
+from f1mon_core.storage.contract import Change, Select, Storage
 
 R = TypeVar("R")
 

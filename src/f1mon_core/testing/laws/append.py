@@ -13,15 +13,15 @@ import attrs
 import pytest
 
 from f1mon_core.errors import ConflictError
-from f1mon_core.records import KINDS, Fact, Outcome, Prediction
-from f1mon_core.storage import Appended, Select, Storage
-from f1mon_core.tally import TallyQuery
+from f1mon_core.records.kinds import KINDS, Fact, Outcome, Prediction
+from f1mon_core.records.times import LATEST, MICROSECOND, to_micros
+from f1mon_core.storage.contract import Appended, Select, Storage
+from f1mon_core.storage.tally import TallyQuery
 from f1mon_core.testing.clocks import SharedClock
 from f1mon_core.testing.facts import HOUR, MINUTE, NOON, SECOND, acknowledgement, alert, outcome, prediction
 from f1mon_core.testing.laws.base import Laws, during
 from f1mon_core.testing.location import Place
 from f1mon_core.testing.model import same_facts, written
-from f1mon_core.times import LATEST, MICROSECOND, to_micros
 
 MANY = 10_500
 """More than any limit a store might hide."""

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Literal, TypeAlias, TypeVar
 
 import pytest
 
-from f1mon_core.storage import Storage
+from f1mon_core.storage.contract import Storage
 from f1mon_core.testing.bridge import BridgedStorage, Call, together
 from f1mon_core.testing.clocks import SharedClock
 from f1mon_core.testing.facts import NOON

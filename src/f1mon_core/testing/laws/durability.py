@@ -8,15 +8,15 @@ from typing import Any, ClassVar
 import pytest
 
 from f1mon_core.errors import PrunedError
-from f1mon_core.records import Alert
-from f1mon_core.storage import Change, Select, Storage
-from f1mon_core.tally import TallyQuery
+from f1mon_core.records.fields import Document
+from f1mon_core.records.kinds import Alert
+from f1mon_core.storage.contract import Change, Select, Storage
+from f1mon_core.storage.tally import TallyQuery
 from f1mon_core.testing.facts import HOUR, NOON, alert, outcome, prediction
 from f1mon_core.testing.laws.base import Laws, demands
 from f1mon_core.testing.laws.handles import assert_filled, fill
 from f1mon_core.testing.laws.prune import OLD
 from f1mon_core.testing.races import Begun, fork_and_kill, killed_in_turn
-from f1mon_core.validation import Document
 
 
 class DurabilityLaws(Laws):

@@ -8,12 +8,18 @@ from typing import Any
 import pytest
 
 from f1mon_core.errors import InvalidQueryError
-from f1mon_core.records import Cursor, DriftResult, HealthSnapshot, Prediction, RuleRevision
-from f1mon_core.storage import Select, Storage
+from f1mon_core.records.kinds import (
+    Cursor,
+    DriftResult,
+    HealthSnapshot,
+    Prediction,
+    RuleRevision,
+)
+from f1mon_core.records.times import EPOCH, MICROSECOND
+from f1mon_core.storage.contract import Select, Storage
 from f1mon_core.testing.facts import HOUR, NOON, SECOND, acknowledgement, alert, outcome, prediction
 from f1mon_core.testing.laws.append import MANY
 from f1mon_core.testing.laws.base import Laws
-from f1mon_core.times import EPOCH, MICROSECOND
 
 
 def ids(found: Any) -> list[str]:

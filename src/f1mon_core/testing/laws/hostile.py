@@ -12,8 +12,9 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from f1mon_core.errors import InvalidQueryError, InvalidRecordError
-from f1mon_core.records import Fact, Outcome
-from f1mon_core.storage import Appended, Change, Select
+from f1mon_core.records.fields import Document
+from f1mon_core.records.kinds import Fact, Outcome
+from f1mon_core.storage.contract import Appended, Change, Select
 from f1mon_core.testing import strategies
 from f1mon_core.testing.corpus import QUESTIONS, REFUSED, STORED
 from f1mon_core.testing.facts import alert, prediction
@@ -21,7 +22,6 @@ from f1mon_core.testing.laws.append import everything
 from f1mon_core.testing.laws.base import Laws
 from f1mon_core.testing.machine import run_machine
 from f1mon_core.testing.model import Model, written
-from f1mon_core.validation import Document
 
 
 def searched(laws: HostileLaws, law: Callable[..., None], **drawn: Any) -> None:

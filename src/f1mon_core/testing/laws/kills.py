@@ -9,15 +9,15 @@ import time
 from itertools import pairwise
 from typing import Any, ClassVar
 
-from f1mon_core import incidents
-from f1mon_core.records import IncidentEvent, Prediction
-from f1mon_core.storage import Select
+from f1mon_core.alerts import incident as incidents
+from f1mon_core.records.kinds import IncidentEvent, Prediction
+from f1mon_core.records.times import to_micros
+from f1mon_core.storage.contract import Select
 from f1mon_core.testing.facts import MINUTE, prediction
 from f1mon_core.testing.laws.base import Laws, demands
 from f1mon_core.testing.laws.races import COOLDOWN, alerts_of, fires, low_accuracy
 from f1mon_core.testing.location import Place
 from f1mon_core.testing.races import Prey, Slots
-from f1mon_core.times import to_micros
 
 LONGEST_WAIT = 0.006
 """Seconds before a kill, at most: a few times what a claim takes."""

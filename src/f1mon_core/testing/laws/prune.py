@@ -8,16 +8,22 @@ import attrs
 import pytest
 
 from f1mon_core.errors import ConflictError, InvalidQueryError, PrunedError
-from f1mon_core.records import Fact, IncidentEvent, MetricSnapshot, Prediction, RuleRevision
-from f1mon_core.storage import Appended, Pruned, Select, Storage
-from f1mon_core.tally import TallyQuery
+from f1mon_core.records.kinds import (
+    Fact,
+    IncidentEvent,
+    MetricSnapshot,
+    Prediction,
+    RuleRevision,
+)
+from f1mon_core.records.times import MICROSECOND
+from f1mon_core.storage.contract import Appended, Pruned, Select, Storage
+from f1mon_core.storage.tally import TallyQuery
 from f1mon_core.testing.facts import HOUR, MINUTE, NOON, acknowledgement, alert, outcome, prediction
 from f1mon_core.testing.laws.append import everything
 from f1mon_core.testing.laws.base import Laws
 from f1mon_core.testing.laws.find import ids
 from f1mon_core.testing.laws.transition import counted, put
 from f1mon_core.testing.model import Model, disagreement, same_facts
-from f1mon_core.times import MICROSECOND
 
 OLD = NOON - timedelta(days=3)
 HORIZON = NOON - timedelta(days=1)

@@ -9,19 +9,21 @@ from typing import Any, ClassVar, cast
 
 import pytest
 
-from f1mon_core import alerting, incidents, plans
+from f1mon_core.alerts import alerts as alerting
+from f1mon_core.alerts import incident as incidents
+from f1mon_core.alerts.rules import AlertRule
 from f1mon_core.errors import ConflictError, PrunedError
-from f1mon_core.records import Acknowledgement, Alert, Outcome
-from f1mon_core.rules import AlertRule
-from f1mon_core.storage import Appended, Change, Select, Storage
-from f1mon_core.tally import TallyQuery
+from f1mon_core.records.kinds import Acknowledgement, Alert, Outcome
+from f1mon_core.records.times import MICROSECOND
+from f1mon_core.storage import plans
+from f1mon_core.storage.contract import Appended, Change, Select, Storage
+from f1mon_core.storage.tally import TallyQuery
 from f1mon_core.testing.facts import HOUR, MINUTE, NOON, SECOND, acknowledgement, alert, outcome, prediction
 from f1mon_core.testing.laws.base import Laws, demands
 from f1mon_core.testing.laws.prune import HORIZON, OLD
 from f1mon_core.testing.laws.transition import counted
 from f1mon_core.testing.location import Place
 from f1mon_core.testing.races import Member, Slots, crew, fork_and_wait, spawned
-from f1mon_core.times import MICROSECOND
 
 COOLDOWN = HOUR
 

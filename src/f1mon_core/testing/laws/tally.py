@@ -8,14 +8,14 @@ from itertools import pairwise
 from math import inf, nextafter
 from typing import Any
 
-from f1mon_core.records import Fact
-from f1mon_core.storage import Storage
-from f1mon_core.tally import Tally, TallyQuery
+from f1mon_core.records.kinds import Fact
+from f1mon_core.records.times import EPOCH, MICROSECOND, to_micros
+from f1mon_core.storage.contract import Storage
+from f1mon_core.storage.tally import Tally, TallyQuery
 from f1mon_core.testing.facts import HOUR, MINUTE, NOON, SECOND, outcome, prediction
 from f1mon_core.testing.laws.append import MANY
 from f1mon_core.testing.laws.base import Laws
 from f1mon_core.testing.model import Model, disagreement
-from f1mon_core.times import EPOCH, MICROSECOND, to_micros
 
 EDGES = sorted(
     {

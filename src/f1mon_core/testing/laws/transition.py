@@ -12,14 +12,14 @@ from typing import Any
 import pytest
 
 from f1mon_core.errors import ConflictError, InvalidQueryError, InvalidRecordError
-from f1mon_core.storage import Change, Select, Storage, state_key
+from f1mon_core.records.fields import Document
+from f1mon_core.records.times import MICROSECOND, to_micros
+from f1mon_core.storage.contract import Change, Select, Storage, state_key
 from f1mon_core.testing.bridge import together
 from f1mon_core.testing.corpus import MEBIBYTE
 from f1mon_core.testing.facts import HOUR, NOON, SECOND, acknowledgement, alert, outcome, prediction
 from f1mon_core.testing.laws.append import MANY, everything
 from f1mon_core.testing.laws.base import Laws, during
-from f1mon_core.times import MICROSECOND, to_micros
-from f1mon_core.validation import Document
 
 
 class Interrupted(Exception):

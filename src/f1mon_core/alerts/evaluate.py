@@ -1,0 +1,213 @@
+"""Evaluation of the stored rules over windows of what is stored: what `Monitor.evaluate` does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import cast
+
+import attrs
+
+from f1mon_core.alerts import alerts as alerting
+from f1mon_core.alerts import incident as incidents
+from f1mon_core.alerts import readings
+from f1mon_core.alerts.rules import AlertRule, Reading
+from f1mon_core.errors import NotFoundError, PrunedError
+from f1mon_core.metrics.measurement import METRIC_NAMES
+from f1mon_core.metrics.performance import Measures, Performance
+from f1mon_core.metrics.windows import Window, WindowBasis, WindowRequest, minus
+from f1mon_core.records.fields import Document
+from f1mon_core.records.kinds import Alert
+from f1mon_core.storage import plans
+from f1mon_core.storage.contract import Select
+from f1mon_core.storage.plans import Plan
+from f1mon_core.storage.tally import Basis, Tally, TallyQuery
+
+NO_OUTCOMES = "no_outcomes"
+"""The `metric_type` of rules on how many outcomes arrived; missing labels make every other metric no data."""
+ALL_MODELS = "all"
+"""The `model_version` of alerts about all models together."""
+
+
+@attrs.frozen(kw_only=True)
+class EvaluationRequest:
+    """What to evaluate.
+
+    Attributes:
+        model_version: Only this model. If None, a rule of scope "instance" is evaluated for each model of the window
+            (with predictions in it, or with facts the metric is read from),
+            and a rule of scope "rule" that names no model over all of them together, as model "all".
+        component, metric_name, rule_id: Only the rules of these.
+        until: The end of the windows; the present if None.
+        last: The window of rules that do not name theirs.
+        basis, horizon: As in `Monitor.performance`, for rules that do not name theirs.
+    """
+
+    model_version: str | None = None
+    component: str | None = None
+    metric_name: str | None = None
+    rule_id: str | None = None
+    until: datetime | None = None
+    last: timedelta = timedelta(hours=1)
+    basis: WindowBasis = "prediction"
+    horizon: timedelta | None = None
+
+    def window_of(self, rule: AlertRule, model: str | None) -> WindowRequest:
+        """The window a rule is evaluated over."""
+        last = self.last if rule.window_minutes is None else timedelta(minutes=rule.window_minutes)
+        basis, horizon = self.basis, self.horizon
+        if rule.basis is not None:
+            basis = cast("WindowBasis", rule.basis)
+            horizon = None if rule.horizon_minutes is None else timedelta(minutes=rule.horizon_minutes)
+        return WindowRequest(model_version=model, until=self.until, last=last, basis=basis, horizon=horizon)
+
+    def check(self) -> None:
+        """Refuse what no window can be made of. Raises `InvalidQueryError`."""
+        WindowRequest(
+            model_version=self.model_version, until=self.until, last=self.last, basis=self.basis, horizon=self.horizon
+        )
+
+    def wants(self, rule: AlertRule) -> bool:
+        """Whether a rule is to be evaluated."""
+        return rule.matches(
+            self.metric_name or rule.metric_name, self.component, self.model_version
+        ) and self.rule_id in (None, rule.rule_id)
+
+
+def evaluate(request: EvaluationRequest) -> Plan[list[Alert]]:
+    """Evaluate every rule that is asked for; the alerts that fired, in the order of rules and models.
+
+    Raises:
+        InvalidQueryError: If no window can be made of what is asked.
+        NotFoundError: If the one rule that is asked for is not stored.
+        EvaluationError: If a rule could not be evaluated, after all the others were.
+    """
+    request.check()
+    stored = yield from alerting.stored_rules()
+    if request.rule_id is not None and request.rule_id not in {rule.rule_id for rule in stored}:
+        raise NotFoundError(f"no rule {request.rule_id!r} is stored; the rules are listed by `f1mon rules list`")
+    rules = [rule for rule in stored if request.wants(rule)]
+    measured = _Readings({rule.metric_name for rule in rules}, (yield from plans.now()))
+    fired: list[Alert] = []
+    failures: dict[str, Exception] = {}
+    for rule in rules:
+        try:
+            models = yield from _models(rule, request)
+        except Exception as error:  # noqa: BLE001 - raised below, once the other rules had their turn
+            failures[rule.rule_id] = error
+            continue
+        for model in models:
+            try:
+                window = yield from request.window_of(rule, model).resolve()
+                reading, context = yield from measured.of(rule, window)
+                alert = yield from alerting.evaluate_rule(rule.rule_id, reading, model or ALL_MODELS, context=context)
+            except NotFoundError:
+                break  # removed since the rules were listed
+            except Exception as error:  # noqa: BLE001 - as above
+                failures.setdefault(rule.rule_id, error)
+                continue
+            if alert is not None:
+                fired.append(alert)
+    alerting.raise_failures(fired, failures)
+    return fired
+
+
+def _models(rule: AlertRule, request: EvaluationRequest) -> Plan[Sequence[str | None]]:
+    """The models a rule is evaluated for; None is all of them together."""
+    if (named := request.model_version or rule.model_version) is not None:
+        return [named]
+    if rule.scope == "rule":
+        return [None]
+    window = yield from request.window_of(rule, None).resolve()
+    try:
+        seen = (yield from plans.tally(window.query(1))).models
+        if rule.metric_type == NO_OUTCOMES:
+            seen |= (yield from _waiting(window)).models
+    except PrunedError:
+        # What the kept cells cannot tell is no data for those that are known to be there.
+        counted = yield from plans.count(Select("prediction", window.since, window.until), ("model_version",))
+        seen = {cast("str", model) for (model,) in counted}
+    if rule.metric_type != NO_OUTCOMES and rule.metric_name not in METRIC_NAMES:
+        seen |= yield from readings.models(rule.metric_name, window)
+    # So are instances that breach, or whose missing data would be a breach: their model may just have fallen silent.
+    known = yield from plans.state(incidents.instances_prefix(rule.rule_id))
+    silent = {
+        incidents.instance_model(key)
+        for key, document in known.items()
+        if rule.on_no_data == "fire" or document.get("incident") is not None
+    }
+    return sorted(seen | silent)
+
+
+class _Readings:
+    """The readings of one evaluation; rules on the same window share its tally."""
+
+    def __init__(self, metric_names: set[str], now: datetime) -> None:
+        self._now = now
+        self._names = metric_names.intersection(METRIC_NAMES)
+        self._measured: dict[Window, Performance] = {}
+
+    def of(self, rule: AlertRule, window: Window) -> Plan[tuple[Reading, Document]]:
+        """The reading of a rule's metric over a window, and what an alert should say of it.
+
+        By the window and `as_recorded` the value can be derived again, whatever outcomes and corrections came since.
+        """
+        context: Document = {"window": _told(window), "as_recorded": self._now.isoformat()}
+        try:
+            if rule.metric_type == NO_OUTCOMES:
+                return (yield from _outcomes_arrived(window)), context
+            if rule.metric_name not in METRIC_NAMES:
+                return (yield from readings.reading(rule.metric_name, window)), context
+            if window not in self._measured:
+                measures = Measures(names=self._names)
+                tally, unavailable = yield from measures.tally(window)
+                self._measured[window] = measures.of(tally, window, unavailable)
+        except PrunedError as error:
+            return Reading(None, reason=f"pruned: {error}"), context
+        performance = self._measured[window]
+        context |= {"total": performance.total, "labelled": performance.labelled}
+        return Reading.of(performance.metrics[rule.metric_name]), context
+
+
+def _outcomes_arrived(window: Window) -> Plan[Reading]:
+    """How many predictions got their first outcome in the window; no data while none waits for one.
+
+    Waiting is a prediction without an outcome that was made in the window, or in the one of the same length before.
+    """
+    arrived = (yield from plans.tally(_query(window, window.since, "outcome"))).count
+    if arrived:
+        return Reading(float(arrived), n=arrived)
+    cells = (yield from _waiting(window)).cells
+    waiting = sum(cell.n for key, cell in cells.items() if key.actual is None)
+    if not waiting:
+        return Reading(None, n=0, reason="no prediction waits for an outcome")
+    return Reading(0.0, n=waiting)
+
+
+def _waiting(window: Window) -> Plan[Tally]:
+    """The predictions made in the window or in the one of the same length before."""
+    earlier = None
+    if window.since is not None and window.until is not None:
+        earlier = minus(window.since, window.until - window.since)
+    return (yield from plans.tally(_query(window, earlier, "prediction")))
+
+
+def _query(window: Window, since: datetime | None, basis: Basis) -> TallyQuery:
+    return attrs.evolve(window.query(1), since=since, basis=basis)
+
+
+def _told(window: Window) -> Document:
+    """A window as an alert keeps it: enough to measure it again."""
+    told: Document = {"basis": window.basis}
+    for name in ("since", "until"):
+        if (edge := getattr(window, name)) is not None:
+            told[name] = edge.isoformat()
+    if window.horizon is not None:
+        told["horizon_minutes"] = window.horizon.total_seconds() / 60
+    return told
+
+
+def context_window(context: Mapping[str, object]) -> Document:
+    """The window an alert's context tells of; empty for one without."""
+    window = context.get("window")
+    return dict(window) if isinstance(window, dict) else {}

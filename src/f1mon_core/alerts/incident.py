@@ -1,0 +1,554 @@
+"""Incidents: the state documents of rules, and the pure steps that move them.
+
+The document `rule/<rule_id>` holds a rule's definition and, for scope "rule", its state: an evaluation locks both at
+once. A rule of scope "instance" has a document `instance/<rule_id>/<model version>/<labels>` for each instance, which
+remembers the newest revision of the rule it has seen and refuses to be evaluated under an older one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Literal, TypeAlias, cast
+
+import attrs
+import cattrs
+
+from f1mon_core.alerts import outbox, rules
+from f1mon_core.alerts.rules import AlertRule, Reading, Verdict, judged, micros, rank
+from f1mon_core.errors import SchemaError
+from f1mon_core.records import documents as codec
+from f1mon_core.records.fields import Document, canonical
+from f1mon_core.records.ids import time_id
+from f1mon_core.records.kinds import Acknowledgement, Alert, Fact, IncidentEvent, RuleRevision
+from f1mon_core.records.times import from_micros, to_micros
+from f1mon_core.storage.contract import Change, Step, state_key
+
+Phase: TypeAlias = Literal["inactive", "pending", "firing"]
+
+DOCUMENT_VERSION = 1
+MAX_HELD_ALERTS = 100
+"""An open incident remembers its first alert and the newest others, so that its document stays small."""
+STALE = "stale"
+
+
+@attrs.define
+class Incident:
+    """A breach from its first sample to its end. Instants are microseconds since 1970.
+
+    Attributes:
+        breach_since: Since when it has breached without a good sample; what `for_minutes` counts from.
+        good_since: Since when it has been good while firing; what `keep_firing_minutes` counts from.
+        severity: The severity of the newest breach.
+        severities: Those an alert was fired for.
+        alerts: The ids of its alerts, oldest first.
+        notified: When a channel was last told of it, reminders included.
+        event_at: The time of its newest event; later ones are later, whatever the clock says.
+    """
+
+    incident_id: str
+    opened: int
+    model_version: str | None = None
+    breach_since: int | None = None
+    good_since: int | None = None
+    severity: str | None = None
+    severities: list[str] = attrs.field(factory=list)
+    alerts: list[str] = attrs.field(factory=list)
+    acknowledged: dict[str, Any] | None = None
+    notified: int | None = None
+    reminders: int = 0
+    event_at: int = 0
+
+
+@attrs.define
+class Watch:
+    """The state of one rule, or of one instance of it.
+
+    Attributes:
+        rule: The definition; None in the document of an instance, of a removed rule, or of one never stored.
+        revision: The newest revision seen; 0 for a rule never stored.
+        phase_reason: Why it is in its phase.
+        latest: The latest reading of the clock since it fired; what a backward step is measured from.
+        evaluated: What the last `of_evaluations` samples were, True for a breach.
+    """
+
+    rule: AlertRule | None = None
+    revision: int = 0
+    phase: Phase = "inactive"
+    phase_since: int | None = None
+    phase_reason: str = ""
+    last_fired: int | None = None
+    last_severity: str | None = None
+    latest: int | None = None
+    evaluated: list[bool] = attrs.field(factory=list)
+    incident: Incident | None = None
+
+
+_converter = cattrs.Converter(forbid_extra_keys=True, detailed_validation=False)
+_converter.register_structure_hook(AlertRule, lambda document, _: rules.from_document(document))
+_converter.register_unstructure_hook(AlertRule, rules.to_document)
+
+
+def read(document: Mapping[str, Any] | None) -> Watch:
+    """The watch of a state document; an empty one for None."""
+    if document is None:
+        return Watch()
+    content = {name: value for name, value in document.items() if name not in {"v", "holds"}}
+    if document.get("v") != DOCUMENT_VERSION:
+        raise SchemaError("this rule's state was written by another f1mon; update f1mon")
+    return _converter.structure(content, Watch)
+
+
+def written(watch: Watch) -> Document | None:
+    """The state document of a watch; None for one with nothing to remember."""
+    if watch == Watch():
+        return None
+    document = cast("Document", _converter.unstructure(watch))
+    document["v"] = DOCUMENT_VERSION
+    if watch.incident is not None and watch.incident.alerts:
+        document["holds"] = list(watch.incident.alerts)
+    return document
+
+
+def rule_key(rule_id: str) -> str:
+    """The key of a rule's document."""
+    return state_key("rule", rule_id)
+
+
+def instances_prefix(rule_id: str) -> str:
+    """What the keys of all instances of a rule start with."""
+    return state_key("instance", rule_id) + "/"
+
+
+def watch_key(rule: AlertRule, model_version: str, labels: Mapping[str, str] | None = None) -> str:
+    """The key of the document that an evaluation of `rule` locks."""
+    if rule.scope == "rule":
+        return rule_key(rule.rule_id)
+    return state_key("instance", rule.rule_id, model_version, canonical(dict(labels or {})))
+
+
+def instance_model(key: str) -> str:
+    """The model version that the key of an instance names."""
+    return key.split("/")[2].replace("%2F", "/").replace("%25", "%")
+
+
+def alert_key(alert: Alert) -> str:
+    """The key of the document that acknowledging an alert locks: its incident's, or its own."""
+    key = alert.context.get("watch")
+    return key if isinstance(key, str) else state_key("alert", alert.alert_id)
+
+
+# Evaluation ---------------------------------------------------------------------------------------------------------
+
+
+@attrs.frozen
+class Evaluation:
+    """One evaluation, as its caller describes it.
+
+    Attributes:
+        key: The document it locks.
+        rule: The definition to go by; None takes the one in the locked document.
+        revision: The revision of `rule`, where it was read from the store; None if the caller brought it.
+        context: What the value rests on, kept in the alert.
+    """
+
+    key: str
+    reading: Reading
+    model_version: str
+    operation_id: str
+    rule: AlertRule | None = None
+    revision: int | None = None
+    labels: Mapping[str, str] = attrs.field(factory=dict)
+    context: Document = attrs.field(factory=dict)
+
+
+def evaluation(asked: Evaluation) -> Step:
+    """The step that evaluates a rule: states, cooldown, alert, events and outbox in one change.
+
+    The result is `{"alert": document | None, "phase", "reason", "incident_id"}`, or `"stale"` if the document has
+    seen a newer revision of the rule than the caller, or another scope; the caller then reads the rule again. So it
+    does after the first look at an instance, which only begins its document: an edit that came before would not have
+    found it, and one that comes now closes it.
+    """
+
+    def step(document: Document | None, now: datetime) -> Change:
+        watch = read(document)
+        if asked.revision is not None and watch.revision > asked.revision:
+            return Change(document, result=STALE)
+        rule = asked.rule or watch.rule
+        if asked.rule is None and rule is not None and rule.scope != "rule":
+            return Change(document, result=STALE)  # given another scope since the caller looked
+        if rule is None or not rule.enabled:
+            why = "the rule is not stored" if rule is None else "the rule is disabled"
+            return Change(document, result={"alert": None, "phase": watch.phase, "reason": why, "incident_id": None})
+        if asked.revision is not None:
+            watch.revision = asked.revision
+            if document is None:
+                return Change(written(watch), result=STALE)
+        turn = _Turn(asked, rule, watch, now)
+        turn.take(judged(rule, asked.reading))
+        return turn.change()
+
+    return step
+
+
+class _Turn:
+    """One evaluation under the lock: the watch as it changes, and what is to be stored with it."""
+
+    def __init__(self, asked: Evaluation, rule: AlertRule, watch: Watch, now: datetime) -> None:
+        self.asked, self.rule, self.watch, self.now = asked, rule, watch, now
+        self.micros = to_micros(now)
+        self.facts: list[Fact] = []
+        self.also: dict[str, Document] = {}
+        self.alert: Alert | None = None
+
+    def take(self, verdict: Verdict) -> None:
+        rule, watch = self.rule, self.watch
+        watch.latest = max(self.micros, watch.latest or 0)
+        if verdict.kind == "breach":
+            self._breach(cast("str", verdict.severity), verdict.reason)
+        elif verdict.kind == "no data" and rule.on_no_data == "fire":
+            self._breach(rule.severity, f"no data: {verdict.reason}")
+        elif verdict.kind == "good" or (verdict.kind == "band" and watch.phase != "firing"):
+            self._good(verdict.reason)
+        elif verdict.kind == "no data" and rule.on_no_data == "ok" and watch.phase == "pending":
+            self._good(f"no data: {verdict.reason}")
+        elif verdict.kind == "band" and watch.incident is not None:
+            self._remember(breached=False)
+            watch.incident.good_since = None
+            watch.phase_reason = verdict.reason
+        else:
+            watch.phase_reason = verdict.reason if verdict.kind != "no data" else f"no data: {verdict.reason}"
+
+    def change(self) -> Change:
+        watch = self.watch
+        result: Document = {
+            "alert": None if self.alert is None else codec.to_document(self.alert),
+            "phase": watch.phase,
+            "reason": watch.phase_reason,
+            "incident_id": None if watch.incident is None else watch.incident.incident_id,
+        }
+        return Change(written(watch), self.facts, self.also, result)
+
+    # A breach
+
+    def _breach(self, severity: str, reason: str) -> None:
+        watch = self.watch
+        self._remember(breached=True)
+        incident = watch.incident
+        if incident is None:
+            incident = watch.incident = Incident(self._id("incident"), self.micros)
+            self._move("pending", reason)
+            self._event("pending", reason, severity=severity)
+        incident.good_since = None
+        incident.model_version = self.asked.model_version
+        if incident.breach_since is None:
+            incident.breach_since = self.micros
+        if watch.phase != "firing" and (wait := self._not_yet(incident)) is not None:
+            incident.severity = severity
+            watch.phase_reason = f"{reason}; {wait}"
+            return
+        if self._suppressed(incident, severity):
+            self._suppress(incident, severity, reason)
+            return
+        self._fire(incident, severity, reason)
+
+    def _not_yet(self, incident: Incident) -> str | None:
+        """Why a pending breach does not fire yet."""
+        rule = self.rule
+        if (breaches := sum(self.watch.evaluated)) < rule.breaches:
+            return f"{breaches} of the {rule.breaches} breaches in {rule.of_evaluations} evaluations that it takes"
+        if self._elapsed(cast("int", incident.breach_since)) < micros(rule.for_minutes):
+            return f"it has to last for {rule.for_minutes:g} minutes"
+        return None
+
+    def _suppressed(self, incident: Incident, severity: str) -> bool:
+        """Within the cooldown, unless the severity is higher than the last one fired and new to the incident.
+
+        A clock set back by a cooldown or more ends it too: otherwise one step could silence a rule for three of them.
+        """
+        last, last_severity = self.watch.last_fired, self.watch.last_severity
+        if last is None or self._elapsed(last) >= self.rule.cooldown or self._stepped_back():
+            return False
+        escalates = rank(severity) > rank(last_severity or severity) and severity not in incident.severities
+        return not escalates
+
+    def _stepped_back(self) -> bool:
+        """Whether the clock was set back by at least the cooldown since it fired."""
+        return self.watch.latest is not None and self.watch.latest - self.micros >= max(self.rule.cooldown, 1)
+
+    def _suppress(self, incident: Incident, severity: str, reason: str) -> None:
+        watch, rule = self.watch, self.rule
+        watch.phase_reason = f"{reason}; within the cooldown of {rule.cooldown_minutes:g} minutes"
+        if watch.phase == "firing" and incident.severity != severity:
+            higher = incident.severity is None or rank(severity) > rank(incident.severity)
+            self._event("escalated" if higher else "de-escalated", reason, severity=severity)
+        incident.severity = severity
+        if rule.remind_minutes is None or incident.notified is None or incident.acknowledged is not None:
+            return
+        if self._elapsed(incident.notified) >= micros(rule.remind_minutes):
+            self._remind(incident, reason)
+
+    def _remind(self, incident: Incident, reason: str) -> None:
+        incident.reminders += 1
+        incident.notified = self.micros
+        self.also |= outbox.waiting(incident.alerts[-1], self.rule.channels, self.now, "reminder", incident.reminders)
+        self._event("reminded", reason, alert_id=incident.alerts[-1])
+
+    def _fire(self, incident: Incident, severity: str, reason: str) -> None:
+        watch = self.watch
+        stepped_back = watch.last_fired is not None and self._stepped_back()
+        if not incident.severities:
+            event = "firing"
+        elif rank(severity) > max(map(rank, incident.severities)):
+            event, incident.acknowledged = "escalated", None
+        else:
+            event = "repeated"
+        alert = self.alert = self._alert_of(incident, severity, reason, event, stepped_back=stepped_back)
+        incident.severity = severity
+        if severity not in incident.severities:
+            incident.severities.append(severity)
+        incident.alerts.append(alert.alert_id)
+        if len(incident.alerts) > MAX_HELD_ALERTS:
+            del incident.alerts[1]
+        incident.notified = self.micros
+        watch.last_fired, watch.last_severity, watch.latest = self.micros, severity, self.micros
+        if watch.phase != "firing":
+            self._move("firing", reason)
+        watch.phase_reason = reason
+        self.facts.append(alert)
+        self.also |= outbox.waiting(alert.alert_id, self.rule.channels, self.now)
+        details: Document = {"alert_id": alert.alert_id, "severity": severity}
+        if stepped_back:
+            details["clock_stepped_back"] = True
+        self._event(event, reason, **details)
+
+    def _alert_of(self, incident: Incident, severity: str, reason: str, event: str, *, stepped_back: bool) -> Alert:
+        rule, reading, asked = self.rule, self.asked.reading, self.asked
+        threshold = rules.threshold_of(rule, severity)
+        context: Document = {**asked.context, "watch": asked.key, "event": event, "reason": reason}
+        for name in ("n", "coverage", "low", "high"):
+            if (known := getattr(reading, name)) is not None:
+                context[name] = known
+        if asked.labels:
+            context["labels"] = dict(asked.labels)
+        if stepped_back:
+            context["clock_stepped_back"] = True
+        return Alert(
+            alert_id=self._id("alert"),
+            severity=severity,
+            title=f"{rule.component.upper()}: {rule.metric_name} Alert",
+            message=message_of(rule, reading.value, threshold, reason),
+            metric_name=rule.metric_name,
+            metric_value=reading.value,
+            threshold=threshold,
+            component=rule.component,
+            model_version=asked.model_version,
+            rule_id=rule.rule_id,
+            incident_id=incident.incident_id,
+            rule=rules.to_document(rule),
+            context=context,
+            at=self.now,
+            at_given=False,
+        )
+
+    # A good sample
+
+    def _good(self, reason: str) -> None:
+        watch, rule = self.watch, self.rule
+        self._remember(breached=False)
+        incident = watch.incident
+        watch.phase_reason = reason
+        if incident is None:
+            return
+        incident.breach_since = None
+        if watch.phase == "pending":
+            if rule.of_evaluations == 1 or not any(watch.evaluated):
+                self._event("cleared", reason)
+                self._end(reason)
+            return
+        if sum(watch.evaluated) >= rule.breaches:
+            watch.phase_reason = f"{reason}; still {sum(watch.evaluated)} breaches in {rule.of_evaluations} evaluations"
+            return
+        if incident.good_since is None:
+            incident.good_since = self.micros
+        if self._elapsed(incident.good_since) < micros(rule.keep_firing_minutes):
+            watch.phase_reason = f"{reason}; it keeps firing for {rule.keep_firing_minutes:g} minutes"
+            return
+        if rule.notify_resolved:
+            self.also |= outbox.waiting(incident.alerts[-1], rule.channels, self.now, "resolved")
+        self._event("resolved", reason)
+        self._end(reason)
+
+    def close(self, reason: str) -> None:
+        """End an incident that nothing will evaluate any more."""
+        if self.watch.incident is not None:
+            self._event("closed", reason)
+        self._end(reason)
+
+    def _end(self, reason: str) -> None:
+        self.watch.incident = None
+        self._move("inactive", reason)
+
+    # What all of them do
+
+    def _remember(self, *, breached: bool) -> None:
+        if self.rule.of_evaluations == 1:
+            self.watch.evaluated = [breached] if breached else []
+        else:
+            self.watch.evaluated = [*self.watch.evaluated, breached][-self.rule.of_evaluations :]
+
+    def _move(self, phase: Phase, reason: str) -> None:
+        self.watch.phase, self.watch.phase_since, self.watch.phase_reason = phase, self.micros, reason
+
+    def _elapsed(self, since: int) -> int:
+        """Microseconds between two readings of the clock, whichever way it was set in between."""
+        return abs(self.micros - since)
+
+    def _id(self, what: str) -> str:
+        return time_id(self.now, f"{what}/{self.asked.key}/{self.asked.operation_id}")
+
+    def _event(self, event: str, reason: str, **details: Any) -> None:
+        self.facts.append(
+            event_of(
+                cast("Incident", self.watch.incident),
+                self.rule.rule_id,
+                event,
+                reason,
+                self.now,
+                f"{self.asked.key}/{self.asked.operation_id}",
+                {"value": self.asked.reading.value, **details},
+                self.asked.model_version,
+            )
+        )
+
+
+def event_of(
+    incident: Incident,
+    rule_id: str,
+    event: str,
+    reason: str,
+    now: datetime,
+    seed: str,
+    details: Document,
+    model_version: str | None = None,
+) -> IncidentEvent:
+    """One line of an incident's history, later than every earlier one also where the clock was set back."""
+    incident.event_at = max(to_micros(now), incident.event_at + 1)
+    at = from_micros(incident.event_at)
+    return IncidentEvent(
+        event_id=time_id(at, f"{event}/{seed}"),
+        event=event,
+        rule_id=rule_id,
+        incident_id=incident.incident_id,
+        model_version=model_version or incident.model_version,
+        reason=reason,
+        details=details,
+        at=at,
+        at_given=False,
+    )
+
+
+def message_of(rule: AlertRule, value: float | None, threshold: float, reason: str) -> str:
+    """The one line an alert says of its value."""
+    if value is None:
+        return f"{rule.metric_name} has {reason}"
+    return f"{rule.metric_name} is {value:.4f} ({rule.comparison} {threshold:.4f})"
+
+
+# Edits --------------------------------------------------------------------------------------------------------------
+
+
+def definition(rule_id: str, new: AlertRule | None, operation_id: str) -> Step:
+    """The step that stores, replaces or (with None) removes a rule's definition, and appends its revision.
+
+    The cooldown survives every edit. An open incident is closed where nothing will evaluate it any more: the rule is
+    removed, disabled, or has another scope. The result is the revision that now stands.
+    """
+
+    def step(document: Document | None, now: datetime) -> Change:
+        watch = read(document)
+        old = watch.rule
+        if old == new:
+            return Change(document, result=watch.revision)
+        why = _end_of(new, None if old is None else old.scope)
+        facts: list[Fact] = []
+        if why is not None and watch.incident is not None:
+            facts += _closed(watch, rule_id, why, now, operation_id)
+        watch.rule = new
+        watch.revision += 1
+        facts.append(
+            RuleRevision(
+                rule_id=rule_id,
+                revision=watch.revision,
+                definition=None if new is None else rules.to_document(new),
+                at=now,
+                at_given=False,
+            )
+        )
+        return Change(written(watch), facts, result=watch.revision)
+
+    return step
+
+
+def revising(rule_id: str, revision: int, new: AlertRule | None, operation_id: str) -> Step:
+    """The step that tells an instance of its rule's revision, and closes it if it is not evaluated any more."""
+    why = _end_of(new, "instance")
+
+    def step(document: Document | None, now: datetime) -> Change:
+        watch = read(document)
+        if document is None or watch.revision > revision:
+            return Change(document)
+        facts: list[Fact] = []
+        if why is not None and watch.incident is not None:
+            facts = _closed(watch, rule_id, why, now, operation_id)
+        watch.revision = revision
+        return Change(written(watch), facts)
+
+    return step
+
+
+def _end_of(new: AlertRule | None, scope: str | None) -> str | None:
+    """Why the incidents that a rule had in a scope end with an edit."""
+    if new is None:
+        return "the rule was removed"
+    if not new.enabled:
+        return "the rule was disabled"
+    if scope not in (None, new.scope):
+        return "the scope of the rule was changed"
+    return None
+
+
+def _closed(watch: Watch, rule_id: str, reason: str, now: datetime, operation_id: str) -> list[Fact]:
+    incident = cast("Incident", watch.incident)
+    event = event_of(incident, rule_id, "closed", reason, now, operation_id, {})
+    watch.incident, watch.evaluated = None, []
+    watch.phase, watch.phase_since, watch.phase_reason = "inactive", to_micros(now), reason
+    return [event]
+
+
+# Acknowledgement ----------------------------------------------------------------------------------------------------
+
+
+def acknowledgement(alert: Alert, by: str | None, note: str | None) -> Step:
+    """The step by which somebody takes an alert on: the first wins, by the key of the fact."""
+
+    def step(document: Document | None, now: datetime) -> Change:
+        fact = Acknowledgement(alert_id=alert.alert_id, by=by, note=note, at=now, at_given=False)
+        result: Document = {"acknowledgement": codec.to_document(fact)}
+        if alert.rule_id is None or alert.incident_id is None:
+            return Change(document, [fact], result=result)
+        watch = read(document)
+        incident = watch.incident
+        if incident is None or incident.incident_id != alert.incident_id:
+            return Change(document, [fact], result=result)
+        details: Document = {"alert_id": alert.alert_id, "by": by}
+        event = event_of(incident, alert.rule_id, "acknowledged", note or "", now, "", details)
+        # One alert is acknowledged once, so the event's id comes from the alert alone and a repeat is no second event.
+        event = attrs.evolve(event, event_id=time_id(alert.instant, f"acknowledged/{alert.alert_id}"))
+        # An escalation starts unacknowledged: acknowledging what came before it does not stop its reminders.
+        if alert.alert_id == incident.alerts[-1] or rank(alert.severity) >= max(map(rank, incident.severities)):
+            incident.acknowledged = {"by": by, "at": to_micros(now), "alert_id": alert.alert_id}
+        return Change(written(watch), [fact, event], result=result)
+
+    return step

@@ -1,0 +1,219 @@
+"""The outbox: what is on its way to a channel, as state documents and the steps that move them.
+
+A delivery waits in the document `delivery/<alert_id>/<name>`, made in the commit of its alert. Its `due` says when a
+worker may take it; taking it moves `due` to the end of the lease. It leaves the outbox as a `Delivery` fact when it
+arrived, or for `dead/<alert_id>/<name>` when it never will. Both hold their alert against pruning.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import Literal, TypeAlias, cast
+
+from f1mon_core.records.fields import Document
+from f1mon_core.records.kinds import Delivery
+from f1mon_core.records.times import duration_micros, to_micros
+from f1mon_core.storage.contract import Change, Step, state_key
+
+Purpose: TypeAlias = Literal["alert", "reminder", "resolved"]
+
+WAITING = "delivery/"
+DEAD = "dead/"
+
+_OF_LEASE = frozenset({"token", "look_again"})
+_OF_WAITING = _OF_LEASE | {"due", "set_at"}
+
+
+def waiting(
+    alert_id: str, channels: Iterable[str], now: datetime, purpose: Purpose = "alert", number: int = 0
+) -> dict[str, Document]:
+    """The documents that put an alert on its way to its channels, for `Change.also`.
+
+    Args:
+        alert_id: The alert.
+        channels: Names of channels; the same name twice is one delivery.
+        now: The instant of the commit.
+        purpose: What is told: the alert itself, a reminder of it, or that it resolved.
+        number: Which reminder it is.
+    """
+    documents: dict[str, Document] = {}
+    for channel in dict.fromkeys(channels):
+        name = channel if purpose == "alert" else f"{channel}#{purpose}{number or ''}"
+        documents[state_key("delivery", alert_id, name)] = {
+            "alert_id": alert_id,
+            "channel": channel,
+            "name": name,
+            "purpose": purpose,
+            "created": to_micros(now),
+            "due": to_micros(now),
+            "set_at": to_micros(now),
+            "attempts": 0,
+            "failures": 0,
+            "holds": [alert_id],
+        }
+    return documents
+
+
+def is_due(document: Document, now: datetime) -> bool:
+    """Whether a worker may take a delivery: its time has come, or the clock was set back behind when it was set."""
+    due, set_at, present = document.get("due"), document.get("set_at"), to_micros(now)
+    return isinstance(due, int) and isinstance(set_at, int) and (due <= present or present < set_at)
+
+
+def lease(token: str, duration: timedelta) -> Step:
+    """Take a delivery for a while. The result is its document with the token, or None if it is not to be had."""
+
+    def step(document: Document | None, now: datetime) -> Change:
+        if document is None or not is_due(document, now):
+            return Change(document)
+        kept = {name: value for name, value in document.items() if name not in _OF_LEASE}
+        taken: Document = {
+            **kept,
+            "token": token,
+            "attempts": cast("int", document["attempts"]) + 1,
+            "due": to_micros(now) + duration_micros(duration),
+            "set_at": to_micros(now),
+        }
+        return Change(taken, result=taken)
+
+    return step
+
+
+def keep_payload(token: str, payload: Document) -> Step:
+    """Keep what was rendered, so that every later attempt sends the same. The result says whether the lease held."""
+
+    def step(document: Document | None, now: datetime) -> Change:  # noqa: ARG001 - the shape of a step
+        if document is None or document.get("token") != token:
+            return Change(document, result=False)
+        return Change({**document, "payload": payload}, result=True)
+
+    return step
+
+
+def complete(token: str, details: Document | None = None) -> Step:
+    """Write down that a delivery arrived, if the lease still holds. The result says whether it did."""
+
+    def step(document: Document | None, now: datetime) -> Change:
+        if document is None or document.get("token") != token:
+            return Change(document, result=False)
+        fact = Delivery(
+            alert_id=cast("str", document["alert_id"]),
+            channel=cast("str", document["name"]),
+            attempts=cast("int", document["attempts"]),
+            details=details or {},
+            at=now,
+            at_given=False,
+        )
+        return Change(None, [fact], result=True)
+
+    return step
+
+
+def put_off(token: str, wait: timedelta, *, silenced: bool = False) -> Step:
+    """Give a delivery back, to be taken again after `wait`. The result says whether the lease still held."""
+
+    def step(document: Document | None, now: datetime) -> Change:
+        if document is None or document.get("token") != token:
+            return Change(document, result=False)
+        marks: Document = {"silenced": True} if silenced else {}
+        if silenced and document.get("look_again"):
+            return Change({**_given_back(document, now, timedelta(0)), **marks}, result=True)
+        return Change({**_given_back(document, now, wait), **marks}, result=True)
+
+    return step
+
+
+def hasten() -> Step:
+    """Let a delivery that a silence holds back, or that a worker is about to put off for it, be looked at now."""
+
+    def step(document: Document | None, now: datetime) -> Change:
+        if document is None:
+            return Change(None)
+        if "token" in document:
+            # Its worker may have looked at the silences before this one was lifted.
+            return Change({**document, "look_again": True})
+        if not document.get("silenced"):
+            return Change(document)
+        return Change({**document, "due": to_micros(now), "set_at": to_micros(now)})
+
+    return step
+
+
+def fail(token: str, wait: timedelta, error: str, give_up: timedelta, least_failures: int) -> Step:
+    """Give a delivery back after a failure, or bury it once it is too old and failed often enough.
+
+    The result is None if the lease was lost, else whether it was buried.
+    """
+
+    def step(document: Document | None, now: datetime) -> Change:
+        if document is None or document.get("token") != token:
+            return Change(document)
+        failures = cast("int", document["failures"]) + 1
+        age = abs(to_micros(now) - cast("int", document["created"]))
+        if failures >= least_failures and age >= duration_micros(give_up):
+            return Change(None, also=_buried(document, now, error), result=True)
+        return Change({**_given_back(document, now, wait), "error": error, "failures": failures}, result=False)
+
+    return step
+
+
+def _given_back(document: Document, now: datetime, wait: timedelta) -> Document:
+    kept = {name: value for name, value in document.items() if name not in _OF_LEASE}
+    return {**kept, "due": to_micros(now) + duration_micros(wait), "set_at": to_micros(now)}
+
+
+def drop(token: str) -> Step:
+    """Take a delivery out of the outbox without a trace, because there is nothing to tell any more."""
+
+    def step(document: Document | None, now: datetime) -> Change:  # noqa: ARG001 - the shape of a step
+        held = document is not None and document.get("token") == token
+        return Change(None if held else document, result=held)
+
+    return step
+
+
+def bury(token: str, error: str) -> Step:
+    """Move a delivery to the dead letters. The result says whether the lease still held."""
+
+    def step(document: Document | None, now: datetime) -> Change:
+        if document is None or document.get("token") != token:
+            return Change(document, result=False)
+        return Change(None, also=_buried(document, now, error), result=True)
+
+    return step
+
+
+def _buried(document: Document, now: datetime, error: str) -> dict[str, Document]:
+    dead: Document = {
+        name: value for name, value in document.items() if name not in {"token", "look_again", "due", "set_at"}
+    }
+    dead |= {"error": error, "failures": cast("int", document["failures"]) + 1, "died": to_micros(now)}
+    return {dead_key(document): dead}
+
+
+def revive() -> Step:
+    """Put a dead letter back on its way, with its failures forgotten. The result says whether there was one."""
+
+    def step(document: Document | None, now: datetime) -> Change:
+        if document is None:
+            return Change(None, result=False)
+        again: Document = {name: value for name, value in document.items() if name not in {"died", "error"}}
+        again |= {"failures": 0, "created": to_micros(now), "due": to_micros(now), "set_at": to_micros(now)}
+        return Change(None, also={waiting_key(document): again}, result=True)
+
+    return step
+
+
+def waiting_key(document: Document) -> str:
+    """Where a delivery waits."""
+    return state_key("delivery", *_names(document))
+
+
+def dead_key(document: Document) -> str:
+    """Where a dead letter lies."""
+    return state_key("dead", *_names(document))
+
+
+def _names(document: Document) -> tuple[str, str]:
+    return cast("str", document["alert_id"]), cast("str", document["name"])

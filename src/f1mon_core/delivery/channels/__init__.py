@@ -1,0 +1,17 @@
+"""Where alerts go: the channel protocol, and which channel a name means."""
+
+from f1mon_core.delivery.channels.console_file import CallbackChannel, ConsoleChannel, FileChannel
+from f1mon_core.delivery.channels.registry import CHANNELS_GROUP, Channel, Channels, directory_of
+from f1mon_core.delivery.messages import Message, Section
+
+__all__ = [
+    "CHANNELS_GROUP",
+    "CallbackChannel",
+    "Channel",
+    "Channels",
+    "ConsoleChannel",
+    "FileChannel",
+    "Message",
+    "Section",
+    "directory_of",
+]

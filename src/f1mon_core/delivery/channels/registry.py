@@ -1,0 +1,362 @@
+"""Which channel a name means: registered in this process, configured, from the environment, or a plugin's."""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from collections.abc import Callable, Iterable, Mapping
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from f1mon_core.delivery.channels.console_file import LOG_NAME, CallbackChannel, ConsoleChannel, FileChannel
+from f1mon_core.delivery.messages import Message
+from f1mon_core.errors import ConfigurationError, F1monError, NotFoundError
+from f1mon_core.records.kinds import Alert
+from f1mon_core.storage.registry import DEFAULT_DIRECTORY, masked
+
+CHANNELS_GROUP = "f1mon.channels"
+"""Entry points of further channels: a channel's name or an address's scheme -> `factory(address | None) -> Channel`."""
+
+ADDRESS_PREFIX = "F1MON_CHANNEL_"
+EMAIL_PREFIX, SLACK_PREFIX = "ALERT_EMAIL_", "ALERT_SLACK_"
+
+EMAIL_ALIASES: Mapping[str, tuple[str, ...]] = {
+    "host": ("HOST", "SMTP_HOST", "SMTP_SERVER", "SERVER"),
+    "port": ("PORT", "SMTP_PORT"),
+    "user": ("USER", "USERNAME", "SMTP_USER", "SMTP_USERNAME"),
+    "password": ("PASSWORD", "SMTP_PASSWORD", "PASS"),
+    "sender": ("FROM", "FROM_ADDRESS", "FROM_ADDR", "FROM_EMAIL", "SENDER"),
+    "recipients": ("TO", "TO_ADDRESSES", "TO_ADDRS", "TO_ADDRESS", "TO_EMAILS", "TO_EMAIL", "RECIPIENTS", "RECIPIENT"),
+    "tls": ("USE_TLS", "TLS", "SMTP_TLS", "STARTTLS"),
+    "ssl": ("USE_SSL", "SSL"),
+    "enabled": ("ENABLED",),
+}
+"""Under `ALERT_EMAIL_`, and in lower case as keys of a configuration; the first that is set counts."""
+SLACK_ALIASES: Mapping[str, tuple[str, ...]] = {
+    "url": ("WEBHOOK_URL", "WEBHOOK", "URL"),
+    "enabled": ("ENABLED",),
+}
+FILE_ALIASES: Mapping[str, tuple[str, ...]] = {
+    "path": ("PATH", "FILE_PATH", "LOG_FILE", "FILENAME"),
+    "enabled": ("ENABLED",),
+}
+
+
+@runtime_checkable
+class Channel(Protocol):
+    """Something that can be told of an alert."""
+
+    def send(self, message: Message) -> None:
+        """Deliver one message; called on a worker's thread, never inside a transaction.
+
+        It may come more than once: `message.key` says which are the same. Whatever it raises is a failed attempt that
+        is repeated, except a `DeliveryError` with `retry=False`.
+        """
+        ...
+
+
+def directory_of(address: str) -> Path:
+    """Where the log file of a store's alerts lives: in the directory of the file backend, else the default one."""
+    scheme, _, path = address.partition("://")
+    return Path(unquote(path)) if scheme == "jsonl" and path else Path(DEFAULT_DIRECTORY)
+
+
+class Channels:
+    """The channels a process knows, by name.
+
+    A name means, in this order: what `register` was given; the configuration; the variable `F1MON_CHANNEL_<NAME>`;
+    `console`, `file`, `email` (`ALERT_EMAIL_*`), `slack` (`ALERT_SLACK_*`); an entry point of that name in the group
+    `f1mon.channels`.
+    """
+
+    def __init__(
+        self,
+        config: Mapping[str, Any] | None = None,
+        *,
+        directory: str | os.PathLike[str] | None = None,
+        environ: Mapping[str, str] | None = None,
+    ) -> None:
+        """Know the channels of a configuration and an environment.
+
+        Args:
+            config: Channel name to an address, a `Channel`, a function of an alert, or for "console", "file" (`path`),
+                "email" and "slack" a mapping, whose keys are those of their variables in lower case.
+            directory: Where `alert_log.txt` of the channel "file" lives; `data/monitoring` if None.
+            environ: The environment, `os.environ` if None.
+        """
+        self._directory = Path(directory or DEFAULT_DIRECTORY)
+        self._environ = os.environ if environ is None else environ
+        self._config = dict(config or {})
+        self._made: dict[str, Channel] = {}
+        self._renew_locks()
+        _every.add(self)
+
+    def _renew_locks(self) -> None:
+        self._lock = threading.Lock()
+        self._making: dict[str, threading.Lock] = {}
+
+    def __repr__(self) -> str:
+        return f"Channels({', '.join(self.names())})"
+
+    def register(self, name: str, channel: Channel | Callable[[Alert], Any]) -> None:
+        """From now on `name` means this channel, or this function called with each alert."""
+        with self._lock:
+            self._made[name] = channel if isinstance(channel, Channel) else CallbackChannel(channel)
+
+    def names(self) -> list[str]:
+        """Every name that means something here, whether or not its configuration holds up."""
+        own = {"console", "file"}
+        for name, prefix in (("email", EMAIL_PREFIX), ("slack", SLACK_PREFIX)):
+            if any(variable.startswith(prefix) and value for variable, value in self._environ.items()):
+                own.add(name)
+        addresses = {name[len(ADDRESS_PREFIX) :].lower() for name in self._environ if name.startswith(ADDRESS_PREFIX)}
+        plugins = {point.name for point in entry_points(group=CHANNELS_GROUP)}
+        return sorted(own | addresses | plugins | set(self._config) | set(self._made))
+
+    def get(self, name: str) -> Channel:
+        """The channel of a name.
+
+        Raises:
+            NotFoundError: If nothing is configured under it.
+            ConfigurationError, MissingExtraError: If its configuration does not hold up.
+        """
+        with self._lock:
+            making = self._making.setdefault(name, threading.Lock())
+        with making:  # one for each name: to make a channel may take long, and is no concern of the others
+            with self._lock:
+                if name in self._made:
+                    return self._made[name]
+            made = self._make(name)
+            with self._lock:
+                return self._made.setdefault(name, made)
+
+    def problems(self, names: Iterable[str]) -> dict[str, str]:
+        """Why a channel of these names could not deliver anything, by name."""
+        found: dict[str, str] = {}
+        for name in sorted(set(names)):
+            try:
+                self.get(name)
+            except F1monError as error:
+                found[name] = str(error)
+            except Exception as error:  # noqa: BLE001 - one that cannot be made must not hide the others
+                found[name] = f"channel {name!r} cannot be made: {type(error).__name__}"
+        return found
+
+    def _make(self, name: str) -> Channel:
+        if name in self._config:
+            return self._configured(name, self._config[name])
+        variable = ADDRESS_PREFIX + "".join(c if c.isalnum() else "_" for c in name.upper())
+        if address := self._environ.get(variable):
+            return _addressed(address, variable)
+        if name == "console":
+            return ConsoleChannel()
+        if name == "file":
+            return FileChannel(self._directory / LOG_NAME)
+        if name in ("email", "slack"):
+            prefix = EMAIL_PREFIX if name == "email" else SLACK_PREFIX
+            given = {key[len(prefix) :]: value for key, value in self._environ.items() if key.startswith(prefix)}
+            made = _email(given, prefix) if name == "email" else _slack(given, prefix)
+            if made is not None:
+                return made
+        if (point := _plugin(name)) is not None:
+            return _of_plugin(point, None)
+        raise NotFoundError(
+            f"nothing is configured for channel {name!r}: set {variable} to an address, or one of "
+            f"{', '.join(self.names())} in the rule"
+        )
+
+    @staticmethod
+    def _configured(name: str, given: Any) -> Channel:
+        if isinstance(given, str):
+            return _addressed(given, f"channel {name!r}")
+        if isinstance(given, Mapping) and name in _OWN:
+            normal = {str(key).upper(): value for key, value in given.items() if value is not None}
+            made = _OWN[name](normal, f"{name}.")
+            if made is None:
+                raise NotFoundError(f"channel {name!r} is configured, but not enabled or without an address")
+            return made
+        if isinstance(given, Channel):
+            return given
+        if callable(given):
+            return CallbackChannel(given)
+        raise ConfigurationError(f"channel {name!r} must be an address, a channel, a function or a mapping")
+
+
+_every: weakref.WeakSet[Channels] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for channels in _every:
+        channels._renew_locks()  # noqa: SLF001 - of this module; a thread of the parent may have held one
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+def _addressed(address: str, where: str) -> Channel:
+    """The channel of an address. Messages of errors name where it stood, and never the address itself."""
+    try:
+        return _of_scheme(address.partition("://")[0], address)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{where}: {masked(str(error))}") from error
+    except ValueError:
+        # What the standard library says of an address it cannot take apart repeats the part, a password perhaps.
+        raise ConfigurationError(
+            f"{where}: the address has no valid host and port; percent-encode / ? # [ ] @ in a password"
+        ) from None
+
+
+def _of_scheme(scheme: str, address: str) -> Channel:
+    from f1mon_core.delivery.channels.webhook import SlackChannel, WebhookChannel  # noqa: PLC0415 - only who posts pays for it
+
+    if scheme == address:
+        raise ConfigurationError("an address starts with a scheme such as https://, smtp:// or file://")
+    if (point := _plugin(scheme)) is not None:
+        return _of_plugin(point, address)
+    if scheme in ("slack+http", "slack+https"):
+        return SlackChannel(address.removeprefix("slack+"))
+    if scheme in ("http", "https"):
+        slack = urlsplit(address).hostname == "hooks.slack.com"
+        return (SlackChannel if slack else WebhookChannel)(address)
+    if scheme == "file":
+        return FileChannel(_file_path(address))
+    if scheme in ("smtp", "smtps"):
+        return _smtp(address)
+    from f1mon_core.delivery.channels.apprise import AppriseChannel  # noqa: PLC0415 - an extra
+
+    return AppriseChannel(address)
+
+
+def _file_path(address: str) -> Path:
+    parts = urlsplit(address)
+    if parts.netloc not in ("", "localhost") or not parts.path.strip("/") or parts.path.endswith("/"):
+        raise ConfigurationError("a file:// address names an absolute path, as in file:///var/log/alerts.txt")
+    return Path(unquote(parts.path))
+
+
+def _smtp(address: str) -> Channel:
+    from f1mon_core.delivery.channels.email import SECURITIES, EmailChannel  # noqa: PLC0415 - only who mails pays for it
+
+    parts = urlsplit(address)
+    options = {name: values[-1] for name, values in parse_qs(parts.query).items()}
+    if unknown := sorted(set(options) - {"from", "to", "security"}):
+        raise ConfigurationError(f"an smtp:// address takes ?from=&to=&security=, not {unknown[0]!r}")
+    if parts.hostname is None or "from" not in options or "to" not in options:
+        raise ConfigurationError("an smtp:// address names a host, ?from= and &to=")
+    secure = parts.scheme == "smtps"
+    security = options.get("security", "tls" if secure else "auto")
+    if security not in SECURITIES:
+        raise ConfigurationError(f"security is one of {', '.join(SECURITIES)}")
+    return EmailChannel(
+        host=parts.hostname,
+        port=parts.port or (465 if secure else 587),
+        sender=options["from"],
+        recipients=options["to"],
+        user=None if parts.username is None else unquote(parts.username),
+        password=None if parts.password is None else unquote(parts.password),
+        security=security,
+    )
+
+
+def _email(given: Mapping[str, Any], prefix: str) -> Channel | None:
+    from f1mon_core.delivery.channels.email import EmailChannel  # noqa: PLC0415 - only who mails pays for it
+
+    found = _aliased(given, EMAIL_ALIASES)
+    if not _enabled(found, prefix) or not set(found) - {"enabled"}:
+        return None
+    for name in ("host", "recipients"):
+        if name not in found:
+            raise ConfigurationError(f"{prefix}{EMAIL_ALIASES[name][0]} is missing")
+    sender = found.get("sender") or found.get("user")
+    if sender is None:
+        raise ConfigurationError(f"{prefix}{EMAIL_ALIASES['sender'][0]} is missing")
+    security = "auto"
+    if "tls" in found:
+        security = "starttls" if _flag(found["tls"], f"{prefix}USE_TLS") else "none"
+    if "ssl" in found and _flag(found["ssl"], f"{prefix}USE_SSL"):
+        security = "tls"
+    try:
+        port = int(found.get("port") or (465 if security == "tls" else 587))
+    except ValueError:
+        raise ConfigurationError(f"{prefix}PORT must be a whole number") from None
+    return EmailChannel(
+        host=found["host"],
+        port=port,
+        sender=sender,
+        recipients=found["recipients"],
+        user=found.get("user"),
+        password=found.get("password"),
+        security=security,
+    )
+
+
+def _slack(given: Mapping[str, Any], prefix: str) -> Channel | None:
+    from f1mon_core.delivery.channels.webhook import SlackChannel  # noqa: PLC0415 - only who posts pays for it
+
+    found = _aliased(given, SLACK_ALIASES)
+    if not _enabled(found, prefix) or "url" not in found:
+        return None
+    return SlackChannel(found["url"])
+
+
+def _console(given: Mapping[str, Any], prefix: str) -> Channel | None:
+    return ConsoleChannel() if _enabled(_aliased(given, FILE_ALIASES), prefix) else None
+
+
+def _file(given: Mapping[str, Any], prefix: str) -> Channel | None:
+    found = _aliased(given, FILE_ALIASES)
+    return FileChannel(found["path"]) if _enabled(found, prefix) and "path" in found else None
+
+
+_OWN: Mapping[str, Callable[[Mapping[str, Any], str], Channel | None]] = {
+    "console": _console,
+    "file": _file,
+    "email": _email,
+    "slack": _slack,
+}
+
+
+def _aliased(given: Mapping[str, Any], aliases: Mapping[str, tuple[str, ...]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, variables in aliases.items():
+        for variable in variables:
+            if given.get(variable) not in (None, ""):
+                found[name] = given[variable]
+                break
+    return found
+
+
+def _enabled(found: Mapping[str, Any], prefix: str) -> bool:
+    return _flag(found.get("enabled", True), f"{prefix}ENABLED")
+
+
+def _flag(value: Any, name: str) -> bool:
+    if isinstance(value, bool):
+        return value
+    lowered = str(value).strip().lower()
+    if lowered not in {"1", "true", "yes", "on", "0", "false", "no", "off"}:
+        raise ConfigurationError(f"{name} must be true or false")
+    return lowered in {"1", "true", "yes", "on"}
+
+
+def _plugin(name: str) -> EntryPoint | None:
+    points = {point.value: point for point in entry_points(group=CHANNELS_GROUP, name=name)}
+    if len(points) > 1:
+        raise ConfigurationError(f"channel {name!r} is registered by {' and '.join(sorted(points))}: uninstall one")
+    return next(iter(points.values()), None)
+
+
+def _of_plugin(point: EntryPoint, address: str | None) -> Channel:
+    try:
+        made = point.load()(address)
+    except F1monError:
+        raise
+    except Exception as error:
+        raise ConfigurationError(f"channel plugin {point.value} failed: {type(error).__name__}") from error
+    if not isinstance(made, Channel):
+        raise ConfigurationError(f"channel plugin {point.value} made a {type(made).__name__}, which has no send()")
+    return made

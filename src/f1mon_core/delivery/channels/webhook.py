@@ -1,0 +1,196 @@
+"""Webhooks and Slack over HTTP, by the standard library: Apprise says neither the status nor Retry-After."""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import json
+import time
+import urllib.error
+import urllib.request
+from email.utils import parsedate_to_datetime
+from typing import Any, cast
+from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
+
+import attrs
+
+from f1mon_core._version import __version__
+from f1mon_core.delivery.channels.deadline import Deadline
+from f1mon_core.delivery.messages import Message
+from f1mon_core.errors import ConfigurationError, DeliveryError
+from f1mon_core.records.fields import Document
+from f1mon_core.text import discreet, one_line
+
+TIMEOUT_SECONDS = 10.0
+TOTAL_SECONDS = 45.0
+"""However a server answers, a send ends before a worker's lease does."""
+RETRIED_STATUSES = frozenset({408, 425, 429})
+_LONGEST_WAIT = 24 * 3600.0
+_FIRST_SERVER_ERROR = 500
+_SLACK_HEADER = 150
+_SLACK_SECTION = 2_900
+
+
+def _web_address(url: str) -> str:
+    # The messages are fixed texts: whatever stands in the address may be a secret.
+    if not url.isascii() or not url.isprintable() or " " in url:
+        raise ConfigurationError("a webhook's address is printable ASCII without blanks; percent-encode the rest")
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        raise ConfigurationError(
+            "a webhook's address has no valid host and port; percent-encode / ? # [ ] in a password"
+        ) from None
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ConfigurationError("a webhook's address starts with http:// or https:// and names a host")
+    if port == 0:
+        raise ConfigurationError("a webhook's port is from 1 to 65535")
+    return url
+
+
+def _apart(url: str) -> tuple[str, dict[str, str]]:
+    """An address without the account before its host, and the header that carries the account instead."""
+    parts: SplitResult = urlsplit(url)
+    account, _, place = parts.netloc.rpartition("@")
+    if not account:
+        return url, {}
+    user, _, password = account.partition(":")
+    basic = base64.b64encode(f"{unquote(user)}:{unquote(password)}".encode()).decode()
+    return urlunsplit(parts._replace(netloc=place)), {"Authorization": f"Basic {basic}"}
+
+
+@attrs.define
+class WebhookChannel:
+    """Posts each message as JSON, with its key as `Idempotency-Key`.
+
+    An account in the address, `https://user:password@host/…`, goes into the header `Authorization` (Basic).
+
+    Attributes:
+        timeout: Seconds the server may let anything wait.
+        total: Seconds the whole may take.
+    """
+
+    url: str = attrs.field(repr=False, converter=_web_address)
+    timeout: float = TIMEOUT_SECONDS
+    total: float = TOTAL_SECONDS
+
+    def send(self, message: Message) -> None:
+        """Post it. Raises `DeliveryError` unless the answer is a 2xx."""
+        post(self.url, self.payload(message), message.key, self.timeout, self.total)
+
+    def payload(self, message: Message) -> Document:
+        """The JSON body."""
+        return message.data()
+
+
+@attrs.define
+class SlackChannel(WebhookChannel):
+    """Posts to a Slack incoming webhook; nothing in an alert can address a channel or a person."""
+
+    def payload(self, message: Message) -> Document:
+        """A header and a section; `&`, `<` and `>` are escaped as Slack asks, so `<!channel>` stays text."""
+        text = _cut(message.text.split("\n", 1)[1].strip(), _SLACK_SECTION)
+        return {
+            "text": slack_text(message.subject),
+            "blocks": [
+                {"type": "header", "text": {"type": "plain_text", "text": message.subject[:_SLACK_HEADER]}},
+                {"type": "section", "text": {"type": "plain_text", "text": text}},
+            ],
+        }
+
+
+def _cut(text: str, limit: int) -> str:
+    """Text of at most so many characters; what is left out is in its middle, for its end says what to do."""
+    if len(text) <= limit:
+        return text
+    end = text[text.rfind("\n") :][-limit // 2 :]
+    return f"{text[: limit - len(end) - 2]}\n…{end}"
+
+
+def slack_text(text: str) -> str:
+    """Text that Slack shows as it is."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    def redirect_request(self, *_: object) -> None:
+        """A redirected POST would arrive as a GET, somewhere nobody configured."""
+
+
+class _Watched(urllib.request.HTTPHandler, urllib.request.HTTPSHandler):
+    """Connections that a deadline watches from their first moment."""
+
+    def __init__(self, deadline: Deadline) -> None:
+        super().__init__()
+        self._deadline = deadline
+
+    def do_open(self, http_class: Any, req: urllib.request.Request, **arguments: Any) -> http.client.HTTPResponse:
+        def connecting(host: str, **more: Any) -> http.client.HTTPConnection:
+            made: Any = http_class(host, **more)
+            connect = made._create_connection  # noqa: SLF001 - where both kinds make their socket
+            made._create_connection = lambda *given: self._deadline.watch(connect(*given))  # noqa: SLF001
+            return cast("http.client.HTTPConnection", made)
+
+        return super().do_open(cast("Any", connecting), req, **arguments)
+
+
+def post(url: str, payload: Document, key: str, timeout: float, total: float = TOTAL_SECONDS) -> None:
+    """Post JSON.
+
+    Raises:
+        DeliveryError: To be retried after a network error, 408, 425, 429 or 5xx; for good after any other status.
+    """
+    address, account = _apart(url)
+    request = urllib.request.Request(  # noqa: S310 - the scheme was checked when the channel was made
+        address,
+        json.dumps(payload).encode(),
+        {
+            **account,
+            "Content-Type": "application/json",
+            "Idempotency-Key": key.encode("ascii", "backslashreplace").decode(),
+            "User-Agent": f"f1mon/{__version__}",
+        },
+    )
+    with Deadline(total) as deadline:
+        try:
+            with urllib.request.build_opener(_NoRedirect, _Watched(deadline)).open(request, timeout=timeout) as answer:
+                answer.read(1)
+        except urllib.error.HTTPError as error:
+            with error:
+                raise refused(error.code, error.headers.get("Retry-After")) from None
+        except (http.client.InvalidURL, UnicodeError):
+            raise DeliveryError("the webhook's address cannot be requested", retry=False) from None
+        except (OSError, http.client.HTTPException) as error:
+            if deadline.passed:
+                raise DeliveryError(f"network error: not done after {total:g} seconds") from None
+            reason = error.reason if isinstance(error, urllib.error.URLError) else error
+            raise DeliveryError(f"network error: {_told(reason)}") from None
+
+
+def refused(status: int, retry_after: str | None = None) -> DeliveryError:
+    """What an HTTP status that is no success means for a delivery."""
+    retry = status in RETRIED_STATUSES or status >= _FIRST_SERVER_ERROR
+    return DeliveryError(f"HTTP {status}", retry=retry, after=wait_of(retry_after) if retry else None)
+
+
+def wait_of(retry_after: str | None) -> float | None:
+    """The seconds a Retry-After header asks for, given as a number or a date; None if it says neither."""
+    if retry_after is None:
+        return None
+    text = retry_after.strip()
+    if text.isascii() and text.isdigit():
+        return min(float(text[:9]), _LONGEST_WAIT)
+    try:
+        until = parsedate_to_datetime(text).timestamp()
+    except (TypeError, ValueError):
+        return None
+    return min(max(until - time.time(), 0.0), _LONGEST_WAIT)
+
+
+def _told(reason: object) -> str:
+    # The reason of an OSError names hosts and errno; those of http.client repeat what was asked for or answered.
+    if isinstance(reason, Exception):
+        told = f": {reason}" if isinstance(reason, OSError) else ""
+        return one_line(f"{type(reason).__name__}{discreet(told)}", 200)
+    return one_line(discreet(str(reason)), 200)

@@ -1,0 +1,122 @@
+"""Health snapshots: computed from the stored facts, never typed in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, cast
+
+import attrs
+
+from f1mon_core import recording
+from f1mon_core.errors import InvalidQueryError
+from f1mon_core.metrics.degradation import Baseline, degradation
+from f1mon_core.metrics.measurement import Metric
+from f1mon_core.metrics.performance import Measures
+from f1mon_core.metrics.windows import WindowRequest
+from f1mon_core.records.fields import Document
+from f1mon_core.records.kinds import HealthSnapshot, MetricSnapshot
+from f1mon_core.storage import plans
+from f1mon_core.storage.contract import Select
+from f1mon_core.storage.plans import Plan
+
+RESERVED = "f1mon"
+"""The key of a snapshot's metadata that says how it was computed."""
+
+
+def capture(
+    request: WindowRequest,
+    measures: Measures,
+    baseline: Baseline,
+    snapshot_id: str | None,
+    metadata: Mapping[str, Any] | None,
+) -> Plan[HealthSnapshot]:
+    """Measure a window, judge its accuracy against the baseline and the previous snapshot, and keep all of it."""
+    if request.model_version is None:
+        raise InvalidQueryError("a health snapshot is of one model version")
+    if metadata and RESERVED in metadata:
+        raise InvalidQueryError(f"the metadata key {RESERVED!r} is where a snapshot says how it was computed")
+    asked = request.to_dict()
+
+    def repeats(stored: HealthSnapshot) -> bool:
+        computed = stored.metadata.get(RESERVED)
+        return isinstance(computed, dict) and computed.get("asked") == asked
+
+    if snapshot_id is not None:
+        first = yield from recording.stored(HealthSnapshot, snapshot_id)
+        if first is not None and repeats(first):
+            return first
+    wanted = measures.with_names({"accuracy"})
+    window = yield from request.resolve_closed()
+    tally, unavailable = yield from wanted.tally(window)
+    measured = wanted.of(tally, window, unavailable)
+    verdict = yield from degradation(measured, "accuracy", baseline, wanted)
+    previous = yield from previous_accuracy(request.model_version, request.as_of)
+    snapshot = HealthSnapshot(
+        model_version=request.model_version,
+        metrics=cast("Document", {name: one.to_dict() for name, one in measured.metrics.items()}),
+        window_start=window.since,
+        window_end=window.until,
+        trend=change_percent(previous, measured.accuracy.value),
+        degradation_detected=verdict.degraded,
+        metadata={
+            **(metadata or {}),
+            RESERVED: {
+                "asked": asked,
+                "window": window.to_dict(),
+                "degradation": verdict.to_dict(),
+                "reliability_bins": [one.to_dict() for one in measured.bins if one.total],
+                "confusion": measured.confusion.to_dict(),
+                "positive": measured.positive,
+                "interval": measured.interval,
+            },
+        },
+        at=request.as_of,
+    )
+    if snapshot_id is not None:
+        snapshot = attrs.evolve(snapshot, snapshot_id=snapshot_id)
+    return (yield from recording.kept_first(snapshot, repeats))
+
+
+def previous_accuracy(model_version: str, until: datetime | None) -> Plan[float | None]:
+    """The accuracy of the model's newest trusted snapshot, also a bare number; None where there is none."""
+    select = Select("health_snapshot", None, until, model_version, where={"trusted": True}, descending=True, limit=1)
+    found = yield from plans.find(select)
+    kept = found[0].metrics.get("accuracy") if found else None
+    if isinstance(kept, dict):
+        return Metric.from_dict(kept).value
+    return float(kept) if isinstance(kept, int | float) and not isinstance(kept, bool) else None
+
+
+def snapshot_metric(snapshot: HealthSnapshot, name: str) -> Metric | None:
+    """A metric of a snapshot with what it rests on; None if the snapshot holds none, or only a bare number."""
+    kept = snapshot.metrics.get(name)
+    return Metric.from_dict(kept) if isinstance(kept, dict) else None
+
+
+def change_percent(before: float | None, after: float | None) -> float | None:
+    """The change from one value to the next in percent of the first; None where either is missing or the first is 0."""
+    if before is None or after is None or not before:
+        return None
+    return 100 * (after - before) / before
+
+
+def record_metric(
+    model_version: str,
+    metric_name: str,
+    value: float | None,
+    at: datetime | None,
+    snapshot_id: str | None,
+    metadata: Mapping[str, Any] | None,
+) -> Plan[MetricSnapshot]:
+    """Keep one metric value that was computed elsewhere."""
+    snapshot = MetricSnapshot(
+        model_version=model_version,
+        metric_name=metric_name,
+        value=value,
+        metadata=cast("Document", metadata or {}),
+        at=at,
+    )
+    if snapshot_id is not None:
+        snapshot = attrs.evolve(snapshot, snapshot_id=snapshot_id)
+    return (yield from recording.kept(snapshot))

@@ -1,0 +1,222 @@
+"""Plans that measure: one tally for a window, and everything that is a function of its cells."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from datetime import datetime, timedelta
+from typing import Any, TypedDict
+
+import attrs
+
+from f1mon_core.errors import InvalidQueryError, PrunedError
+from f1mon_core.metrics.intervals import Method, check_method
+from f1mon_core.metrics.measurement import (
+    BINNED_METRICS,
+    EXACT_METRICS,
+    ConfusionMatrix,
+    LabelMetrics,
+    Measurement,
+    Metric,
+    ReliabilityBin,
+    check_label,
+    check_labels,
+    check_names,
+)
+from f1mon_core.metrics.windows import Window, WindowBasis, WindowRequest
+from f1mon_core.records.fields import Document
+from f1mon_core.storage import plans
+from f1mon_core.storage.plans import Plan
+from f1mon_core.storage.tally import KEPT_BINS, Bins, Tally, check_bins
+
+
+@attrs.frozen
+class Performance:
+    """What is known of the predictions in one window, and how much of it.
+
+    Attributes:
+        window: The window measured, with its times resolved.
+        total: Predictions in it.
+        labelled: Those whose outcome is known.
+        metrics: Every metric asked for, by name (`metrics.METRIC_NAMES`).
+        bins: The reliability bins, empty ones too; () where pruning left no cells that fit them.
+        confusion: Labelled predictions by actual and predicted class.
+        by_label: Precision, recall and F1 of each class.
+        positive: The class that precision, recall, F1, ROC-AUC, Brier score and log loss are of.
+        interval: How the intervals of proportions were computed.
+    """
+
+    window: Window
+    total: int
+    labelled: int
+    metrics: Mapping[str, Metric]
+    bins: tuple[ReliabilityBin, ...]
+    confusion: ConfusionMatrix
+    by_label: Mapping[int, LabelMetrics]
+    positive: int = 1
+    interval: Method = "wilson"
+
+    @property
+    def model_version(self) -> str | None:
+        """The model measured; None for all."""
+        return self.window.model_version
+
+    @property
+    def pending(self) -> int:
+        """Predictions whose outcome is not known."""
+        return self.total - self.labelled
+
+    @property
+    def coverage(self) -> float | None:
+        """The labelled share; None without predictions."""
+        return self.labelled / self.total if self.total else None
+
+    def __getitem__(self, name: str) -> Metric:
+        return self.metrics[name]
+
+    @property
+    def accuracy(self) -> Metric:
+        """`metrics["accuracy"]`."""
+        return self.metrics["accuracy"]
+
+    @property
+    def precision(self) -> Metric:
+        """`metrics["precision"]`, of the positive class."""
+        return self.metrics["precision"]
+
+    @property
+    def recall(self) -> Metric:
+        """`metrics["recall"]`, of the positive class."""
+        return self.metrics["recall"]
+
+    @property
+    def f1_score(self) -> Metric:
+        """`metrics["f1_score"]`, of the positive class."""
+        return self.metrics["f1_score"]
+
+    @property
+    def roc_auc(self) -> Metric:
+        """`metrics["roc_auc"]`."""
+        return self.metrics["roc_auc"]
+
+    @property
+    def expected_calibration_error(self) -> Metric:
+        """`metrics["expected_calibration_error"]`."""
+        return self.metrics["expected_calibration_error"]
+
+    def to_dict(self) -> Document:
+        """As a JSON object; times in ISO 8601."""
+        return {
+            "window": self.window.to_dict(),
+            "total": self.total,
+            "labelled": self.labelled,
+            "coverage": self.coverage,
+            "metrics": {name: one.to_dict() for name, one in self.metrics.items()},
+            "bins": [one.to_dict() for one in self.bins],
+            "confusion": self.confusion.to_dict(),
+            "by_label": [one.to_dict() for one in self.by_label.values()],
+            "positive": self.positive,
+            "interval": self.interval,
+        }
+
+
+def _positive(value: Any) -> int:
+    """The positive class as a plain int, with which cells are compared."""
+    return check_label("positive", value)
+
+
+@attrs.frozen(kw_only=True)
+class Measures:
+    """What to compute of a window.
+
+    Attributes:
+        n_bins: Equal-width confidence bins of the calibration metrics.
+        positive: The positive class.
+        labels: The declared classes; None for those that occur.
+        interval: "wilson" or "clopper-pearson", both at 95 %.
+        names: The metrics; without `metrics.EXACT_METRICS` the store is spared a cell per distinct confidence.
+    """
+
+    n_bins: int = 10
+    positive: int = attrs.field(default=1, converter=_positive)
+    labels: tuple[int, ...] | None = attrs.field(default=None, converter=check_labels)
+    interval: Method = "wilson"
+    names: frozenset[str] = attrs.field(default=None, converter=check_names)
+
+    def __attrs_post_init__(self) -> None:
+        check_bins(self.n_bins)
+        if not isinstance(self.n_bins, int):
+            raise InvalidQueryError("n_bins is a number of bins")
+        check_method(self.interval)
+
+    def with_names(self, names: Collection[str]) -> Measures:
+        """The same, of these metrics too."""
+        return attrs.evolve(self, names=self.names | set(names))
+
+    def of(self, tally: Tally, window: Window, unavailable: Mapping[str, str] | None = None) -> Performance:
+        """The performance that a tally comes to."""
+        measurement = Measurement(tally, self.n_bins, self.positive, self.labels, self.interval, unavailable or {})
+        return Performance(
+            window=window,
+            total=measurement.total,
+            labelled=measurement.labelled,
+            metrics=measurement.metrics(self.names),
+            bins=measurement.bins,
+            confusion=measurement.confusion,
+            by_label={one: measurement.of_label(one) for one in measurement.classes},
+            positive=self.positive,
+            interval=self.interval,
+        )
+
+    def tally(self, window: Window, bucket: timedelta | None = None) -> Plan[tuple[Tally, Mapping[str, str]]]:
+        """The one tally that answers all of it, and what pruning made unanswerable, by metric name."""
+        attempts: list[Bins] = [self.n_bins]
+        if self.names & EXACT_METRICS:
+            attempts.insert(0, "exact")
+        if self.n_bins != KEPT_BINS:
+            attempts.append(KEPT_BINS)
+        unavailable: dict[str, str] = {}
+        for bins in attempts:
+            try:
+                tally = yield from plans.tally(window.query(bins, bucket=bucket))
+            except PrunedError as error:
+                if bins == attempts[-1]:
+                    raise
+                lost = EXACT_METRICS if bins == "exact" else BINNED_METRICS if KEPT_BINS % self.n_bins else frozenset()
+                unavailable |= dict.fromkeys(lost, f"pruned: {error}")
+            else:
+                return tally, unavailable
+        raise AssertionError  # the last attempt returns or raises
+
+
+def performance(request: WindowRequest, measures: Measures) -> Plan[Performance]:
+    """Measure one window."""
+    window = yield from request.resolve()
+    tally, unavailable = yield from measures.tally(window)
+    return measures.of(tally, window, unavailable)
+
+
+class PerformanceOptions(TypedDict, total=False):
+    """The keyword arguments of `Monitor.performance`, as others pass them on."""
+
+    since: datetime | None
+    until: datetime | None
+    last: timedelta | None
+    basis: WindowBasis
+    horizon: timedelta | None
+    as_of: datetime | None
+    as_recorded: datetime | None
+    n_bins: int
+    positive: int
+    labels: Iterable[int] | None
+    interval: Method
+    metrics: Collection[str] | None
+
+
+_MEASURES = {"n_bins": "n_bins", "positive": "positive", "labels": "labels", "interval": "interval", "metrics": "names"}
+
+
+def asked(model_version: str | None, options: PerformanceOptions) -> tuple[WindowRequest, Measures]:
+    """The window and the measures that a caller's options ask for. Raises `InvalidQueryError`."""
+    given: dict[str, Any] = dict(options)
+    measures = {field: given.pop(name) for name, field in _MEASURES.items() if name in given}
+    return WindowRequest(model_version=model_version, **given), Measures(**measures)

@@ -1,0 +1,168 @@
+"""Plans that set performances side by side: over time, and of two model versions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any, Literal, TypeAlias
+
+import attrs
+
+from f1mon_core.errors import InvalidQueryError
+from f1mon_core.metrics import intervals
+from f1mon_core.metrics.intervals import Method
+from f1mon_core.metrics.measurement import Metric
+from f1mon_core.metrics.performance import Measures, Performance
+from f1mon_core.metrics.tables import Trend
+from f1mon_core.metrics.windows import Window, WindowRequest
+from f1mon_core.records.fields import Document
+from f1mon_core.records.times import (
+    LATEST,
+    MICROSECOND,
+    duration_micros,
+    from_micros,
+    to_micros,
+)
+from f1mon_core.storage.plans import Plan
+from f1mon_core.storage.tally import CellKey, Moments, Tally, bucket_of, check_width
+
+Every: TypeAlias = Literal["hour", "day", "week"] | timedelta
+
+NAMED_WIDTHS: Mapping[str, timedelta] = {
+    "hour": timedelta(hours=1),
+    "day": timedelta(days=1),
+    "week": timedelta(weeks=1),
+}
+MAX_BUCKETS = 100_000
+
+PROPORTIONS = ("accuracy", "precision", "recall")
+"""The metrics that are proportions of their own denominator, and so have an interval."""
+
+
+def width_of(every: Every) -> timedelta:
+    """The width of the time buckets. Raises `InvalidQueryError`."""
+    width = NAMED_WIDTHS.get(every) if isinstance(every, str) else every
+    if not isinstance(width, timedelta):
+        raise InvalidQueryError(f"every must be 'hour', 'day', 'week' or a positive timedelta, got {every!r:.80}")
+    check_width("every", width)
+    return width
+
+
+def trend(request: WindowRequest, measures: Measures, every: Every) -> Plan[Trend]:
+    """The performance of each time bucket of a window, from one tally."""
+    width = width_of(every)
+    window = yield from request.resolve()
+    tally, unavailable = yield from measures.tally(window, bucket=width)
+    split: dict[int, dict[CellKey, Moments]] = {}
+    for key, moments in tally.cells.items():
+        split.setdefault(key.bucket or 0, {})[key] = moments
+    return Trend(
+        measures.of(Tally(tally.bins, split.get(start, {})), _part(window, start, width), unavailable)
+        for start in _starts(window, width, split)
+    )
+
+
+def _starts(window: Window, width: timedelta, split: Mapping[int, Any]) -> range:
+    """The start of every bucket of the window, those without predictions too, in microseconds since 1970."""
+    first = bucket_of(to_micros(window.since), width) if window.since else min(split, default=None)
+    last = bucket_of(to_micros(window.until - MICROSECOND), width) if window.until else max(split, default=None)
+    if first is None or last is None or (window.since is not None and window.since == window.until):
+        return range(0)
+    starts = range(first, last + 1, duration_micros(width))
+    if len(starts) > MAX_BUCKETS:
+        raise InvalidQueryError(f"that makes {len(starts)} time buckets, at most {MAX_BUCKETS} are answered at once")
+    return starts
+
+
+def _part(window: Window, start: int, width: timedelta) -> Window:
+    end = min(start + duration_micros(width), to_micros(LATEST))  # the calendar's last bucket is cut by its end
+    since, until = from_micros(max(0, start)), from_micros(end)
+    return attrs.evolve(
+        window,
+        since=since if window.since is None else max(since, window.since),
+        until=until if window.until is None else min(until, window.until),
+    )
+
+
+@attrs.frozen
+class Difference:
+    """How much a metric of the second version is above that of the first.
+
+    Attributes:
+        name: The metric's name.
+        value: Second minus first; None where either is undefined.
+        low, high: The 95 % interval, for accuracy, precision and recall; None for the others.
+        reason: Why the value is None.
+    """
+
+    name: str
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    reason: str | None = None
+
+    @property
+    def significant(self) -> bool | None:
+        """Whether the interval leaves out 0; None without one."""
+        if self.low is None or self.high is None:
+            return None
+        return not self.low <= 0 <= self.high
+
+    def to_dict(self) -> Document:
+        """As a JSON object."""
+        return {**attrs.asdict(self), "significant": self.significant}
+
+
+@attrs.frozen
+class Comparison:
+    """Two model versions over the same window.
+
+    Attributes:
+        first, second: Their performances.
+        differences: Metric name to `second` minus `first`.
+    """
+
+    first: Performance
+    second: Performance
+    differences: Mapping[str, Difference]
+
+    def __getitem__(self, name: str) -> Difference:
+        return self.differences[name]
+
+    def to_dict(self) -> Document:
+        """As a JSON object."""
+        return {
+            "first": self.first.to_dict(),
+            "second": self.second.to_dict(),
+            "differences": {name: one.to_dict() for name, one in self.differences.items()},
+        }
+
+
+def compare(request: WindowRequest, other_version: str, measures: Measures) -> Plan[Comparison]:
+    """The request's model version and another one over the window as it is resolved once."""
+    if request.model_version is None or other_version is None:
+        raise InvalidQueryError("compare takes two model versions")
+    window = yield from request.resolve()
+    measured = []
+    for one in (window, attrs.evolve(window, model_version=other_version)):
+        tally, unavailable = yield from measures.tally(one)
+        measured.append(measures.of(tally, one, unavailable))
+    first, second = measured
+    return Comparison(
+        first,
+        second,
+        {name: difference(one, second[name], measures.interval) for name, one in first.metrics.items()},
+    )
+
+
+def difference(first: Metric, second: Metric, method: Method = "wilson") -> Difference:
+    """The second metric minus the first; for proportions with Newcombe's hybrid score interval."""
+    if first.value is None:
+        return Difference(first.name, None, reason=f"first version: {first.reason}")
+    if second.value is None:
+        return Difference(first.name, None, reason=f"second version: {second.reason}")
+    low = high = None
+    if first.name in PROPORTIONS:
+        counts = (round(first.value * first.n), first.n), (round(second.value * second.n), second.n)
+        low, high = intervals.difference(*counts, method=method)
+    return Difference(first.name, second.value - first.value, low, high)

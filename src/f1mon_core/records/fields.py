@@ -1,0 +1,240 @@
+"""What may enter a store. Each function returns the value as it will be stored, or raises `InvalidRecordError`."""
+
+from __future__ import annotations
+
+import json
+import math
+import operator
+import re
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from decimal import Decimal
+from numbers import Real
+from typing import Any, TypeAlias, Union, cast
+
+from f1mon_core.errors import InvalidRecordError
+from f1mon_core.records.times import EPOCH
+
+Json: TypeAlias = Union[bool, int, float, str, list["Json"], dict[str, "Json"], None]  # noqa: UP007 - recursive
+Document: TypeAlias = dict[str, Json]
+
+MAX_ID_CHARACTERS = 255
+MAX_JSON_BYTES = 1 << 20
+MAX_JSON_DEPTH = 64
+INT64_MIN, INT64_MAX = -(1 << 63), (1 << 63) - 1
+
+_surrogate = re.compile("[\ud800-\udfff]").search
+_ESCAPED = 12
+"""The most ASCII bytes one character takes in JSON: a surrogate pair of escapes."""
+_NUMBER = 26
+"""More ASCII bytes than any 64-bit number takes in JSON."""
+
+
+def _encoder() -> Callable[[Json], str]:
+    # `json.dumps` makes the same encoder for each call, which takes as long as a prediction's features do. What is
+    # encoded here was copied before, so it holds no cycle to look for.
+    made = json.JSONEncoder(allow_nan=False, separators=(",", ":"), check_circular=False)
+    compiled = getattr(json.encoder, "c_make_encoder", None)
+    if compiled is None:
+        return made.encode
+    encode = compiled(None, made.default, json.encoder.encode_basestring_ascii, None, ":", ",", False, False, False)
+    return lambda value: "".join(encode(value, 0))
+
+
+encoded = _encoder()
+"""Compact ASCII JSON. Raises ValueError for NaN and infinities, which JSON does not have."""
+
+
+def identifier(value: Any, field: str) -> str:
+    """1 to 255 characters, no NUL, no lone surrogate."""
+    if not isinstance(value, str):
+        raise InvalidRecordError(field, value, "must be a str")
+    if not 0 < len(value) <= MAX_ID_CHARACTERS:
+        raise InvalidRecordError(field, value, f"must have 1 to {MAX_ID_CHARACTERS} characters")
+    if not value.isascii() and _surrogate(value):
+        raise InvalidRecordError(field, value, "must not hold a lone surrogate")
+    if "\0" in value:
+        raise InvalidRecordError(field, value, "must not hold a NUL character")
+    return value if type(value) is str else str(value)
+
+
+def text(value: Any, field: str) -> str:
+    """Any str without a lone surrogate that takes at most 1 MiB as JSON."""
+    if not isinstance(value, str):
+        raise InvalidRecordError(field, value, "must be a str")
+    if not value.isascii() and _surrogate(value):
+        raise InvalidRecordError(field, value, "must not hold a lone surrogate")
+    if len(value) * _ESCAPED > MAX_JSON_BYTES and len(json.dumps(value)) > MAX_JSON_BYTES:
+        raise InvalidRecordError(field, value, f"must take at most {MAX_JSON_BYTES} bytes as JSON")
+    return value if type(value) is str else str(value)
+
+
+def label(value: Any, field: str) -> int:
+    """A class label: a 64-bit integer; bool is refused, integers of other libraries are converted."""
+    if type(value) is not int:
+        if isinstance(value, bool) or type(value).__name__ in {"bool", "bool_"}:
+            raise InvalidRecordError(field, value, "must be an int, not a bool")
+        try:
+            value = operator.index(value)
+        except TypeError:
+            raise InvalidRecordError(field, value, "must be an int") from None
+    if not INT64_MIN <= value <= INT64_MAX:
+        raise InvalidRecordError(field, value, "must fit in 64 bits")
+    return int(value)
+
+
+def count(value: Any, field: str) -> int:
+    """A label that is not negative."""
+    if (converted := label(value, field)) < 0:
+        raise InvalidRecordError(field, value, "must not be negative")
+    return converted
+
+
+def number(value: Any, field: str) -> float:
+    """A finite real number as a float; -0.0 becomes 0.0; bool and str are refused."""
+    if type(value) is not float:
+        if isinstance(value, bool) or type(value).__name__ == "bool_" or not isinstance(value, Real | Decimal):
+            raise InvalidRecordError(field, value, "must be a number")
+        try:
+            value = float(value)
+        except (OverflowError, ValueError):
+            raise InvalidRecordError(field, value, "must fit in a 64-bit float") from None
+    if not math.isfinite(value):
+        raise InvalidRecordError(field, value, "must be finite")
+    return float(value) + 0.0
+
+
+def probability(value: Any, field: str) -> float:
+    """A number in [0, 1]."""
+    converted = number(value, field)
+    if not 0.0 <= converted <= 1.0:
+        raise InvalidRecordError(field, value, "must be in [0, 1]")
+    return converted
+
+
+def instant(given: Any, field: str) -> datetime:
+    """An aware datetime from 1970 to 9999, in UTC."""
+    if not isinstance(given, datetime):
+        raise InvalidRecordError(field, given, "must be a datetime")
+    value: datetime = given
+    if value.tzinfo is not UTC:
+        if value.utcoffset() is None:
+            raise InvalidRecordError(field, value, "must be an aware datetime (give it a time zone)")
+        try:
+            value = value.astimezone(UTC)
+        except OverflowError:
+            raise InvalidRecordError(field, value, "must lie in the years 1970 to 9999") from None
+    if value < EPOCH:
+        raise InvalidRecordError(field, value, "must lie in the years 1970 to 9999")
+    return value
+
+
+def flag(value: Any, field: str) -> bool:
+    """A bool, numpy's converted; nothing that merely looks like one."""
+    if isinstance(value, bool):
+        return value
+    if type(value).__module__ == "numpy" and type(value).__name__ in {"bool", "bool_"}:
+        return bool(value)
+    raise InvalidRecordError(field, value, "must be a bool")
+
+
+def json_object(value: Any, field: str) -> Document:
+    """A fresh copy of a JSON object: finite numbers, 64-bit ints, str keys, depth ≤ 64, ≤ 1 MiB encoded."""
+    if not isinstance(value, dict | Mapping):  # a dict is told apart in a tenth of the time
+        raise InvalidRecordError(field, value, "must be a mapping with str keys")
+    return cast("Document", json_value(value, field))
+
+
+def json_array(value: Any, field: str) -> list[Json]:
+    """A fresh copy of a JSON array, under the limits of `json_object`."""
+    if not isinstance(value, list | tuple):
+        raise InvalidRecordError(field, value, "must be a list")
+    return cast("list[Json]", json_value(value, field))
+
+
+def json_value(value: Any, field: str) -> Json:
+    """A fresh copy of any JSON value, under the limits of `json_object`."""
+    copied, size = _copied(value, field, 1)
+    if size > MAX_JSON_BYTES and len(encoded(copied)) > MAX_JSON_BYTES:
+        raise InvalidRecordError(field, value, f"must take at most {MAX_JSON_BYTES} bytes as JSON")
+    return copied
+
+
+def _refused(literal: str) -> Json:
+    raise ValueError(f"{literal} is no JSON")
+
+
+# `json.loads` looks at its arguments and for blanks around the text for longer than a small object takes to read.
+_scan: Callable[[str, int], tuple[Any, int]] = vars(json.JSONDecoder(parse_constant=_refused))["scan_once"]
+
+
+def decoded(text: str) -> Json:
+    """The value of a JSON text. Raises ValueError for any that is none, or more than that."""
+    try:
+        value, end = _scan(text, 0)
+    except StopIteration as error:
+        if text[:1].isspace():
+            return decoded(text.lstrip())
+        raise ValueError(f"no JSON value at character {error.value}") from None
+    except RecursionError:
+        raise ValueError("nested deeper than can be read") from None
+    if end != len(text) and not text[end:].isspace():
+        raise ValueError(f"something follows the JSON value at character {end}")
+    return cast("Json", value)
+
+
+def canonical(value: Json) -> str:
+    """Compact ASCII JSON with sorted keys: equal texts, equal values, and 1 is neither 1.0 nor true."""
+    return json.dumps(value, allow_nan=False, separators=(",", ":"), sort_keys=True)
+
+
+def _copied(value: Any, field: str, depth: int) -> tuple[Json, int]:  # noqa: PLR0911 - one for each JSON type
+    """A normalised copy of `value` and an upper bound of its encoded size in bytes."""
+    if value is None or isinstance(value, bool):
+        return value, 5
+    if isinstance(value, str):
+        return text(value, field), 2 + _ESCAPED * len(value)
+    if isinstance(value, float):
+        return number(value, field), _NUMBER
+    if isinstance(value, int):
+        return label(value, field), _NUMBER
+    if isinstance(value, dict | Mapping):
+        return _copied_object(value, field, depth)
+    if isinstance(value, list | tuple):
+        return _copied_array(value, field, depth)
+    if hasattr(value, "__index__"):
+        return label(value, field), _NUMBER
+    if isinstance(value, Real):
+        return number(value, field), _NUMBER
+    raise InvalidRecordError(field, value, "must hold JSON values only (None, bool, int, float, str, list, dict)")
+
+
+def _copied_object(value: Mapping[Any, Any], field: str, depth: int) -> tuple[Json, int]:
+    if depth > MAX_JSON_DEPTH:
+        raise InvalidRecordError(field, value, f"must be nested at most {MAX_JSON_DEPTH} deep")
+    copied: dict[str, Json] = {}
+    size = 2
+    for name, item in value.items():
+        if not isinstance(name, str):
+            raise InvalidRecordError(field, name, "must have str keys")
+        key = text(name, field)
+        if type(item) is float and math.isfinite(item):  # by far the most common feature, so no further calls
+            copied[key] = item + 0.0
+            size += _NUMBER
+        else:
+            copied[key], item_size = _copied(item, field, depth + 1)
+            size += item_size
+        size += 4 + _ESCAPED * len(key)
+    return copied, size
+
+
+def _copied_array(value: list[Any] | tuple[Any, ...], field: str, depth: int) -> tuple[Json, int]:
+    if depth > MAX_JSON_DEPTH:
+        raise InvalidRecordError(field, value, f"must be nested at most {MAX_JSON_DEPTH} deep")
+    copied: list[Json] = []
+    size = 2
+    for item in value:
+        inner, item_size = _copied(item, field, depth + 1)
+        copied.append(inner)
+        size += item_size + 1
+    return copied, size

@@ -1,0 +1,35 @@
+"""Instants: aware UTC datetimes at the edge, integer microseconds since 1970 in every store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import TypeAlias
+
+Clock: TypeAlias = Callable[[], datetime]
+"""Anything that answers the present as an aware datetime. A clock handed to a store is picklable."""
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+LATEST = datetime(9999, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC)
+MICROSECOND = timedelta(microseconds=1)
+
+
+def host_clock() -> datetime:
+    """The host's present, in UTC."""
+    return datetime.now(UTC)
+
+
+def to_micros(instant: datetime) -> int:
+    """Whole microseconds from 1970-01-01T00:00:00Z to an aware `instant`; exact, unlike `timestamp()`."""
+    since = instant - EPOCH
+    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
+
+
+def from_micros(micros: int) -> datetime:
+    """The aware UTC datetime `micros` microseconds after 1970-01-01T00:00:00Z."""
+    return EPOCH + timedelta(0, 0, micros)
+
+
+def duration_micros(duration: timedelta) -> int:
+    """The whole microseconds of a duration."""
+    return duration // MICROSECOND

@@ -1,0 +1,1 @@
+"""The seam to the file system: files, directories, locks and syncs."""

@@ -1,0 +1,1 @@
+"""The journal: read, written, mended and compacted."""

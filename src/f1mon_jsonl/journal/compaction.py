@@ -1,0 +1,226 @@
+"""Rewriting the journal: a new generation without what is superseded, damaged or pruned.
+
+The new file is written beside the old one, synced, and takes its name in one step, all under the writers' lock. Whoever
+reads the old one goes on reading it, and finds the new one at the next question.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any, cast
+
+import attrs
+
+from f1mon_core.errors import CorruptStoreError
+from f1mon_core.records import documents as codec
+from f1mon_core.records.json_text import encoded
+from f1mon_core.records.kinds import Fact
+from f1mon_core.records.times import to_micros
+from f1mon_core.storage import answers as folding
+from f1mon_core.storage.contract import LASTING_KINDS, held_by
+from f1mon_jsonl.disk.directory import JOURNAL, REWRITTEN, Directory, read_all, write_all
+from f1mon_jsonl.disk.files import Files
+from f1mon_jsonl.format import decode_raw_line, header_line, intact, transaction_line
+from f1mon_jsonl.index.cells import Tallies
+from f1mon_jsonl.index.index import NONE, Index, Place, decode_document
+from f1mon_jsonl.journal.loading import damage_since
+from f1mon_jsonl.journal.reader import CHUNK, Reader
+
+_TOGETHER = 1_000
+"""State documents, operations or pruned ids in a line."""
+
+
+class RottenError(CorruptStoreError):
+    """A line is no longer what was read of it."""
+
+
+@attrs.define
+class Plan:
+    """What a rewrite changes.
+
+    Attributes:
+        gone: The places of the facts to leave out.
+        removed: How many those are, by kind.
+        added: Facts to add.
+        horizons: Prune horizons to store, microseconds since 1970.
+        outcomes_until: As `folding.check_kept` wants it, microseconds.
+        pruned: Ids of predictions pruned now.
+    """
+
+    gone: defaultdict[int, set[int]] = attrs.field(factory=lambda: defaultdict(set))
+    removed: dict[str, int] = attrs.field(factory=dict)
+    added: list[Fact] = attrs.field(factory=list)
+    horizons: dict[str, int] = attrs.field(factory=dict)
+    outcomes_until: int | None = None
+    pruned: list[str] = attrs.field(factory=list)
+
+    def drop(self, kind: str, place: Place) -> None:
+        """Leave out a fact."""
+        self.gone[place[0]].add(place[1])
+        self.removed[kind] = self.removed.get(kind, 0) + 1
+
+
+def pruning(index: Index, tallies: Tallies, before: datetime, keep: Collection[str], now: datetime) -> Plan:
+    """What pruning removes, and what it leaves instead."""
+    plan = Plan()
+    horizon = to_micros(before)
+    if "prediction" not in keep:
+        _drop_predictions(plan, index, horizon)
+        if plan.pruned:
+            cells = tallies.tally(folding.kept_query(before))
+            plan.added = [attrs.evolve(fact, recorded_at=now) for fact in folding.kept_facts(cells)]
+    held = held_by(decode_document(text) for text in index.documents.values())
+    for name, kind in index.kinds.items():
+        if name in {*LASTING_KINDS, *keep}:
+            continue
+        for entry in kind.ordered:
+            if entry.at >= horizon:
+                break
+            if entry.key[0] not in held:
+                plan.drop(name, entry.place)
+    for name in folding.prunable_kinds(keep):
+        plan.horizons[name] = max(horizon, index.horizons.get(name, horizon))
+    return plan
+
+
+def _drop_predictions(plan: Plan, index: Index, horizon: int) -> None:
+    table, links = index.predictions, index.outcomes
+    order = index.by_prediction
+    _, end = order.window(None, horizon)
+    firsts = [] if index.outcomes_until is None else [index.outcomes_until]
+    for row in order.rows[:end]:
+        plan.drop("prediction", (table.line[row], table.item[row]))
+        plan.pruned.append(table.ids[row])
+        for link in index.chain(row):
+            plan.drop("outcome", (links.line[link], links.item[link]))
+        if table.outcome[row] != NONE:
+            firsts.append(table.first_known[row])
+    plan.outcomes_until = max(firsts, default=None)
+
+
+# Rewriting ----------------------------------------------------------------------------------------------------------
+
+
+def rewrite(
+    directory: Directory, files: Files, descriptor: int, reader: Reader, plan: Plan, operations_since: int
+) -> int:
+    """Replace the journal by a new generation; answers the descriptor of the new file.
+
+    Args:
+        directory: Where it lies; the writers' lock is held.
+        files: The file layer.
+        descriptor: The present journal.
+        reader: What was read of it, to its end.
+        plan: What to leave out and to add.
+        operations_since: The instant before which the results of operations may be forgotten.
+
+    Raises:
+        OSError: If anything fails; the journal is what it was.
+        RottenError: If a line was damaged since it was read: plan anew on what can be read now.
+    """
+    for damage in reader.damages:
+        if damage.size:
+            bad = read_all(files, descriptor, damage.offset, damage.offset + damage.size)
+            directory.set_aside("damaged", reader.generation, damage.offset, bad)
+    target = directory.open(REWRITTEN, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
+    try:
+        written = _Writer(files, target)
+        written.write(header_line(reader.store, reader.generation + 1))
+        for facts in _kept_facts(files, descriptor, reader.index, plan.gone):
+            written.line([("facts", facts)])
+        for members in _remains(reader.index, plan, operations_since):
+            written.line(members)
+        written.finish()
+        files.fsync(target)
+        files.rename(directory.of(REWRITTEN), directory.of(JOURNAL))
+    except BaseException:
+        with contextlib.suppress(OSError):
+            files.close(target)
+        with contextlib.suppress(OSError):
+            files.unlink(directory.of(REWRITTEN))
+        raise
+    return target
+
+
+class _Writer:
+    """Lines on their way into the new file, a few megabytes at a time."""
+
+    def __init__(self, files: Files, descriptor: int) -> None:
+        self._files = files
+        self._descriptor = descriptor
+        self._offset = 0
+        self._pending: list[bytes] = []
+        self._size = 0
+        self._number = 0
+
+    def write(self, line: bytes) -> None:
+        self._pending.append(line)
+        self._size += len(line)
+        if self._size >= CHUNK:
+            self._flush()
+
+    def line(self, members: list[tuple[str, str]], synced: int = 0) -> None:
+        self._number += 1
+        self.write(transaction_line(self._number, synced, members))
+
+    def finish(self) -> None:
+        """End with a line that vouches for all before it: they are synced before the file gets its name."""
+        self.line([], synced=self._offset + self._size)
+        self._flush()
+
+    def _flush(self) -> None:
+        write_all(self._files, self._descriptor, b"".join(self._pending), self._offset)
+        self._offset += self._size
+        self._pending, self._size = [], 0
+
+
+def _kept_facts(files: Files, descriptor: int, index: Index, gone: Mapping[int, Collection[int]]) -> Iterator[str]:
+    """The facts of each line, as JSON text, without those that go."""
+    buffer, start = b"", 0
+    for number, (offset, size) in enumerate(zip(index.lines.offsets, index.lines.sizes, strict=True)):
+        if offset + size > start + len(buffer):
+            buffer, start = read_all(files, descriptor, offset, offset + max(size, CHUNK)), offset
+        line = buffer[offset - start : offset - start + size]
+        if not intact(line):
+            raise RottenError(damage_since(offset))
+        facts = decode_raw_line(line).facts
+        left_out = gone.get(number, ())
+        kept = [bytes(fact) for item, fact in enumerate(facts) if item not in left_out]
+        if kept:
+            yield f"[{b','.join(kept).decode('ascii')}]"
+
+
+def _remains(index: Index, plan: Plan, operations_since: int) -> Iterator[list[tuple[str, str]]]:
+    """The members of the lines that hold everything but the facts that stay."""
+    if plan.added:
+        yield [("facts", f"[{','.join(encoded(codec.to_document(fact)) for fact in plan.added)}]")]
+    pruned = [prediction_id for prediction_id, row in index.predictions.rows.items() if row == NONE] + plan.pruned
+    for some in _some(pruned):
+        yield [("pruned", encoded(some))]
+    limits: list[tuple[str, str]] = []
+    if horizons := {**index.horizons, **plan.horizons}:
+        limits.append(("horizons", encoded(cast("Any", horizons))))
+    until = index.outcomes_until if plan.outcomes_until is None else plan.outcomes_until
+    if until is not None:
+        limits.append(("outcomes_until", str(until)))
+    if limits:
+        yield limits
+    for keys in _some(index.sorted_keys):
+        yield [("state", _object((key, index.documents[key]) for key in keys))]
+    operations = [(*name, *kept) for name, kept in index.operations.items() if kept[0] > operations_since]
+    for chosen in _some(operations):
+        texts = (f"[{encoded(key)},{encoded(one)},{at},{result.decode('ascii')}]" for key, one, at, result in chosen)
+        yield [("operations", f"[{','.join(texts)}]")]
+
+
+def _object(items: Iterable[tuple[str, bytes]]) -> str:
+    return "{" + ",".join(f"{encoded(key)}:{text.decode('ascii')}" for key, text in items) + "}"
+
+
+def _some(items: Sequence[Any]) -> Iterator[Any]:
+    for start in range(0, len(items), _TOGETHER):
+        yield items[start : start + _TOGETHER]

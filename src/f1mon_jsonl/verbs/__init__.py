@@ -1,0 +1,1 @@
+"""The verbs of the contract over the index and the journal."""

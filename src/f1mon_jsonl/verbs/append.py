@@ -1,0 +1,106 @@
+"""What a batch comes to: which of its facts are new, and that nothing forbids them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+import attrs
+
+from f1mon_core.errors import ConflictError
+from f1mon_core.records import documents as codec
+from f1mon_core.records.fields import Document
+from f1mon_core.records.kinds import Fact, Outcome, Prediction, same
+from f1mon_core.records.times import from_micros, to_micros
+from f1mon_core.storage import stamping as appending
+from f1mon_jsonl.index.index import NONE, Index
+from f1mon_jsonl.journal.loading import Loader
+
+_OF_A_PREDICTION = (Prediction, Outcome)
+
+
+@attrs.define
+class Staged:
+    """A batch, checked against the store.
+
+    Attributes:
+        documents: The new facts, as they are written.
+        repeated: How many repeat what is stored, or an earlier one of the batch.
+    """
+
+    documents: list[Document] = attrs.field(factory=list)
+    repeated: int = 0
+
+
+def stage(index: Index, loader: Loader, batch: Sequence[Fact], now: datetime) -> Staged:
+    """Check a batch under the laws of `Storage.append`.
+
+    Raises:
+        ConflictError: If a different fact is stored, or staged, under a fact's key.
+        PrunedError: If a fact lies behind the prune horizon, or belongs to a pruned prediction.
+    """
+    staged = Staged()
+    recorded = to_micros(now)
+    new: dict[tuple[str, tuple[str, ...]], Fact] = {}
+    newest: dict[str, Outcome] = {}
+    for offered in batch:
+        fact = appending.timed(offered, now, _newest(offered, index, newest))
+        if fact is None:
+            staged.repeated += 1
+            continue
+        name = (fact.kind, fact.key)
+        stored = new.get(name) or _stored(index, loader, fact)
+        if stored is not None:
+            if not same(stored, fact):
+                raise ConflictError(stored, offered)
+            staged.repeated += 1
+            continue
+        horizon = index.horizons.get(fact.kind)
+        pruned = isinstance(fact, _OF_A_PREDICTION) and index.predictions.rows.get(fact.prediction_id) == NONE
+        appending.refuse_pruned(fact, None if horizon is None else from_micros(horizon), pruned=pruned)
+        new[name] = fact
+        if isinstance(fact, Outcome):
+            here = newest.get(fact.prediction_id)
+            if here is None or here.instant < fact.instant:
+                newest[fact.prediction_id] = fact
+        document = codec.to_document(fact)
+        document["recorded_at"] = recorded
+        staged.documents.append(document)
+    return staged
+
+
+def _newest(offered: Fact, index: Index, staged: Mapping[str, Outcome]) -> Outcome | None:
+    """The outcome with the newest known_at of an outcome's prediction."""
+    if not isinstance(offered, Outcome) or offered.at is not None:
+        return None
+    row = index.predictions.rows.get(offered.prediction_id, NONE)
+    here = staged.get(offered.prediction_id)
+    if row == NONE or index.predictions.outcome[row] == NONE:
+        return here
+    links = index.outcomes
+    link = max(index.chain(row), key=links.known.__getitem__)
+    known = from_micros(links.known[link])
+    if here is not None and here.instant > known:
+        return here
+    label = index.labels.values[links.actual[link]]
+    return Outcome(prediction_id=offered.prediction_id, actual_outcome=label, at=known)
+
+
+def _stored(index: Index, loader: Loader, fact: Fact) -> Fact | None:
+    """The fact that is stored under a fact's key."""
+    if isinstance(fact, Prediction):
+        table = index.predictions
+        row = table.rows.get(fact.prediction_id, NONE)
+        if row == NONE or table.model[row] == NONE:
+            return None
+        return loader.fact((table.line[row], table.item[row]))
+    if isinstance(fact, Outcome):
+        row = index.predictions.rows.get(fact.prediction_id, NONE)
+        if row == NONE:
+            return None
+        links, at = index.outcomes, to_micros(fact.instant)
+        link = next((link for link in index.chain(row) if links.known[link] == at), NONE)
+        return None if link == NONE else loader.fact((links.line[link], links.item[link]))
+    if fact.kind not in index.kinds or (entry := index.kinds[fact.kind].entries.get(fact.key)) is None:
+        return None
+    return loader.fact(entry.place)

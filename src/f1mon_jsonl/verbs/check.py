@@ -1,0 +1,130 @@
+"""Reading a store whole, from the first byte, and saying what is wrong with it."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+
+from f1mon_core.errors import CorruptStoreError, InvalidRecordError, SchemaError
+from f1mon_core.records import documents as codec
+from f1mon_core.storage.contract import CheckReport, Problem
+from f1mon_jsonl.disk.directory import JOURNAL, LOCK, REWRITTEN, Directory, read_all
+from f1mon_jsonl.disk.files import Files
+from f1mon_jsonl.format import intact
+from f1mon_jsonl.index.index import Index, Place
+from f1mon_jsonl.journal.loading import Loader
+from f1mon_jsonl.journal.reader import Reader
+
+
+def report(directory: Directory, files: Files, *, durable: bool) -> CheckReport:
+    """What a store found when it read itself whole."""
+    problems: list[Problem] = []
+    reader = Reader(files)
+    try:
+        descriptor = directory.open(JOURNAL, os.O_RDONLY)
+    except FileNotFoundError:
+        return CheckReport({}, [Problem("error", JOURNAL, "the journal is gone")])
+    try:
+        reader.read_on(descriptor, locked=False)
+        problems += _of_lines(reader)
+        problems += _of_tail(reader, files, descriptor)
+        checking = Loader(files, descriptor, reader.index, CorruptStoreError, codec.from_documents)
+        problems += _of_facts(reader, checking)
+    finally:
+        files.close(descriptor)
+    problems += _of_directory(directory, files)
+    if not durable:
+        problems.append(Problem("warning", "durability", "'os': a power loss may take what was acknowledged last"))
+    return CheckReport(reader.index.counts(), problems)
+
+
+def _of_lines(reader: Reader) -> list[Problem]:
+    return [
+        Problem("error", f"{JOURNAL}, line {damage.line}, byte {damage.offset}", damage.reason)
+        for damage in reader.damages
+    ]
+
+
+def _of_tail(reader: Reader, files: Files, descriptor: int) -> list[Problem]:
+    if (size := files.fstat(descriptor).st_size) <= reader.end:
+        return []
+    where = f"{JOURNAL}, byte {reader.end}"
+    if whole := _whole_transactions(read_all(files, descriptor, reader.end, size)):
+        return [Problem("error", where, f"{_BEHIND_ZEROS.format(whole)}; the next writer sets them aside")]
+    return [
+        Problem("warning", where, f"{size - reader.end} bytes that nobody finished; the next writer sets them aside")
+    ]
+
+
+def _of_facts(reader: Reader, loader: Loader) -> list[Problem]:
+    problems = []
+    for place in _places(reader.index):
+        try:
+            loader.fact(place)
+        except (InvalidRecordError, SchemaError, CorruptStoreError) as error:
+            where = f"{JOURNAL}, byte {reader.index.lines.offsets[place[0]]}, fact {place[1]}"
+            problems.append(Problem("error", where, str(error)))
+    return problems
+
+
+def _places(index: Index) -> list[Place]:
+    table, links = index.predictions, index.outcomes
+    places = [(line, item) for line, item in zip(table.line, table.item, strict=True) if line >= 0]
+    places += zip(links.line, links.item, strict=True)
+    places += [entry.place for kind in index.kinds.values() for entry in kind.ordered]
+    return sorted(places)
+
+
+def _of_directory(directory: Directory, files: Files) -> list[Problem]:
+    problems = []
+    for name in directory.set_aside_files():
+        descriptor = directory.open(name, os.O_RDONLY)
+        try:
+            data = read_all(files, descriptor, 0, files.fstat(descriptor).st_size)
+        finally:
+            files.close(descriptor)
+        problems.append(_of_bytes(name, data))
+    if _was_cut_off(directory, files):
+        problems.append(Problem("warning", REWRITTEN, "a compaction was cut off; the next one replaces the file"))
+    if kind := directory.network_file_system():
+        problems.append(
+            Problem(
+                "warning", directory.path, f"lies on {kind}, where locks and syncs promise less than on a local disk"
+            )
+        )
+    return problems
+
+
+def _was_cut_off(directory: Directory, files: Files) -> bool:
+    """Whether a rewritten journal lies there that no compaction is at work on: that one would hold the lock."""
+    if REWRITTEN not in files.listdir(directory.path):
+        return False
+    try:
+        descriptor = directory.open(LOCK, os.O_RDONLY)
+    except FileNotFoundError:
+        return True
+    try:
+        files.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return REWRITTEN in files.listdir(directory.path)  # it may have been done just before
+    except BlockingIOError:
+        return False
+    finally:
+        files.close(descriptor)
+
+
+def _of_bytes(name: str, data: bytes) -> Problem:
+    if name.startswith("damaged-"):
+        return Problem("error", name, "a damaged line that a compaction set aside; delete the file to end this report")
+    if whole := _whole_transactions(data):
+        return Problem("error", name, f"{_BEHIND_ZEROS.format(whole)}; repeat what is missing, then delete the file")
+    if intact(data):
+        return Problem("warning", name, "1 whole transactions that lack the newline; they were never acknowledged")
+    return Problem("warning", name, "the torn end of a journal, set aside; it was never acknowledged")
+
+
+_BEHIND_ZEROS = "{} whole transactions behind zeros; whether they were acknowledged is not known"
+
+
+def _whole_transactions(data: bytes) -> int:
+    """How many lines that somebody finished lie in what is no part of the journal."""
+    return sum(map(intact, data.split(b"\n")[:-1]))

@@ -1,0 +1,1 @@
+"""Addresses, engines, statements, and what a driver's errors mean."""

@@ -1,0 +1,121 @@
+"""What `f1mon db` does: which schema a database has, how it differs, and how it gets to another one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import attrs
+from sqlalchemy import Connection
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import SQLAlchemyError
+
+from f1mon_core.errors import SchemaError
+from f1mon_sql.connect.engine import Settings, make_engine, place_of
+from f1mon_sql.connect.errors import cause_of, translated
+from f1mon_sql.schema import versions as _schema
+from f1mon_sql.transactions import Transactions
+
+R = TypeVar("R")
+
+
+@attrs.frozen
+class Revision:
+    """One step of the schema's history.
+
+    Attributes:
+        revision: Its name; names order by time.
+        summary: What it changed.
+    """
+
+    revision: str
+    summary: str
+
+
+@attrs.frozen
+class Upgrade:
+    """What an upgrade did: the revisions before and after, None for no tables."""
+
+    before: str | None
+    after: str | None
+
+
+def history() -> Sequence[Revision]:
+    """Every revision this f1mon knows, oldest first."""
+    from alembic.script import ScriptDirectory  # noqa: PLC0415 - only for who asks
+
+    scripts = ScriptDirectory.from_config(_schema.configuration())
+    found = [Revision(one.revision, (one.doc or "").rstrip(".")) for one in scripts.walk_revisions()]
+    return found[::-1]
+
+
+def current(url: str | URL) -> str | None:
+    """The revision a database is at; None where f1mon has no tables."""
+    with _opened(url, Settings()) as run:
+        revision: str | None = run(_schema.stored_revision, False)
+        return revision
+
+
+def upgrade(url: str | URL, revision: str = "head", *, lock_timeout: float = 300.0) -> Upgrade:
+    """Bring a database to a revision, older or newer than the one it is at; alone, and again if it was interrupted.
+
+    Raises:
+        SchemaError: If a newer f1mon made the schema, somebody else tables of f1mon's names, or there is no such
+            revision.
+        LockTimeoutError: If someone else upgrades for longer than `lock_timeout` seconds.
+    """
+    target = _schema.HEAD if revision == "head" else revision
+    if target not in (*_schema.REVISIONS, "base"):
+        known = ", ".join((*_schema.REVISIONS, "head"))
+        raise SchemaError(f"there is no revision {revision!r}; there are {known}")
+    place = place_of(url)
+
+    def work(connection: Connection) -> Upgrade:
+        with _schema.alone(connection, transactions.dialect, lock_timeout):
+            before = _schema.stored_revision(connection)
+            if _schema.version_of(before) is _schema.Version.NEWER:
+                raise _schema.refusal(before, place.address)
+            if before is None and target != "base":
+                _schema.refuse_foreign(connection, place.address)
+            _schema.run_migrations(connection, lambda config, command: _move(config, command, before, target))
+            return Upgrade(before, _schema.stored_revision(connection))
+
+    transactions = Transactions(place, Settings(lock_timeout=lock_timeout))
+    with _opened(url, Settings(lock_timeout=lock_timeout)) as run:
+        done: Upgrade = run(work, True)
+        return done
+
+
+def _move(config: Any, command: Any, before: str | None, target: str) -> None:
+    if before is not None and (target == "base" or target < before):
+        command.downgrade(config, target)
+    elif target != "base":
+        command.upgrade(config, target)
+
+
+def drift(url: str | URL) -> list[str]:
+    """How a database differs from the schema of this f1mon, one line each; empty if it does not."""
+    with _opened(url, Settings()) as run:
+        return [str(one) for one in run(_schema.drift, False)]
+
+
+@contextmanager
+def _opened(url: str | URL, settings: Settings) -> Iterator[Callable[[Callable[[Connection], Any], bool], Any]]:
+    place = place_of(url)
+    transactions = Transactions(place, settings)
+    engine = make_engine(place, settings)
+
+    def run(work: Callable[[Connection], Any], write: bool) -> Any:
+        try:
+            connection = engine.connect()
+        except SQLAlchemyError as error:
+            raise translated(error, place.secrets, committing=False) from cause_of(error)
+        with connection:
+            return transactions.run(connection, work, write=write)
+
+    try:
+        yield run
+    finally:
+        engine.dispose()
+        transactions.close()

@@ -1,0 +1,1 @@
+"""The tables, and facts as their rows."""

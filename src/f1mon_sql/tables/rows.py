@@ -1,0 +1,204 @@
+"""Facts to rows and back. Flags are 0 or 1, instants microseconds, documents ASCII JSON."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import repeat
+from typing import Any, cast
+
+from f1mon_core.errors import CorruptStoreError, F1monError, InvalidQueryError, SchemaError
+from f1mon_core.records import fields as validation
+from f1mon_core.records.documents import Kept, content_document, from_content, stored_facts
+from f1mon_core.records.json_text import decoded, encoded, encoded_all
+from f1mon_core.records.kinds import Alert, Fact, Outcome, Prediction, checks, key_text, ordinal
+from f1mon_core.records.times import to_micros
+from f1mon_core.storage.contract import Scalar
+from f1mon_sql.tables.definitions import ATTRIBUTE_BYTES, KIND_CHARACTERS
+
+PREDICTION_COLUMNS = (
+    "prediction_id",
+    "predicted_at",
+    "at_given",
+    "recorded_at",
+    "model_version",
+    "predicted_outcome",
+    "confidence",
+    "pruned",
+)
+FEATURE_COLUMNS = ("prediction_id", "features", "metadata")
+OUTCOME_COLUMNS = ("prediction_id", "known_at", "at_given", "recorded_at", "actual_outcome")
+CURRENT_COLUMNS = ("actual_outcome", "known_at", "first_known_at")
+"""What a prediction's row holds of its outcomes."""
+ALERT_COLUMNS = ("alert_id", "at", "at_given", "recorded_at", "v", *Alert.attributes, "content")
+FACT_COLUMNS = ("kind", "key_1", "key_2", "at", "at_given", "recorded_at", "v", "content")
+ATTRIBUTE_COLUMNS = ("kind", "key_1", "key_2", "name", "at", "value")
+STATE_COLUMNS = ("state_key", "document", "due")
+OPERATION_COLUMNS = ("operation", "at", "result")
+
+Row = tuple[Any, ...]
+KEY_PARTS = 2
+
+
+def prediction_row(fact: Prediction, recorded_at: int) -> Row:
+    """A prediction in the order of `PREDICTION_COLUMNS`."""
+    return (
+        fact.prediction_id,
+        to_micros(fact.at),  # type: ignore[arg-type]  # a staged fact has one
+        int(fact.at_given),
+        recorded_at,
+        fact.model_version,
+        fact.predicted_outcome,
+        fact.confidence,
+        0,
+    )
+
+
+def feature_rows(facts: Iterable[Prediction]) -> list[Row]:
+    """Features and metadata of those that have any, in the order of `FEATURE_COLUMNS`."""
+    having = [fact for fact in facts if fact.features or fact.metadata]
+    features = encoded_all([fact.features for fact in having])
+    some = any(fact.metadata for fact in having)
+    metadata = encoded_all([fact.metadata for fact in having]) if some else repeat("{}", len(having))
+    return list(zip([fact.prediction_id for fact in having], features, metadata, strict=True))
+
+
+def outcome_row(fact: Outcome, recorded_at: int) -> Row:
+    """An outcome in the order of `OUTCOME_COLUMNS`."""
+    return (fact.prediction_id, to_micros(fact.instant), int(fact.at_given), recorded_at, fact.actual_outcome)
+
+
+def alert_row(fact: Alert, recorded_at: int) -> Row:
+    """An alert in the order of `ALERT_COLUMNS`."""
+    return (
+        fact.alert_id,
+        to_micros(fact.instant),
+        int(fact.at_given),
+        recorded_at,
+        fact.version,
+        *(getattr(fact, name) for name in Alert.attributes),
+        encoded(content_document(fact)),
+    )
+
+
+def fact_row(fact: Fact, recorded_at: int) -> Row:
+    """A fact of any other kind in the order of `FACT_COLUMNS`."""
+    return (
+        fact.kind,
+        *key_columns(fact),
+        to_micros(fact.instant),
+        int(fact.at_given),
+        recorded_at,
+        fact.version,
+        encoded(content_document(fact)),
+    )
+
+
+def key_columns(fact: Fact) -> tuple[str, str]:
+    """The key of a fact as the two columns of `facts`."""
+    return padded_key(fact.key, fact.kind)
+
+
+def padded_key(key: Sequence[str], kind: str) -> tuple[str, str]:
+    """A key of one or two parts as two."""
+    if len(key) > KEY_PARTS or len(kind) > KIND_CHARACTERS:
+        raise InvalidQueryError(f"a {kind} cannot be kept in SQL: at most two key parts and {KIND_CHARACTERS} letters")
+    return (key[0], key[1] if len(key) == KEY_PARTS else "")
+
+
+def attribute_rows(fact: Fact) -> list[Row]:
+    """The declared attributes of a fact in the order of `ATTRIBUTE_COLUMNS`."""
+    return [
+        (fact.kind, *key_columns(fact), name, to_micros(fact.instant), attribute_text(getattr(fact, name)))
+        for name in fact.attributes
+    ]
+
+
+def attribute_text(value: Scalar) -> str:
+    """An attribute's value and type as text, of a size an index can hold: 1, True and "1" differ."""
+    text = json.dumps(value, ensure_ascii=False)
+    if len(text.encode()) <= ATTRIBUTE_BYTES:
+        return text
+    return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
+
+
+def attribute_value(text: str) -> Scalar:
+    """The value of `attribute_text`; LookupError for one that was too long to be kept."""
+    if text.startswith("sha256:"):
+        raise LookupError(text)
+    return cast("Scalar", json.loads(text))
+
+
+def prediction_parts(row: Sequence[Any]) -> Kept:
+    """A prediction from the columns of `PREDICTION_COLUMNS` without `pruned`, then features and metadata or None."""
+    prediction_id, at, at_given, recorded_at, model_version, predicted, confidence, features, metadata = row
+    content = {
+        "prediction_id": prediction_id,
+        "model_version": model_version,
+        "predicted_outcome": predicted,
+        "confidence": confidence,
+        "features": {} if features is None else decoded(features),
+        "metadata": {} if metadata is None else decoded(metadata),
+    }
+    return Prediction.kind, Prediction.version, at, at_given, recorded_at, content
+
+
+def outcome_parts(row: Sequence[Any]) -> Kept:
+    """An outcome from the columns of `OUTCOME_COLUMNS`."""
+    prediction_id, known_at, at_given, recorded_at, actual = row
+    content = {"prediction_id": prediction_id, "actual_outcome": actual}
+    return Outcome.kind, Outcome.version, known_at, at_given, recorded_at, content
+
+
+def content_parts(kind: str, row: Sequence[Any]) -> Kept:
+    """An alert or a fact of any other kind from at, at_given, recorded_at, v and content."""
+    at, at_given, recorded_at, version, text = row
+    content = decoded(text)
+    if not isinstance(content, dict):
+        raise CorruptStoreError(f"the content of a stored {kind} is no object; run `f1mon check`")
+    return kind, version, at, at_given, recorded_at, content
+
+
+def checked(parts: Callable[[Sequence[Any]], Kept], row: Sequence[Any]) -> Fact:
+    """A fact from its row, with every check that it passed when it was stored. Raises as `restored`."""
+    with _readable():
+        kind, version, at, at_given, recorded_at, content = made = parts(row)
+        stored_facts([made])  # or what is found sound here might not be readable
+        stamps = {"at": at, "at_given": bool(at_given), "recorded_at": recorded_at}
+        return from_content(kind, version, {**content, **stamps})
+
+
+def restored(parts: Callable[[Sequence[Any]], Kept], rows: Iterable[Sequence[Any]]) -> list[Fact]:
+    """Facts from their rows. Raises `CorruptStoreError` if no fact of f1mon looks like one of them."""
+    with _readable():
+        return stored_facts(map(parts, rows))
+
+
+@contextmanager
+def _readable() -> Iterator[None]:
+    try:
+        yield
+    except (SchemaError, CorruptStoreError):
+        raise
+    except F1monError as error:
+        raise CorruptStoreError(f"a stored row cannot be read ({error}); run `f1mon check`") from error
+    except (TypeError, ValueError) as error:
+        raise CorruptStoreError(f"a stored row cannot be read ({type(error).__name__}); run `f1mon check`") from error
+
+
+def key_type(record: type[Fact], name: str) -> type[int | str]:
+    """Whether a part of a key is an integer or text."""
+    check = next(field.check for field in checks(record) if field.name == name)
+    return int if check in {validation.label, validation.count, ordinal} else str
+
+
+def key_part(record: type[Fact], name: str, text: str) -> Scalar:
+    """The value of a key's part from its text."""
+    return int(text) if key_type(record, name) is int else text
+
+
+def key_choice(record: type[Fact], name: str, wanted: Scalar) -> str | None:
+    """The text of a key's part that equals `wanted`, None if no part of that type does."""
+    return key_text(wanted) if type(wanted) is key_type(record, name) else None

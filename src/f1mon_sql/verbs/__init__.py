@@ -1,0 +1,1 @@
+"""The verbs of the contract as statements on a connection."""
