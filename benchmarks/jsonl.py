@@ -26,10 +26,11 @@ from random import Random
 
 import msgspec
 
-from f1mon_core.records import documents as codec
+from f1mon_core.records import documents
 from f1mon_core.records.fields import encoded
 from f1mon_core.records.kinds import Outcome, Prediction
-from f1mon_core.storage.contract import Change, Select
+from f1mon_core.storage.change import Change
+from f1mon_core.storage.select import Select
 from f1mon_core.storage.tally import TallyQuery
 from f1mon_jsonl import JSONLStorage
 from f1mon_jsonl.format import transaction_line
@@ -79,7 +80,7 @@ def write_lines(journal: Path, made: Iterator[Prediction]) -> None:
     """What appending predictions one by one writes, without a million locks."""
     with journal.open("ab") as lines:
         for number, fact in enumerate(made, 1):
-            document = {**codec.to_document(fact), "recorded_at": codec.to_document(fact)["at"]}
+            document = {**documents.to_document(fact), "recorded_at": documents.to_document(fact)["at"]}
             lines.write(transaction_line(number, 0, [("facts", encoded([document]))]))
 
 

@@ -25,7 +25,8 @@ from typing import Any
 
 from f1mon_core import open_async_storage, open_storage
 from f1mon_core.records.kinds import Alert, Outcome, Prediction
-from f1mon_core.storage.contract import Change, Select
+from f1mon_core.storage.change import Change
+from f1mon_core.storage.select import Select
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 POSTGRESQL = os.environ.get("F1MON_TEST_POSTGRESQL_URL", "postgresql://postgres@127.0.0.1:5432/test")

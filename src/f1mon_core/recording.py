@@ -13,8 +13,9 @@ from f1mon_core.errors import ConflictError, InvalidQueryError, InvalidRecordErr
 from f1mon_core.records.fields import Document
 from f1mon_core.records.kinds import Cursor, Fact, Outcome, Prediction
 from f1mon_core.storage import plans
-from f1mon_core.storage.contract import Appended, Scalar, Select
+from f1mon_core.storage.contract import Appended
 from f1mon_core.storage.plans import Plan
+from f1mon_core.storage.select import Scalar, Select
 
 F = TypeVar("F", bound=Fact)
 

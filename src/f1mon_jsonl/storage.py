@@ -23,7 +23,7 @@ from f1mon_core.errors import (
     OutcomeUnknown,
     StorageError,
 )
-from f1mon_core.records import fields as validation
+from f1mon_core.records import fields
 from f1mon_core.records.fields import Document, Json
 from f1mon_core.records.json_text import encoded
 from f1mon_core.records.kinds import Fact, KeptTally
@@ -35,20 +35,11 @@ from f1mon_core.records.times import (
     host_clock,
     to_micros,
 )
-from f1mon_core.storage import answers as folding
-from f1mon_core.storage.contract import (
-    OPERATION_HOURS,
-    Appended,
-    CheckReport,
-    Pruned,
-    Scalar,
-    Select,
-    Step,
-    check_state_key,
-    checked_change,
-    due_of,
-)
-from f1mon_core.storage.registry import DEFAULT_DIRECTORY
+from f1mon_core.storage import answers, retention
+from f1mon_core.storage.change import Step, check_state_key, checked_change, due_of
+from f1mon_core.storage.contract import OPERATION_HOURS, Appended, CheckReport, Pruned
+from f1mon_core.storage.environment import DEFAULT_DIRECTORY
+from f1mon_core.storage.select import Scalar, Select
 from f1mon_core.storage.tally import Tally, TallyQuery, check_instant
 from f1mon_jsonl.disk.directory import JOURNAL, LOCK, Directory, read_all, write_all
 from f1mon_jsonl.disk.files import Files
@@ -58,7 +49,7 @@ from f1mon_jsonl.disk.typed import QUIETLY, Typed
 from f1mon_jsonl.format import header_line, might_be_header, transaction_line
 from f1mon_jsonl.index.cells import Tallies
 from f1mon_jsonl.index.index import decode_document
-from f1mon_jsonl.journal import compaction as _compaction
+from f1mon_jsonl.journal import compaction
 from f1mon_jsonl.journal.loading import Loader
 from f1mon_jsonl.journal.reader import Reader
 from f1mon_jsonl.verbs import check as _checking
@@ -193,7 +184,7 @@ class JSONLStorage:
 
     def count(self, select: Select, by: Sequence[str] = ()) -> Mapping[tuple[Scalar, ...], int]:
         """See `Storage.count`."""
-        folding.check_count(select, by)
+        answers.check_count(select, by)
         if "at" in by:
             raise InvalidQueryError("count does not group by time; tally does")
         return self._read(lambda _: _selection.counted(self._reader.index, select, by))
@@ -204,7 +195,7 @@ class JSONLStorage:
         def answer(descriptor: int) -> Tally:
             index = self._reader.index
             horizon = index.horizons.get("prediction")
-            behind = folding.check_kept(
+            behind = retention.check_kept(
                 query,
                 None if horizon is None else from_micros(horizon),
                 None if index.outcomes_until is None else from_micros(index.outcomes_until),
@@ -213,7 +204,7 @@ class JSONLStorage:
             if behind:
                 places = _selection.selected(index, Select("kept_tally", until=query.until, since=query.since))
                 kept = [fact for fact in self._loader(descriptor).facts(places) if isinstance(fact, KeptTally)]
-                tally += folding.kept_tally(kept, query)
+                tally += retention.kept_tally(kept, query)
             return tally
 
         return self._read(answer)
@@ -258,12 +249,12 @@ class JSONLStorage:
     def prune(self, before: datetime, keep: Collection[str] = ()) -> Pruned:
         """See `Storage.prune`. The journal is rewritten without what was removed."""
         check_instant("before", before)
-        horizon = folding.prune_horizon(before)
-        folding.prunable_kinds(keep)
+        horizon = retention.prune_horizon(before)
+        retention.prunable_kinds(keep)
 
         def decide(session: _Session) -> Pruned:
-            def planned() -> _compaction.Plan:
-                return _compaction.pruning(self._reader.index, self._tallies, horizon, keep, session.now)
+            def planned() -> compaction.Plan:
+                return compaction.pruning(self._reader.index, self._tallies, horizon, keep, session.now)
 
             plan = planned()
             if plan.removed:
@@ -282,7 +273,7 @@ class JSONLStorage:
         """
 
         def decide(session: _Session) -> None:
-            self._compacted(session, _compaction.Plan(), _compaction.Plan)
+            self._compacted(session, compaction.Plan(), compaction.Plan)
 
         self._commit(decide)
 
@@ -383,7 +374,7 @@ class JSONLStorage:
         with self._reading_to_write:
             self._refresh(session.descriptor, session.size, locked=True)
             self._mend(session)
-        session.now = validation.instant(self.clock(), "clock")
+        session.now = fields.instant(self.clock(), "clock")
         session.journal, session.end = self._reader.identity, self._reader.end
         answer = decide(session)
         if session.members:
@@ -508,8 +499,8 @@ class JSONLStorage:
         return staged
 
     def _compacted(
-        self, session: _Session, plan: _compaction.Plan, planned: Callable[[], _compaction.Plan]
-    ) -> _compaction.Plan:
+        self, session: _Session, plan: compaction.Plan, planned: Callable[[], compaction.Plan]
+    ) -> compaction.Plan:
         """Replace the journal by a rewritten one; answers the plan that was carried out.
 
         Args:
@@ -520,12 +511,12 @@ class JSONLStorage:
         oldest = to_micros(session.now) - _OPERATION_MICROS
 
         def rewritten() -> int:
-            return _compaction.rewrite(self._directory, self._files, session.descriptor, self._reader, plan, oldest)
+            return compaction.rewrite(self._directory, self._files, session.descriptor, self._reader, plan, oldest)
 
         with Typed(NotWritten, f"could not rewrite {self._directory.of(JOURNAL)}"):
             try:
                 fresh = rewritten()
-            except _compaction.RottenError:
+            except compaction.RottenError:
                 self._forget()
                 self._refresh(session.descriptor, session.size, locked=True)
                 self._mend(session)

@@ -39,9 +39,9 @@ async def open_async_sql(
 
 def upgrade_sql(*, url: str | URL, clock: Clock | None = None, **settings: Any) -> None:  # noqa: ARG001 - as `open_sql`
     """Bring a database's schema up to date, creating it where there is none; what `f1mon db upgrade` does."""
-    from f1mon_sql.schema import upgrade as _upgrading  # noqa: PLC0415 - only for who upgrades
+    from f1mon_sql.schema import upgrade  # noqa: PLC0415 - only for who upgrades
 
-    _upgrading.upgrade(url)
+    upgrade.upgrade(url)
 
 
 def sql_exists(*, url: str | URL | Engine | AsyncEngine, **_settings: Any) -> bool:

@@ -19,7 +19,9 @@ from f1mon_core.errors import ClosedError, ConfigurationError
 from f1mon_core.records.fields import Document, Json
 from f1mon_core.records.kinds import Fact
 from f1mon_core.records.times import Clock, host_clock
-from f1mon_core.storage.contract import Appended, CheckReport, Pruned, Scalar, Select, Step
+from f1mon_core.storage.change import Step
+from f1mon_core.storage.contract import Appended, CheckReport, Pruned
+from f1mon_core.storage.select import Scalar, Select
 from f1mon_core.storage.tally import Tally, TallyQuery
 from f1mon_sql.connect.engine import (
     Settings,
@@ -31,7 +33,7 @@ from f1mon_sql.connect.engine import (
     remake_after_fork,
 )
 from f1mon_sql.connect.errors import cause_of, translated
-from f1mon_sql.schema import versions as _schema
+from f1mon_sql.schema import versions
 from f1mon_sql.verbs.calls import Call, Verbs
 
 R = TypeVar("R")
@@ -120,7 +122,7 @@ class AsyncSQLStorage:
         try:
             creation = opened._verbs.created(await opened._call(opened._verbs.revision()))
             if creation is not None:
-                await asyncio.to_thread(_schema.load_alembic)
+                await asyncio.to_thread(versions.load_alembic)
                 await opened._call(creation)
         except BaseException:
             await opened.close()

@@ -8,11 +8,12 @@ from typing import Any
 import click
 
 from f1mon_core.errors import ConfigurationError
-from f1mon_core.storage.registry import from_environment, require_existing
+from f1mon_core.storage.environment import from_environment
+from f1mon_core.storage.registry import require_existing
 from f1mon_sql import backend
 from f1mon_sql.connect.engine import place_of
 from f1mon_sql.schema import upgrade as _upgrading
-from f1mon_sql.schema import versions as _schema
+from f1mon_sql.schema import versions
 
 BEHIND = 1
 """The exit code for a schema that is not what it should be."""
@@ -54,9 +55,9 @@ def current(ctx: click.Context, url: str) -> None:
     """Show the schema's revision; exit code 1 if it is not this f1mon's, or there is no database."""
     require_existing(backend, {"url": url})
     revision = _upgrading.current(url)
-    version = _schema.version_of(revision)
+    version = versions.version_of(revision)
     click.echo(f"{revision or 'none'} ({_WORDS[version]})")
-    if version is not _schema.Version.CURRENT:
+    if version is not versions.Version.CURRENT:
         ctx.exit(BEHIND)
 
 
@@ -67,8 +68,8 @@ def check(ctx: click.Context, url: str) -> None:
     """Compare tables and views with what they should be; exit code 1 if they differ, or there is no database."""
     require_existing(backend, {"url": url})
     revision = _upgrading.current(url)
-    if _schema.version_of(revision) is not _schema.Version.CURRENT:
-        raise _schema.refusal(revision, place_of(url).address)
+    if versions.version_of(revision) is not versions.Version.CURRENT:
+        raise versions.refusal(revision, place_of(url).address)
     differences = _upgrading.drift(url)
     for one in differences:
         click.echo(one)
@@ -85,8 +86,8 @@ def history() -> None:
 
 
 _WORDS: dict[Any, str] = {
-    _schema.Version.NONE: "no tables of f1mon",
-    _schema.Version.OLDER: "older: run f1mon db upgrade",
-    _schema.Version.CURRENT: "current",
-    _schema.Version.NEWER: "newer: update f1mon",
+    versions.Version.NONE: "no tables of f1mon",
+    versions.Version.OLDER: "older: run f1mon db upgrade",
+    versions.Version.CURRENT: "current",
+    versions.Version.NEWER: "newer: update f1mon",
 }

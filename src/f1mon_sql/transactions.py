@@ -15,7 +15,7 @@ from sqlalchemy.engine import AdaptedConnection
 from sqlalchemy.exc import SQLAlchemyError
 
 from f1mon_core.errors import ConfigurationError, LockTimeoutError, NotWritten
-from f1mon_sql.connect import statements as _driver
+from f1mon_sql.connect import statements
 from f1mon_sql.connect.engine import Place, Settings, milliseconds
 from f1mon_sql.connect.errors import cause_of, is_stale, is_transient, translated
 from f1mon_sql.dialects.sqlite import Sqlite, dialect_of
@@ -88,7 +88,7 @@ class Transactions:
                     try:
                         if not connection.in_transaction():
                             connection.begin()  # the driver's statements would not make SQLAlchemy begin one
-                        _driver.look(connection, shared=self.shared)
+                        statements.look(connection, shared=self.shared)
                         self.dialect.begin(connection, write=write, snapshot=snapshot)
                         begun = True
                         result = work(connection)

@@ -21,25 +21,22 @@ from aiosmtpd.controller import Controller
 from werkzeug import Response
 
 from f1mon_core import ConfigurationError, DeliveryError, NotFoundError
+from f1mon_core.delivery.attempts import Policy
 from f1mon_core.delivery.channels import (
     Channels,
     ConsoleChannel,
     FileChannel,
     Section,
+    settings,
+    webhook,
 )
 from f1mon_core.delivery.channels import (
     email as _mail,
 )
-from f1mon_core.delivery.channels import (
-    registry as _registry,
-)
-from f1mon_core.delivery.channels import (
-    webhook as _http,
-)
 from f1mon_core.delivery.channels.email import EmailChannel
-from f1mon_core.delivery.channels.webhook import SlackChannel, WebhookChannel, wait_of
+from f1mon_core.delivery.channels.slack import SlackChannel
+from f1mon_core.delivery.channels.webhook import WebhookChannel, wait_of
 from f1mon_core.delivery.messages import rendered
-from f1mon_core.delivery.worker import Policy
 from f1mon_core.monitor.monitor import Monitor
 from f1mon_core.records.kinds import Alert
 from f1mon_core.storage.memory import MemoryStorage
@@ -349,7 +346,7 @@ def test_a_server_that_drips_ends_a_send_no_later_than_one_that_hangs(dripping, 
 
 
 def test_no_channel_of_ours_takes_longer_than_a_lease():
-    longest = max(_http.TOTAL_SECONDS + _http.TIMEOUT_SECONDS, _mail.TOTAL_SECONDS + _mail.TIMEOUT_SECONDS)
+    longest = max(webhook.TOTAL_SECONDS + webhook.TIMEOUT_SECONDS, _mail.TOTAL_SECONDS + _mail.TIMEOUT_SECONDS)
     assert longest < Policy().lease.total_seconds()
 
 
@@ -613,7 +610,7 @@ def test_a_channel_that_takes_long_to_be_made_holds_up_no_other(monkeypatch):
         assert made.wait(30)
         return ConsoleChannel()
 
-    monkeypatch.setitem(_registry._OWN, "email", slowly)
+    monkeypatch.setitem(settings.OWN, "email", slowly)
     channels = Channels({"email": {}, "fast": print}, environ={})
     maker = threading.Thread(target=channels.get, args=("email",))
     maker.start()

@@ -15,12 +15,13 @@ import pytest
 from f1mon_core import DeliveryError, LockTimeoutError
 from f1mon_core.alerts import outbox
 from f1mon_core.delivery import worker as delivery
+from f1mon_core.delivery.attempts import Policy
 from f1mon_core.delivery.channels import Channels
-from f1mon_core.delivery.worker import THOROUGH_EVERY, Policy
+from f1mon_core.delivery.worker import THOROUGH_EVERY
 from f1mon_core.monitor.monitor import AsyncMonitor, Monitor
-from f1mon_core.storage.contract import Select
 from f1mon_core.storage.memory import MemoryStorage
 from f1mon_core.storage.offload import OffloadedStorage
+from f1mon_core.storage.select import Select
 
 from .interrupted import Interrupted
 

@@ -7,7 +7,7 @@ import pytest
 
 from f1mon_core.legacy import AlertingSystem, AlertRule
 from f1mon_core.monitor.monitor import Monitor
-from f1mon_core.storage.contract import Select
+from f1mon_core.storage.select import Select
 
 RULE = AlertRule(
     "low", "accuracy", "threshold", 0.8, "<", "warning", "performance", channels=["console", "file", "pager"]

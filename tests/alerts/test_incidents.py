@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from f1mon_core import NotFoundError
-from f1mon_core.alerts import alerts as alerting
+from f1mon_core.alerts import evaluate_rule
 from f1mon_core.alerts.rules import AlertRule
 from f1mon_core.monitor.monitor import Monitor
 from f1mon_core.storage import plans
@@ -262,7 +262,7 @@ def test_an_evaluator_that_read_the_rule_before_an_edit_goes_by_the_edit(monitor
         monitor.evaluate_rule(RULE.rule_id, 0.9, "m")
 
     monitor.add_rule(rule(scope=before))
-    plan = alerting.evaluate_rule(RULE.rule_id, 0.78, "m")
+    plan = evaluate_rule.evaluate_rule(RULE.rule_id, 0.78, "m")
     assert plans.run(plan, Interrupted(monitor.storage, edit, before_transition="")) is None
     assert monitor.alerts() == []
 
@@ -283,7 +283,7 @@ def test_no_instance_is_evaluated_under_a_rule_after_its_edit(monitor, edit, kno
         monitor.evaluate_rule(RULE.rule_id, 0.9, "m")
     storage = Interrupted(monitor.storage, lambda: EDITS[edit](monitor), before_transition="instance/", number=number)
     with contextlib.suppress(NotFoundError):
-        alert = plans.run(alerting.evaluate_rule(RULE.rule_id, 0.5, "m"), storage)
+        alert = plans.run(evaluate_rule.evaluate_rule(RULE.rule_id, 0.5, "m"), storage)
         assert alert is None or edit == "rescope"
         assert alert is None or alert.rule["scope"] == "rule"
     assert all(one.rule["scope"] == "rule" for one in monitor.alerts())

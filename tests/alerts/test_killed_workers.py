@@ -13,11 +13,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from f1mon_core.delivery.attempts import Policy
 from f1mon_core.delivery.channels import Channels
 from f1mon_core.delivery.channels.webhook import WebhookChannel
-from f1mon_core.delivery.worker import Dispatcher, Policy
+from f1mon_core.delivery.worker import Dispatcher
 from f1mon_core.monitor.monitor import Monitor
-from f1mon_core.storage.contract import Select
+from f1mon_core.storage.select import Select
 
 KILLS = 200
 PATIENT = Policy(lease=timedelta(seconds=3), base=timedelta(milliseconds=10))

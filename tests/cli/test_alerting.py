@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from f1mon_core import LockTimeoutError
-from f1mon_core.alerts import alerts as alerting
+from f1mon_core.alerts import evaluate_rule
 from f1mon_core.monitor.monitor import Monitor
 
 RULES = """
@@ -100,14 +100,14 @@ def test_a_rule_that_fails_is_told_beside_what_fired(run, place, rules, monkeypa
     run(*place, "rules", "apply", str(rules))
     rules.write_text(RULES.replace("accuracy-low", "broken").replace('"accuracy"', '"f1_score"'), encoding="utf-8")
     run(*place, "rules", "apply", str(rules))
-    evaluate_rule = alerting.evaluate_rule
+    original = evaluate_rule.evaluate_rule
 
     def failing(rule_id, *arguments, **more):
         if rule_id == "broken":
             raise LockTimeoutError("the store is locked")
-        return evaluate_rule(rule_id, *arguments, **more)
+        return original(rule_id, *arguments, **more)
 
-    monkeypatch.setattr(alerting, "evaluate_rule", failing)
+    monkeypatch.setattr(evaluate_rule, "evaluate_rule", failing)
     result = run(*place, "evaluate", "--json", code=1)
     assert [one["rule_id"] for one in json.loads(result.stdout)] == ["accuracy-low"]
     assert "broken: LockTimeoutError: the store is locked (1 fired of the others)" in result.stderr

@@ -5,7 +5,7 @@ import gc
 
 import pytest
 
-from f1mon_core.storage.contract import Select
+from f1mon_core.storage.select import Select
 from f1mon_core.testing import Location, SharedClock, bridge
 from f1mon_core.testing.bridge import BridgedStorage
 from f1mon_core.testing.facts import NOON, prediction

@@ -8,10 +8,12 @@ import time
 import pytest
 
 from f1mon_core import ClosedError
-from f1mon_core.storage.contract import Appended, Change, Select
+from f1mon_core.storage.change import Change
+from f1mon_core.storage.contract import Appended
 from f1mon_core.storage.memory import MemoryStorage
 from f1mon_core.storage.offload import OffloadedStorage
 from f1mon_core.storage.registry import open_async_storage, open_storage
+from f1mon_core.storage.select import Select
 from f1mon_core.testing.facts import prediction
 from f1mon_core.testing.races import fork_and_wait
 

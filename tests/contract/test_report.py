@@ -11,8 +11,7 @@ from click.testing import CliRunner
 from f1mon_core.storage.contract import Appended
 from f1mon_core.storage.memory import MemoryStorage
 from f1mon_core.storage.registry import Backend
-from f1mon_core.testing import LAWS, Location, StorageContract, run_law
-from f1mon_core.testing import __main__ as asking
+from f1mon_core.testing import LAWS, Location, StorageContract, __main__, run_law
 from f1mon_core.testing.__main__ import report
 
 from ..servers import FRESH  # noqa: TID252 - tests are no installed package
@@ -76,7 +75,7 @@ lasting = Backend(name="lasting", open=partial(Lasting))
 
 
 def test_laws_that_would_share_one_place_are_refused(told, monkeypatch):
-    monkeypatch.setattr(asking, "load_backend", lambda _: lasting)
+    monkeypatch.setattr(__main__, "load_backend", lambda _: lasting)
     done = told("lasting", "--path", "history")
     assert done.exit_code == 2
     assert "{fresh}" in done.stderr
@@ -181,8 +180,8 @@ def test_a_place_that_is_not_there_is_no_missing_claim():
 
 
 def test_the_report_shows_what_was_skipped_and_why(told, monkeypatch):
-    monkeypatch.setattr(asking, "fresh_places", lambda *_: no_place)
-    monkeypatch.setattr(asking, "try_out", lambda *_: None)
+    monkeypatch.setattr(__main__, "fresh_places", lambda *_: no_place)
+    monkeypatch.setattr(__main__, "try_out", lambda *_: None)
     done = told("memory", "--law", "half open in")
     assert done.exit_code == 1
     assert "skipped     a window is half open in the time of its basis\n" in done.stdout

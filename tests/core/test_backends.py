@@ -22,13 +22,9 @@ from f1mon_core import (
     open_storage,
 )
 from f1mon_core.errors import BrokenBackendError
-from f1mon_core.storage.registry import (
-    backend_names,
-    from_environment,
-    masked,
-    resolve,
-    upgrade_storage,
-)
+from f1mon_core.storage.address import masked
+from f1mon_core.storage.environment import from_environment
+from f1mon_core.storage.registry import backend_names, resolve, upgrade_storage
 
 
 @pytest.fixture(autouse=True)

@@ -10,15 +10,14 @@ from hypothesis import strategies as st
 
 from f1mon_core.errors import InvalidRecordError, SchemaError
 from f1mon_core.records import (
-    documents as codec,
+    documents,
+    json_text,
 )
 from f1mon_core.records import (
     fields as validation,
 )
-from f1mon_core.records import (
-    json_text as fast_json,
-)
-from f1mon_core.records.kinds import KINDS, Fact, Outcome, Prediction, Text, checks
+from f1mon_core.records.fields import Text, checks
+from f1mon_core.records.kinds import KINDS, Fact, Outcome, Prediction
 from f1mon_core.records.times import to_micros
 
 _text = st.text(st.characters(exclude_categories=["Cs"]))
@@ -60,21 +59,21 @@ def facts_of(record: type[Fact]) -> st.SearchStrategy[Fact]:
 
 @given(st.sampled_from(sorted(KINDS)).flatmap(lambda kind: facts_of(KINDS[kind])))
 def test_every_fact_survives_ascii_json(fact):
-    line = json.dumps(codec.to_document(fact), allow_nan=False)
+    line = json.dumps(documents.to_document(fact), allow_nan=False)
     assert line.isascii()
-    again = codec.from_document(json.loads(line))
+    again = documents.from_document(json.loads(line))
     assert again == fact
     assert type(again) is type(fact)
 
 
 def stored_fact(*kept):
-    (fact,) = codec.stored_facts([kept])
+    (fact,) = documents.stored_facts([kept])
     return fact
 
 
 def restored(fact):
     """A fact from what a store keeps of it."""
-    content = json.loads(json.dumps(codec.content_document(fact)))
+    content = json.loads(json.dumps(documents.content_document(fact)))
     at, recorded_at = (to_micros(fact.at), to_micros(fact.recorded_at))
     return stored_fact(fact.kind, fact.version, at, int(fact.at_given), recorded_at, content)
 
@@ -84,7 +83,7 @@ def test_a_stored_fact_is_restored_without_a_difference(fact, at, recorded_at):
     stored = attrs.evolve(fact, at=at, at_given=fact.at_given, recorded_at=recorded_at)
     again = restored(stored)
     assert again == stored
-    assert codec.to_document(again) == codec.to_document(stored)
+    assert documents.to_document(again) == documents.to_document(stored)
 
 
 STORED = {"prediction_id": "a", "model_version": "m", "predicted_outcome": 1, "confidence": 0.5}
@@ -126,8 +125,8 @@ def test_the_fields_of_a_record_without_slots_are_filled_too():
         note: Text = ""
 
     fact = Unslotted()
-    codec._setter(Unslotted, "note")(fact, "a")
-    codec._setter(Unslotted, "at_given")(fact, True)
+    documents._setter(Unslotted, "note")(fact, "a")
+    documents._setter(Unslotted, "at_given")(fact, True)
     assert (fact.note, fact.at_given) == ("a", True)
 
 
@@ -137,10 +136,10 @@ def test_the_fields_of_a_record_without_slots_are_filled_too():
 @example([{"a": "é"}, {"a": 1.5}])
 @example([{"a": "\x7f"}])
 def test_values_written_together_are_those_written_one_by_one(values):
-    assert fast_json.encoded_all(values) == [fast_json.encoded(value) for value in values]
+    assert json_text.encoded_all(values) == [json_text.encoded(value) for value in values]
 
 
-JSON = pytest.mark.parametrize("made", [validation, fast_json], ids=["standard", "fast"])
+JSON = pytest.mark.parametrize("made", [validation, json_text], ids=["standard", "fast"])
 
 
 @JSON
@@ -193,7 +192,7 @@ def test_what_is_no_encoded_value_is_refused(made, text):
 
 def test_a_document_is_short_and_says_what_it_is():
     made = Prediction(prediction_id="a", model_version="m", predicted_outcome=1, confidence=0.5, at_given=False)
-    assert codec.to_document(made) == {
+    assert documents.to_document(made) == {
         "kind": "prediction",
         "v": 1,
         "at": None,
@@ -220,13 +219,13 @@ def test_a_document_is_short_and_says_what_it_is():
     ],
 )
 def test_a_strange_document_is_refused(change, error, words):
-    document = codec.to_document(Outcome(prediction_id="a", actual_outcome=1, at=datetime(2026, 5, 1, tzinfo=UTC)))
+    document = documents.to_document(Outcome(prediction_id="a", actual_outcome=1, at=datetime(2026, 5, 1, tzinfo=UTC)))
     with pytest.raises(error, match=words):
-        codec.from_document({**document, **change})
+        documents.from_document({**document, **change})
 
 
 def test_a_missing_field_is_named():
-    document = codec.to_document(Outcome(prediction_id="a", actual_outcome=1))
+    document = documents.to_document(Outcome(prediction_id="a", actual_outcome=1))
     del document["actual_outcome"]
     with pytest.raises(InvalidRecordError, match="actual_outcome"):
-        codec.from_document(document)
+        documents.from_document(document)

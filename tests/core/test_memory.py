@@ -7,7 +7,7 @@ import pytest
 
 from f1mon_core import ConflictError, InvalidQueryError, PrunedError
 from f1mon_core.monitor.monitor import Monitor
-from f1mon_core.storage.contract import Select
+from f1mon_core.storage.select import Select
 from f1mon_core.storage.tally import CellKey, Moments, TallyQuery
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)

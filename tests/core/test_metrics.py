@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from sklearn import metrics as sk
 
 from f1mon_core.errors import InvalidQueryError
-from f1mon_core.metrics.measurement import METRIC_NAMES, Measurement, Metric, rebinned
+from f1mon_core.metrics.measurement import Measurement, rebinned
+from f1mon_core.metrics.metric import METRIC_NAMES, Metric
 from f1mon_core.monitor.monitor import Monitor
 from f1mon_core.storage.tally import CellKey, Tally, bin_of, merge_cells, midpoint, moments_of
 

@@ -11,16 +11,8 @@ import numpy as np
 import pytest
 
 from f1mon_core.errors import ConflictError, InvalidRecordError
-from f1mon_core.records.kinds import (
-    KINDS,
-    Alert,
-    Fact,
-    Outcome,
-    Prediction,
-    RuleRevision,
-    checks,
-    same,
-)
+from f1mon_core.records.fields import checks
+from f1mon_core.records.kinds import KINDS, Alert, Fact, Outcome, Prediction, RuleRevision, same
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 

@@ -7,15 +7,9 @@ import numpy as np
 import pytest
 
 from f1mon_core import ConfigurationError, InvalidRecordError, NotANumberError
-from f1mon_core.alerts.rules import (
-    AlertRule,
-    Reading,
-    difference,
-    from_document,
-    from_toml,
-    judged,
-    to_document,
-)
+from f1mon_core.alerts.rule_files import difference, from_document, from_toml, to_document
+from f1mon_core.alerts.rules import AlertRule
+from f1mon_core.alerts.verdict import Reading, judged
 
 
 def rule(**changes):

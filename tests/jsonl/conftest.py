@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from f1mon_core.storage.contract import Select
+from f1mon_core.storage.select import Select
 from f1mon_jsonl import JSONLStorage
 
 

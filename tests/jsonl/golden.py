@@ -30,7 +30,8 @@ from f1mon_core.records.kinds import (
     Prediction,
 )
 from f1mon_core.records.times import to_micros
-from f1mon_core.storage.contract import Change, Select
+from f1mon_core.storage.change import Change
+from f1mon_core.storage.select import Select
 from f1mon_core.storage.tally import TallyQuery
 from f1mon_jsonl import JSONLStorage
 

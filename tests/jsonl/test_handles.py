@@ -21,11 +21,12 @@ from f1mon_core.errors import (
     OutcomeUnknown,
     StorageError,
 )
-from f1mon_core.storage.contract import Change, Select
+from f1mon_core.storage.change import Change
+from f1mon_core.storage.select import Select
 from f1mon_core.storage.tally import TallyQuery
 from f1mon_core.testing.facts import HOUR, NOON, outcome, prediction
 from f1mon_jsonl import JSONLStorage, open_jsonl
-from f1mon_jsonl import format as _lines
+from f1mon_jsonl import format as journal_format
 from f1mon_jsonl.disk.files import Files
 
 
@@ -365,7 +366,7 @@ def test_a_journal_restored_from_a_copy_is_synced_anew(place):
     assert files.synced[-1] == "data"
     assert "directory" in files.synced
     assert len(place.lines()) == 3
-    assert _lines.decode_line(place.lines()[-1][:-1]).synced == len(copy)
+    assert journal_format.decode_line(place.lines()[-1][:-1]).synced == len(copy)
     files.synced.clear()
     store.append([prediction("newer")])
     assert files.synced == ["data"]

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from f1mon_core.errors import NotWritten, OutcomeUnknown, StorageError
-from f1mon_core.storage.contract import Change, Select
+from f1mon_core.storage.change import Change
+from f1mon_core.storage.select import Select
 from f1mon_core.storage.tally import TallyQuery
 from f1mon_core.testing.facts import HOUR, NOON, prediction
 from f1mon_jsonl import JSONLStorage

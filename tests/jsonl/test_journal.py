@@ -11,14 +11,14 @@ import attrs
 import pytest
 
 from f1mon_core.errors import CorruptStoreError, SchemaError, StorageError
-from f1mon_core.storage.contract import Change, Select
+from f1mon_core.storage.change import Change
+from f1mon_core.storage.select import Select
 from f1mon_core.storage.tally import TallyQuery
 from f1mon_core.testing.facts import HOUR, MINUTE, NOON, alert, prediction
-from f1mon_jsonl import format as _lines
+from f1mon_jsonl import format as journal_format
 from f1mon_jsonl.disk.files import Files
-from f1mon_jsonl.index import index as _index
-from f1mon_jsonl.journal import compaction as _compaction
-from f1mon_jsonl.journal import reader as _reader
+from f1mon_jsonl.index import index
+from f1mon_jsonl.journal import compaction, reader
 
 
 def test_a_person_can_read_the_journal(place):
@@ -236,7 +236,7 @@ def test_a_damaged_region_is_read_in_time_that_grows_with_its_size_only(place, m
     bad = region.count(b"\n") + 1
     assert bad > 800
     naps = []
-    monkeypatch.setattr(_reader, "time", SimpleNamespace(sleep=naps.append))
+    monkeypatch.setattr(reader, "time", SimpleNamespace(sleep=naps.append))
     store = place.open(_files=Counting())
     assert 1 <= len(naps) < 5
     assert Counting.read < 5 * len(text)
@@ -272,7 +272,7 @@ def test_a_header_that_was_cut_off_is_written_again(place):
 
 def test_a_journal_of_a_newer_format_is_refused(place):
     place.directory.mkdir()
-    place.journal.write_bytes(_lines.sealed(b'{"f1mon":"journal","format":2,"store":"s","generation":1'))
+    place.journal.write_bytes(journal_format.sealed(b'{"f1mon":"journal","format":2,"store":"s","generation":1'))
     with pytest.raises(SchemaError, match="update f1mon"):
         place.open()
 
@@ -281,7 +281,7 @@ def test_a_record_of_an_unknown_kind_is_refused(place):
     store = place.open()
     line = b'{"n":1,"synced":0,"facts":[{"kind":"weather","v":1,"at":0,"recorded_at":0,"confidence":"high"}]'
     with place.journal.open("ab") as journal:
-        journal.write(_lines.sealed(line))
+        journal.write(journal_format.sealed(line))
     with pytest.raises(SchemaError, match="weather"):
         store.find(Select("prediction"))
 
@@ -292,7 +292,7 @@ def test_members_of_other_kinds_may_have_any_type(place):
     store.append([alert(), prediction("a")])
     *_, line = place.lines()
     body = line[:-19].replace(b'"severity"', b'"confidence":"x","severity"')
-    assert _lines.decode_anyhow(body + b"}").facts[1].prediction_id == "a"
+    assert journal_format.decode_anyhow(body + b"}").facts[1].prediction_id == "a"
 
 
 @pytest.mark.parametrize("name", ["journal.jsonl", "LOCK"])
@@ -392,7 +392,7 @@ def test_a_line_that_stays_rotten_is_an_error_and_the_journal_stays(place, monke
     store = place.open()
     store.append([prediction("a")])
     before = place.journal.read_bytes()
-    monkeypatch.setattr(_compaction, "intact", lambda _: False)
+    monkeypatch.setattr(compaction, "intact", lambda _: False)
     with pytest.raises(CorruptStoreError, match="run check"):
         store.compact()
     assert place.journal.read_bytes() == before
@@ -460,7 +460,7 @@ def test_facts_of_a_long_line_are_read_one_by_one_and_checked(place):
 
 
 def test_results_of_operations_are_forgotten_after_a_day_and_not_before(place, monkeypatch):
-    monkeypatch.setattr(_index, "_FEW_OPERATIONS", 10)
+    monkeypatch.setattr(index, "_FEW_OPERATIONS", 10)
     now = [NOON]
     store = place.open(clock=lambda: now[0], durability="os")
     for number in range(100):

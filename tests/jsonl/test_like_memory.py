@@ -20,12 +20,13 @@ from f1mon_core.records.kinds import (
     Prediction,
     key_text,
 )
-from f1mon_core.storage.contract import Change, Select
+from f1mon_core.storage.change import Change
 from f1mon_core.storage.memory import MemoryStorage
+from f1mon_core.storage.select import Select
 from f1mon_core.storage.tally import TallyQuery, bin_of
 from f1mon_jsonl import JSONLStorage
-from f1mon_jsonl.index import cells as _cells
-from f1mon_jsonl.journal import loading as _loading
+from f1mon_jsonl.index import cells
+from f1mon_jsonl.journal import loading
 
 START = datetime(2026, 5, 1, tzinfo=UTC)
 
@@ -229,10 +230,10 @@ class LikeMemory(RuleBasedStateMachine):
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch):
     """Blocks of cells so small that a few predictions fill several of each level, and lines that are long early."""
-    monkeypatch.setattr(_cells, "SPANS", (2, 4, 8))
-    monkeypatch.setattr(_cells, "CROWDED", 0)
-    monkeypatch.setattr(_loading, "_LONG", 0)
-    monkeypatch.setattr(_loading, "_MANY", 2)
+    monkeypatch.setattr(cells, "SPANS", (2, 4, 8))
+    monkeypatch.setattr(cells, "CROWDED", 0)
+    monkeypatch.setattr(loading, "_LONG", 0)
+    monkeypatch.setattr(loading, "_MANY", 2)
 
 
 TestLikeMemory = LikeMemory.TestCase

@@ -8,7 +8,8 @@ import time
 import pytest
 
 from f1mon_core.records.kinds import Outcome
-from f1mon_core.storage.contract import Change, Select
+from f1mon_core.storage.change import Change
+from f1mon_core.storage.select import Select
 from f1mon_core.storage.tally import TallyQuery
 from f1mon_core.testing.facts import HOUR, MINUTE, NOON, SECOND, prediction
 

@@ -13,7 +13,7 @@ from f1mon_core.errors import LockTimeoutError, StorageError
 from f1mon_core.legacy import adopt
 from f1mon_core.legacy.adoption import OLD_FILES
 from f1mon_core.monitor.monitor import Monitor
-from f1mon_core.storage.contract import Select
+from f1mon_core.storage.select import Select
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import pytest
 
 from f1mon_core import ConflictError, InvalidRecordError, legacy
 from f1mon_core.legacy import AlertingSystem, AlertRule, DatabaseManager, ModelHealthSnapshot, ModelPerformanceTracker
-from f1mon_core.storage.contract import Select
+from f1mon_core.storage.select import Select
 
 RULE = AlertRule("low", "accuracy", "threshold", 0.8, "<", "warning", "performance")
 

@@ -6,15 +6,14 @@ import pytest
 
 from f1mon_core import text as printing
 from f1mon_core.alerts import incident as incidents
-from f1mon_core.alerts import outbox, rules
+from f1mon_core.alerts import outbox, rule_edits, verdict, watch
 from f1mon_core.alerts.incident import _Turn
-from f1mon_core.alerts.rules import Verdict
-from f1mon_core.delivery import messages
-from f1mon_core.delivery import worker as delivery
-from f1mon_core.delivery.channels import webhook as _http
-from f1mon_core.delivery.worker import Policy
+from f1mon_core.alerts.verdict import Verdict
+from f1mon_core.delivery import attempts, messages
+from f1mon_core.delivery.attempts import Policy
+from f1mon_core.delivery.channels import slack, webhook
 from f1mon_core.monitor.monitor import Monitor
-from f1mon_core.storage.contract import Change
+from f1mon_core.storage.change import Change
 
 ALERTS = Path(__file__).parents[1] / "alerts"
 OPTIONS = ("-q", "-p", "no:cacheprovider")
@@ -61,7 +60,7 @@ def always_in_turn(_held, _alert):
 
 def begins_nothing(asked, _original=incidents.evaluation):
     def step(document, now):
-        begun = {"v": incidents.DOCUMENT_VERSION} if document is None else document
+        begun = {"v": watch.DOCUMENT_VERSION} if document is None else document
         return _original(asked)(begun, now)
 
     return step
@@ -72,7 +71,7 @@ def forgets_the_outbox(turn, _original=_Turn.change):
     return Change(change.state, change.facts, {}, change.result)
 
 
-def holds_nothing(watch, _original=incidents.written):
+def holds_nothing(watch, _original=watch.written):
     return {name: value for name, value in _original(watch).items() if name != "holds"}
 
 
@@ -114,7 +113,7 @@ MUTANTS = {
         "test_incidents.py::test_an_open_incident_holds_its_alerts_against_pruning",
     ),
     "NaN is compared": (
-        [(rules.math, "isnan", lambda _: False), (rules.math, "isinf", lambda _: False)],
+        [(verdict.math, "isnan", lambda _: False), (verdict.math, "isinf", lambda _: False)],
         "../core/test_rules.py::test_what_is_no_data_is_never_compared",
     ),
     "an alert without its deliveries": (
@@ -134,7 +133,7 @@ MUTANTS = {
         "test_delivery.py::test_what_the_other_side_asks_to_wait_is_waited",
     ),
     "a 404 is repeated": (
-        [(_http, "_FIRST_SERVER_ERROR", 400)],
+        [(webhook, "_FIRST_SERVER_ERROR", 400)],
         "test_channels.py::test_what_a_status_means",
     ),
     "text is shown as it came": (
@@ -150,7 +149,7 @@ MUTANTS = {
         "test_delivery.py::test_what_was_not_delivered_holds_its_alert_against_pruning",
     ),
     "what follows an alert overtakes it": (
-        [(delivery, "_unless_out_of_turn", always_in_turn)],
+        [(attempts, "_unless_out_of_turn", always_in_turn)],
         "test_delivery.py::test_that_it_resolved_is_told_after_the_alert_and_never_instead",
     ),
     "an instance fires at the first look": (
@@ -158,11 +157,11 @@ MUTANTS = {
         "test_incidents.py::test_no_instance_is_evaluated_under_a_rule_after_its_edit",
     ),
     "a new revision reaches no instance": (
-        [(incidents, "revising", lambda *_: lambda document, _now: Change(document))],
+        [(rule_edits, "revising", lambda *_: lambda document, _now: Change(document))],
         "test_incidents.py::test_an_instance_that_fires_while_its_rule_is_edited_is_closed_by_the_edit",
     ),
     "the secrets in others' errors are kept": (
-        [(delivery, "discreet", str)],
+        [(attempts, "discreet", str)],
         "test_channels.py::test_what_a_channel_of_others_raises_is_kept_without_its_secrets",
     ),
     "a webhook's fields are sent as they came": (
@@ -174,7 +173,7 @@ MUTANTS = {
         "test_delivery.py::test_whoever_has_no_worker_is_told_everything_at_the_next_evaluation",
     ),
     "Slack marks go through": (
-        [(_http, "slack_text", str)],
+        [(slack, "slack_text", str)],
         "test_channels.py::test_slack_receives_text_that_addresses_nobody",
     ),
 }

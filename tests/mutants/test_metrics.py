@@ -13,14 +13,13 @@ from f1mon_core.metrics import (
     health,
     intervals,
     label_delay,
+    measurement,
     performance,
     trends,
     windows,
 )
-from f1mon_core.metrics import (
-    measurement as metrics,
-)
-from f1mon_core.metrics.measurement import Measurement, Metric
+from f1mon_core.metrics.measurement import Measurement
+from f1mon_core.metrics.metric import Metric
 from f1mon_core.records.times import MICROSECOND
 
 from ..core import (  # noqa: TID252 - tests are no installed package
@@ -255,7 +254,7 @@ original_judge = degradation.judge
 
 def any_previous(model_version, until):
     from f1mon_core.storage import plans  # noqa: PLC0415
-    from f1mon_core.storage.contract import Select  # noqa: PLC0415
+    from f1mon_core.storage.select import Select  # noqa: PLC0415
 
     found = yield from plans.find(Select("health_snapshot", None, until, model_version, descending=True, limit=1))
     kept = found[0].metrics["accuracy"] if found else None
@@ -293,7 +292,7 @@ MUTANTS = {
     "pending predictions count as wrong": (TWO, Measurement, "_accuracy", accuracy_of_all),
     "a tie is a loss": (TWO, Measurement, "_roc_auc", ties_lose),
     "the deviation of a population": (TWO, Measurement, "_confidence_std", population_deviation),
-    "the squares of a bin are not its own": (BINS, metrics, "_inner_squares", naive_squares),
+    "the squares of a bin are not its own": (BINS, measurement, "_inner_squares", naive_squares),
     "precision of nothing is 0": (TWO, Measurement, "_precision", empty_precision_is_zero),
     "averages skip what is undefined": (holds_for_declared_classes, Measurement, "_averaged", skipping_average),
     "a declared class that did not occur is none": (
@@ -305,7 +304,7 @@ MUTANTS = {
     "bins weigh alike": (TWO, Measurement, "_expected_calibration_error", unweighted_calibration),
     "a certain miss costs without limit": (TWO, Measurement, "_log_loss", unclipped_loss),
     "confidence is always P(positive)": (TWO, Measurement, "_brier_score", brier_of_confidence),
-    "the last bin is open": (BINS, metrics, "bin_of", multiplied_bin),
+    "the last bin is open": (BINS, measurement, "bin_of", multiplied_bin),
     "Wald's interval": (BOUNDS, test_intervals, "wilson", wald),
     "a limit by rule of thumb": (BOUNDS, intervals, "_lower_limit", limit_of_the_share),
     "intervals are subtracted": (BOUNDS, test_intervals, "difference", independent_sum),

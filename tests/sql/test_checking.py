@@ -12,7 +12,8 @@ from click.testing import CliRunner
 from f1mon_core.cli import f1mon
 from f1mon_core.errors import CorruptStoreError
 from f1mon_core.records.kinds import Acknowledgement, Outcome, Prediction
-from f1mon_core.storage.contract import Change, Select
+from f1mon_core.storage.change import Change
+from f1mon_core.storage.select import Select
 from f1mon_sql import SQLStorage
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)

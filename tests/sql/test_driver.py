@@ -13,10 +13,11 @@ from sqlalchemy.exc import IntegrityError
 
 from f1mon_core.errors import CorruptStoreError
 from f1mon_core.records.kinds import Outcome, Prediction
-from f1mon_core.storage.contract import Change, Select
+from f1mon_core.storage.change import Change
 from f1mon_core.storage.offload import OffloadedStorage
+from f1mon_core.storage.select import Select
 from f1mon_sql import AsyncSQLStorage, SQLStorage
-from f1mon_sql.connect import statements as _driver
+from f1mon_sql.connect import statements
 from f1mon_sql.verbs.calls import Verbs
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
@@ -123,7 +124,7 @@ def connection():
     engine = sa.create_engine("sqlite://", creator=lambda: sqlite3.connect(":memory:", factory=_Interrupted))
     with engine.connect() as opened:
         opened.begin()
-        _driver.look(opened)
+        statements.look(opened)
         yield opened
     engine.dispose()
 
@@ -143,22 +144,22 @@ class _InterruptedCursor(sqlite3.Cursor):
 
 
 def test_a_drivers_error_is_told_as_sqlalchemy_tells_it(connection):
-    _driver.rows(connection, "CREATE TABLE t (a INTEGER PRIMARY KEY)")
-    assert _driver.changed(connection, "INSERT INTO t VALUES (?)", [(1,), (2,)]) == 2
+    statements.rows(connection, "CREATE TABLE t (a INTEGER PRIMARY KEY)")
+    assert statements.changed(connection, "INSERT INTO t VALUES (?)", [(1,), (2,)]) == 2
     with pytest.raises(IntegrityError) as caught:
-        _driver.changed(connection, "INSERT INTO t VALUES (?)", [(1,)])
+        statements.changed(connection, "INSERT INTO t VALUES (?)", [(1,)])
     assert isinstance(caught.value.orig, sqlite3.IntegrityError)
     assert "(1,)" not in str(caught.value)
-    assert _driver.rows(connection, "SELECT a FROM t ORDER BY a") == [(1,), (2,)]
+    assert statements.rows(connection, "SELECT a FROM t ORDER BY a") == [(1,), (2,)]
 
 
 def test_a_connection_that_was_interrupted_is_not_used_again(connection):
     with pytest.raises(KeyboardInterrupt):
-        _driver.rows(connection, "SELECT 'interrupt'")
+        statements.rows(connection, "SELECT 'interrupt'")
     assert connection.invalidated
 
 
 def test_a_wrong_call_is_no_error_of_the_database(connection):
     with pytest.raises(TypeError):
-        _driver.rows(connection, None)
+        statements.rows(connection, None)
     assert not connection.invalidated

@@ -23,14 +23,16 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from f1mon_core import ClosedError, ConfigurationError, LockTimeoutError, NotWritten
 from f1mon_core.monitor.monitor import AsyncMonitor, Monitor
 from f1mon_core.records.kinds import Outcome, Prediction
-from f1mon_core.storage.contract import Appended, Change, Select
+from f1mon_core.storage.change import Change
+from f1mon_core.storage.contract import Appended
 from f1mon_core.storage.offload import OffloadedStorage
 from f1mon_core.storage.registry import open_async_storage, open_storage
+from f1mon_core.storage.select import Select
 from f1mon_core.storage.tally import TallyQuery
 from f1mon_sql import AsyncSQLStorage, SQLStorage
 from f1mon_sql.connect import engine as _engine
 from f1mon_sql.connect.engine import place_of
-from f1mon_sql.schema import upgrade as _upgrading
+from f1mon_sql.schema import upgrade
 from f1mon_sql.verbs import calls as _verbs
 from f1mon_sql.verbs.calls import Call
 
@@ -761,7 +763,7 @@ def test_a_locked_table_is_a_typed_timeout(mysql_url):
         other.rollback()
         other.exec_driver_sql("SELECT * FROM f1mon_predictions_v")
         with pytest.raises(LockTimeoutError):
-            _upgrading.upgrade(mysql_url, "0001", lock_timeout=1.0)
+            upgrade.upgrade(mysql_url, "0001", lock_timeout=1.0)
     engine.dispose()
     store.close()
 

@@ -33,13 +33,13 @@ from f1mon_core.records.kinds import (
     Prediction,
     RuleRevision,
 )
-from f1mon_core.storage.contract import Change, Select
+from f1mon_core.storage.change import Change
+from f1mon_core.storage.select import Select
 from f1mon_core.storage.tally import TallyQuery
 from f1mon_sql import SQLStorage, commands
 from f1mon_sql.connect.engine import place_of
-from f1mon_sql.schema import upgrade as _upgrading
-from f1mon_sql.schema import versions as _schema
-from f1mon_sql.tables import definitions as _tables
+from f1mon_sql.schema import upgrade, versions
+from f1mon_sql.tables import definitions
 
 ASSETS = Path(__file__).parents[1] / "assets" / "sql"
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
@@ -72,23 +72,23 @@ def test_four_processes_open_an_empty_database_at_once(url):
     for store in opened:
         assert store.append([Prediction(prediction_id="a", model_version="m", predicted_outcome=1, confidence=0.5)])
         store.close()
-    assert _upgrading.current(url) == _schema.HEAD
+    assert upgrade.current(url) == versions.HEAD
 
 
 @pytest.mark.races
 def test_four_processes_upgrade_at_once(url):
-    _upgrading.upgrade(url, "0001")
+    upgrade.upgrade(url, "0001")
     with ProcessPoolExecutor(4, mp_context=get_context("spawn")) as pool:
-        done = list(pool.map(_upgrading.upgrade, [url] * 4))
+        done = list(pool.map(upgrade.upgrade, [url] * 4))
     assert sorted(one.before for one in done) == ["0001", "0002", "0002", "0002"]
-    assert {one.after for one in done} == {_schema.HEAD}
+    assert {one.after for one in done} == {versions.HEAD}
 
 
 def test_the_next_upgrade_begins_when_the_one_before_it_is_committed(url):
-    _upgrading.upgrade(url, "0001")
+    upgrade.upgrade(url, "0001")
     with _slow_commits(), ThreadPoolExecutor(2) as pool:
-        done = list(pool.map(_upgrading.upgrade, [url] * 2))
-    assert sorted(one.before for one in done) == ["0001", _schema.HEAD]
+        done = list(pool.map(upgrade.upgrade, [url] * 2))
+    assert sorted(one.before for one in done) == ["0001", versions.HEAD]
 
 
 @contextmanager
@@ -102,15 +102,15 @@ def _slow_commits():
 
 
 def test_whoever_meets_half_a_creation_waits_for_the_rest(url, monkeypatch):
-    half, run = threading.Event(), _schema.run_migrations
+    half, run = threading.Event(), versions.run_migrations
 
     def dawdling(connection, work):
-        run(connection, lambda config, command: command.upgrade(config, _schema.REVISIONS[0]))
+        run(connection, lambda config, command: command.upgrade(config, versions.REVISIONS[0]))
         half.set()
         time.sleep(0.3)
         return run(connection, work)
 
-    monkeypatch.setattr(_schema, "run_migrations", dawdling)
+    monkeypatch.setattr(versions, "run_migrations", dawdling)
     with ThreadPoolExecutor(1) as pool:
         creating = pool.submit(SQLStorage, url)
         assert half.wait(60)
@@ -119,11 +119,11 @@ def test_whoever_meets_half_a_creation_waits_for_the_rest(url, monkeypatch):
 
 
 def test_the_code_knows_every_revision():
-    assert [one.revision for one in _upgrading.history()] == list(_schema.REVISIONS)
+    assert [one.revision for one in upgrade.history()] == list(versions.REVISIONS)
 
 
 def test_an_older_schema_is_refused_with_the_exact_command_which_then_works(url):
-    _upgrading.upgrade(url, "0001")
+    upgrade.upgrade(url, "0001")
     with pytest.raises(SchemaError, match="f1mon db upgrade --url") as refused:
         SQLStorage(url)
     command = re.search(r"`f1mon (db upgrade .*)`", str(refused.value))[1]
@@ -133,27 +133,27 @@ def test_an_older_schema_is_refused_with_the_exact_command_which_then_works(url)
 
 def test_a_newer_schema_is_refused(url):
     SQLStorage(url).close()
-    execute(url, f"UPDATE {_tables.VERSION_TABLE} SET version_num = '9999'")
+    execute(url, f"UPDATE {definitions.VERSION_TABLE} SET version_num = '9999'")
     with pytest.raises(SchemaError, match="update f1mon"):
         SQLStorage(url)
     with pytest.raises(SchemaError, match="update f1mon"):
-        _upgrading.upgrade(url)
+        upgrade.upgrade(url)
 
 
 def test_every_revision_goes_up_and_down(url):
-    names = [tables(url) - {_tables.VERSION_TABLE}]
-    for revision in _schema.REVISIONS:
-        _upgrading.upgrade(url, revision)
-        names.append(tables(url) - {_tables.VERSION_TABLE})
-    for revision, expected in zip((*_schema.REVISIONS[-2::-1], "base"), names[-2::-1], strict=True):
-        _upgrading.upgrade(url, revision)
-        assert tables(url) - {_tables.VERSION_TABLE} == expected
+    names = [tables(url) - {definitions.VERSION_TABLE}]
+    for revision in versions.REVISIONS:
+        upgrade.upgrade(url, revision)
+        names.append(tables(url) - {definitions.VERSION_TABLE})
+    for revision, expected in zip((*versions.REVISIONS[-2::-1], "base"), names[-2::-1], strict=True):
+        upgrade.upgrade(url, revision)
+        assert tables(url) - {definitions.VERSION_TABLE} == expected
     SQLStorage(url).close()
 
 
 def test_the_migrations_make_what_the_tables_say(url):
     SQLStorage(url).close()
-    assert _upgrading.drift(url) == []
+    assert upgrade.drift(url) == []
 
 
 @pytest.mark.parametrize(
@@ -169,7 +169,7 @@ def test_the_migrations_make_what_the_tables_say(url):
 def test_drift_is_seen(url, statement):
     SQLStorage(url).close()
     execute(url, *statement.split(";"))
-    assert _upgrading.drift(url)
+    assert upgrade.drift(url)
 
 
 @pytest.mark.servers
@@ -182,11 +182,11 @@ def test_identifiers_compare_by_code_point_whatever_the_databases_collation(post
     )
     identifiers = {
         (table.name, column.name)
-        for table in _tables.metadata.tables.values()
+        for table in definitions.metadata.tables.values()
         for column in table.columns
-        if isinstance(column.type, _tables.Ident)
+        if isinstance(column.type, definitions.Ident)
     }
-    assert {one for one in map(tuple, found) if one[0] in _tables.metadata.tables} == identifiers
+    assert {one for one in map(tuple, found) if one[0] in definitions.metadata.tables} == identifiers
 
 
 def test_what_is_stored_is_integer_microseconds_and_ascii_json(url):
@@ -221,7 +221,7 @@ def test_a_view_with_another_condition_is_drift(url):
     script = "f1mon_sql.migrations.versions.0002_views"
     query = importlib.import_module(script).queries(url.partition(":")[0])["f1mon_predictions_v"]
     execute(url, "DROP VIEW f1mon_predictions_v", f"CREATE VIEW f1mon_predictions_v AS {query} AND pruned = 0")
-    assert _upgrading.drift(url) == ["view f1mon_predictions_v is not the one f1mon made"]
+    assert upgrade.drift(url) == ["view f1mon_predictions_v is not the one f1mon made"]
 
 
 def test_a_shared_database_keeps_its_own_tables_and_alembic_version(url):
@@ -233,9 +233,9 @@ def test_a_shared_database_keeps_its_own_tables_and_alembic_version(url):
         "INSERT INTO orders VALUES (7)",
     )
     SQLStorage(url).close()
-    assert _upgrading.drift(url) == []
-    _upgrading.upgrade(url, "base")
-    _upgrading.upgrade(url)
+    assert upgrade.drift(url) == []
+    upgrade.upgrade(url, "base")
+    upgrade.upgrade(url)
     assert execute(url, "SELECT version_num FROM alembic_version") == [("theirs",)]
     assert execute(url, "SELECT id FROM orders") == [(7,)]
 
@@ -264,14 +264,14 @@ _upgrading.upgrade(sys.argv[1])
 def test_an_upgrade_killed_at_any_step_runs_again(url, steps):
     killed = subprocess.run([sys.executable, "-c", KILLED, url, str(steps)], check=False, capture_output=True)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
-    with Monitor.open("sql", url=url) if _upgrading.current(url) is None else _upgraded(url) as monitor:
+    with Monitor.open("sql", url=url) if upgrade.current(url) is None else _upgraded(url) as monitor:
         monitor.record_prediction("a", "m", 1, 0.5)
-    assert _upgrading.drift(url) == []
+    assert upgrade.drift(url) == []
     assert {"f1mon_predictions_v", "f1mon_alerts_v", "f1mon_daily_accuracy_v"} <= tables(url)
 
 
 def _upgraded(url):
-    _upgrading.upgrade(url)
+    upgrade.upgrade(url)
     return Monitor.open("sql", url=url)
 
 
@@ -338,7 +338,7 @@ def test_an_old_database_upgrades_with_every_fact(family, url):
     restore(family, url)
     with pytest.raises(SchemaError):
         SQLStorage(url)
-    assert _upgrading.upgrade(url) == _upgrading.Upgrade("0001", _schema.HEAD)
+    assert upgrade.upgrade(url) == upgrade.Upgrade("0001", versions.HEAD)
     store = SQLStorage(url)
     found = [fact for kind in KINDS for fact in store.find(Select(kind))]
     assert sorted(found, key=repr) == sorted(KEPT, key=repr)
@@ -357,7 +357,7 @@ def test_an_old_database_upgrades_with_every_fact(family, url):
     store.append([Prediction(prediction_id="early", model_version="podium-3", predicted_outcome=1, confidence=0.5)])
     assert [key.actual for key in store.tally(TallyQuery(model_version="podium-3")).cells] == [1]
     store.close()
-    assert _upgrading.drift(url) == []
+    assert upgrade.drift(url) == []
 
 
 def test_the_commands_say_what_is_there(url):
@@ -379,7 +379,7 @@ def test_names_of_f1mon_that_its_migrations_did_not_make_are_refused(url, statem
     with pytest.raises(SchemaError, match="did not make"):
         SQLStorage(url)
     with pytest.raises(SchemaError, match="did not make"):
-        _upgrading.upgrade(url)
+        upgrade.upgrade(url)
     assert tables(url) == {statement.split()[2]}
 
 

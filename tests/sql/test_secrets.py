@@ -13,7 +13,7 @@ from f1mon_core.storage.registry import open_storage
 from f1mon_sql import AsyncSQLStorage, SQLStorage
 from f1mon_sql.connect import engine as _engine
 from f1mon_sql.connect.engine import place_of
-from f1mon_sql.schema import upgrade as _upgrading
+from f1mon_sql.schema import upgrade
 
 from ..servers import admin  # noqa: TID252 - tests are no installed package
 
@@ -95,11 +95,11 @@ def _work(text):
         for table in sa.inspect(connection).get_table_names():
             assert clean(repr(connection.exec_driver_sql(f"SELECT * FROM {table}").all()))
     store.close()
-    _upgrading.upgrade(text, "0001")
+    upgrade.upgrade(text, "0001")
     with pytest.raises(Exception, match="db upgrade") as refused:
         SQLStorage(text)
     assert clean(str(refused.value))
-    _upgrading.upgrade(text)
+    upgrade.upgrade(text)
 
 
 def test_rows_stay_out_of_logs_and_errors(sqlite_url, caplog):

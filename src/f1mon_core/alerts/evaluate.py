@@ -8,19 +8,18 @@ from typing import cast
 
 import attrs
 
-from f1mon_core.alerts import alerts as alerting
-from f1mon_core.alerts import incident as incidents
-from f1mon_core.alerts import readings
-from f1mon_core.alerts.rules import AlertRule, Reading
+from f1mon_core.alerts import evaluate_rule, readings, stored_rules, watch
+from f1mon_core.alerts.rules import AlertRule
+from f1mon_core.alerts.verdict import Reading
 from f1mon_core.errors import NotFoundError, PrunedError
-from f1mon_core.metrics.measurement import METRIC_NAMES
+from f1mon_core.metrics.metric import METRIC_NAMES
 from f1mon_core.metrics.performance import Measures, Performance
 from f1mon_core.metrics.windows import Window, WindowBasis, WindowRequest, minus
 from f1mon_core.records.fields import Document
 from f1mon_core.records.kinds import Alert
 from f1mon_core.storage import plans
-from f1mon_core.storage.contract import Select
 from f1mon_core.storage.plans import Plan
+from f1mon_core.storage.select import Select
 from f1mon_core.storage.tally import Basis, Tally, TallyQuery
 
 NO_OUTCOMES = "no_outcomes"
@@ -83,7 +82,7 @@ def evaluate(request: EvaluationRequest) -> Plan[list[Alert]]:
         EvaluationError: If a rule could not be evaluated, after all the others were.
     """
     request.check()
-    stored = yield from alerting.stored_rules()
+    stored = yield from stored_rules.stored_rules()
     if request.rule_id is not None and request.rule_id not in {rule.rule_id for rule in stored}:
         raise NotFoundError(f"no rule {request.rule_id!r} is stored; the rules are listed by `f1mon rules list`")
     rules = [rule for rule in stored if request.wants(rule)]
@@ -100,7 +99,9 @@ def evaluate(request: EvaluationRequest) -> Plan[list[Alert]]:
             try:
                 window = yield from request.window_of(rule, model).resolve()
                 reading, context = yield from measured.of(rule, window)
-                alert = yield from alerting.evaluate_rule(rule.rule_id, reading, model or ALL_MODELS, context=context)
+                alert = yield from evaluate_rule.evaluate_rule(
+                    rule.rule_id, reading, model or ALL_MODELS, context=context
+                )
             except NotFoundError:
                 break  # removed since the rules were listed
             except Exception as error:  # noqa: BLE001 - as above
@@ -108,7 +109,7 @@ def evaluate(request: EvaluationRequest) -> Plan[list[Alert]]:
                 continue
             if alert is not None:
                 fired.append(alert)
-    alerting.raise_failures(fired, failures)
+    evaluate_rule.raise_failures(fired, failures)
     return fired
 
 
@@ -130,9 +131,9 @@ def _models(rule: AlertRule, request: EvaluationRequest) -> Plan[Sequence[str | 
     if rule.metric_type != NO_OUTCOMES and rule.metric_name not in METRIC_NAMES:
         seen |= yield from readings.models(rule.metric_name, window)
     # So are instances that breach, or whose missing data would be a breach: their model may just have fallen silent.
-    known = yield from plans.state(incidents.instances_prefix(rule.rule_id))
+    known = yield from plans.state(watch.instances_prefix(rule.rule_id))
     silent = {
-        incidents.instance_model(key)
+        watch.instance_model(key)
         for key, document in known.items()
         if rule.on_no_data == "fire" or document.get("incident") is not None
     }

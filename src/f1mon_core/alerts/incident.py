@@ -9,136 +9,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, Literal, TypeAlias, cast
+from typing import Any, cast
 
 import attrs
-import cattrs
 
-from f1mon_core.alerts import outbox, rules
-from f1mon_core.alerts.rules import AlertRule, Reading, Verdict, judged, micros, rank
-from f1mon_core.errors import SchemaError
-from f1mon_core.records import documents as codec
-from f1mon_core.records.fields import Document, canonical
+from f1mon_core.alerts import outbox, rule_files, verdict
+from f1mon_core.alerts.rules import AlertRule, micros, rank
+from f1mon_core.alerts.verdict import Reading, Verdict, judged
+from f1mon_core.alerts.watch import Incident, Phase, Watch, read, written
+from f1mon_core.records import documents
+from f1mon_core.records.fields import Document
 from f1mon_core.records.ids import time_id
-from f1mon_core.records.kinds import Acknowledgement, Alert, Fact, IncidentEvent, RuleRevision
+from f1mon_core.records.kinds import Acknowledgement, Alert, Fact, IncidentEvent
 from f1mon_core.records.times import from_micros, to_micros
-from f1mon_core.storage.contract import Change, Step, state_key
+from f1mon_core.storage.change import Change, Step
 
-Phase: TypeAlias = Literal["inactive", "pending", "firing"]
-
-DOCUMENT_VERSION = 1
 MAX_HELD_ALERTS = 100
 """An open incident remembers its first alert and the newest others, so that its document stays small."""
 STALE = "stale"
-
-
-@attrs.define
-class Incident:
-    """A breach from its first sample to its end. Instants are microseconds since 1970.
-
-    Attributes:
-        breach_since: Since when it has breached without a good sample; what `for_minutes` counts from.
-        good_since: Since when it has been good while firing; what `keep_firing_minutes` counts from.
-        severity: The severity of the newest breach.
-        severities: Those an alert was fired for.
-        alerts: The ids of its alerts, oldest first.
-        notified: When a channel was last told of it, reminders included.
-        event_at: The time of its newest event; later ones are later, whatever the clock says.
-    """
-
-    incident_id: str
-    opened: int
-    model_version: str | None = None
-    breach_since: int | None = None
-    good_since: int | None = None
-    severity: str | None = None
-    severities: list[str] = attrs.field(factory=list)
-    alerts: list[str] = attrs.field(factory=list)
-    acknowledged: dict[str, Any] | None = None
-    notified: int | None = None
-    reminders: int = 0
-    event_at: int = 0
-
-
-@attrs.define
-class Watch:
-    """The state of one rule, or of one instance of it.
-
-    Attributes:
-        rule: The definition; None in the document of an instance, of a removed rule, or of one never stored.
-        revision: The newest revision seen; 0 for a rule never stored.
-        phase_reason: Why it is in its phase.
-        latest: The latest reading of the clock since it fired; what a backward step is measured from.
-        evaluated: What the last `of_evaluations` samples were, True for a breach.
-    """
-
-    rule: AlertRule | None = None
-    revision: int = 0
-    phase: Phase = "inactive"
-    phase_since: int | None = None
-    phase_reason: str = ""
-    last_fired: int | None = None
-    last_severity: str | None = None
-    latest: int | None = None
-    evaluated: list[bool] = attrs.field(factory=list)
-    incident: Incident | None = None
-
-
-_converter = cattrs.Converter(forbid_extra_keys=True, detailed_validation=False)
-_converter.register_structure_hook(AlertRule, lambda document, _: rules.from_document(document))
-_converter.register_unstructure_hook(AlertRule, rules.to_document)
-
-
-def read(document: Mapping[str, Any] | None) -> Watch:
-    """The watch of a state document; an empty one for None."""
-    if document is None:
-        return Watch()
-    content = {name: value for name, value in document.items() if name not in {"v", "holds"}}
-    if document.get("v") != DOCUMENT_VERSION:
-        raise SchemaError("this rule's state was written by another f1mon; update f1mon")
-    return _converter.structure(content, Watch)
-
-
-def written(watch: Watch) -> Document | None:
-    """The state document of a watch; None for one with nothing to remember."""
-    if watch == Watch():
-        return None
-    document = cast("Document", _converter.unstructure(watch))
-    document["v"] = DOCUMENT_VERSION
-    if watch.incident is not None and watch.incident.alerts:
-        document["holds"] = list(watch.incident.alerts)
-    return document
-
-
-def rule_key(rule_id: str) -> str:
-    """The key of a rule's document."""
-    return state_key("rule", rule_id)
-
-
-def instances_prefix(rule_id: str) -> str:
-    """What the keys of all instances of a rule start with."""
-    return state_key("instance", rule_id) + "/"
-
-
-def watch_key(rule: AlertRule, model_version: str, labels: Mapping[str, str] | None = None) -> str:
-    """The key of the document that an evaluation of `rule` locks."""
-    if rule.scope == "rule":
-        return rule_key(rule.rule_id)
-    return state_key("instance", rule.rule_id, model_version, canonical(dict(labels or {})))
-
-
-def instance_model(key: str) -> str:
-    """The model version that the key of an instance names."""
-    return key.split("/")[2].replace("%2F", "/").replace("%25", "%")
-
-
-def alert_key(alert: Alert) -> str:
-    """The key of the document that acknowledging an alert locks: its incident's, or its own."""
-    key = alert.context.get("watch")
-    return key if isinstance(key, str) else state_key("alert", alert.alert_id)
-
-
-# Evaluation ---------------------------------------------------------------------------------------------------------
 
 
 @attrs.frozen
@@ -223,7 +111,7 @@ class _Turn:
     def change(self) -> Change:
         watch = self.watch
         result: Document = {
-            "alert": None if self.alert is None else codec.to_document(self.alert),
+            "alert": None if self.alert is None else documents.to_document(self.alert),
             "phase": watch.phase,
             "reason": watch.phase_reason,
             "incident_id": None if watch.incident is None else watch.incident.incident_id,
@@ -325,7 +213,7 @@ class _Turn:
 
     def _alert_of(self, incident: Incident, severity: str, reason: str, event: str, *, stepped_back: bool) -> Alert:
         rule, reading, asked = self.rule, self.asked.reading, self.asked
-        threshold = rules.threshold_of(rule, severity)
+        threshold = verdict.threshold_of(rule, severity)
         context: Document = {**asked.context, "watch": asked.key, "event": event, "reason": reason}
         for name in ("n", "coverage", "low", "high"):
             if (known := getattr(reading, name)) is not None:
@@ -346,7 +234,7 @@ class _Turn:
             model_version=asked.model_version,
             rule_id=rule.rule_id,
             incident_id=incident.incident_id,
-            rule=rules.to_document(rule),
+            rule=rule_files.to_document(rule),
             context=context,
             at=self.now,
             at_given=False,
@@ -456,77 +344,6 @@ def message_of(rule: AlertRule, value: float | None, threshold: float, reason: s
     return f"{rule.metric_name} is {value:.4f} ({rule.comparison} {threshold:.4f})"
 
 
-# Edits --------------------------------------------------------------------------------------------------------------
-
-
-def definition(rule_id: str, new: AlertRule | None, operation_id: str) -> Step:
-    """The step that stores, replaces or (with None) removes a rule's definition, and appends its revision.
-
-    The cooldown survives every edit. An open incident is closed where nothing will evaluate it any more: the rule is
-    removed, disabled, or has another scope. The result is the revision that now stands.
-    """
-
-    def step(document: Document | None, now: datetime) -> Change:
-        watch = read(document)
-        old = watch.rule
-        if old == new:
-            return Change(document, result=watch.revision)
-        why = _end_of(new, None if old is None else old.scope)
-        facts: list[Fact] = []
-        if why is not None and watch.incident is not None:
-            facts += _closed(watch, rule_id, why, now, operation_id)
-        watch.rule = new
-        watch.revision += 1
-        facts.append(
-            RuleRevision(
-                rule_id=rule_id,
-                revision=watch.revision,
-                definition=None if new is None else rules.to_document(new),
-                at=now,
-                at_given=False,
-            )
-        )
-        return Change(written(watch), facts, result=watch.revision)
-
-    return step
-
-
-def revising(rule_id: str, revision: int, new: AlertRule | None, operation_id: str) -> Step:
-    """The step that tells an instance of its rule's revision, and closes it if it is not evaluated any more."""
-    why = _end_of(new, "instance")
-
-    def step(document: Document | None, now: datetime) -> Change:
-        watch = read(document)
-        if document is None or watch.revision > revision:
-            return Change(document)
-        facts: list[Fact] = []
-        if why is not None and watch.incident is not None:
-            facts = _closed(watch, rule_id, why, now, operation_id)
-        watch.revision = revision
-        return Change(written(watch), facts)
-
-    return step
-
-
-def _end_of(new: AlertRule | None, scope: str | None) -> str | None:
-    """Why the incidents that a rule had in a scope end with an edit."""
-    if new is None:
-        return "the rule was removed"
-    if not new.enabled:
-        return "the rule was disabled"
-    if scope not in (None, new.scope):
-        return "the scope of the rule was changed"
-    return None
-
-
-def _closed(watch: Watch, rule_id: str, reason: str, now: datetime, operation_id: str) -> list[Fact]:
-    incident = cast("Incident", watch.incident)
-    event = event_of(incident, rule_id, "closed", reason, now, operation_id, {})
-    watch.incident, watch.evaluated = None, []
-    watch.phase, watch.phase_since, watch.phase_reason = "inactive", to_micros(now), reason
-    return [event]
-
-
 # Acknowledgement ----------------------------------------------------------------------------------------------------
 
 
@@ -535,7 +352,7 @@ def acknowledgement(alert: Alert, by: str | None, note: str | None) -> Step:
 
     def step(document: Document | None, now: datetime) -> Change:
         fact = Acknowledgement(alert_id=alert.alert_id, by=by, note=note, at=now, at_given=False)
-        result: Document = {"acknowledgement": codec.to_document(fact)}
+        result: Document = {"acknowledgement": documents.to_document(fact)}
         if alert.rule_id is None or alert.incident_id is None:
             return Change(document, [fact], result=result)
         watch = read(document)

@@ -14,7 +14,7 @@ from typing import Literal, TypeAlias, cast
 from f1mon_core.records.fields import Document
 from f1mon_core.records.kinds import Delivery
 from f1mon_core.records.times import duration_micros, to_micros
-from f1mon_core.storage.contract import Change, Step, state_key
+from f1mon_core.storage.change import Change, Step, state_key
 
 Purpose: TypeAlias = Literal["alert", "reminder", "resolved"]
 

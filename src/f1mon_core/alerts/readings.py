@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import attrs
 
-from f1mon_core.alerts.rules import Reading
+from f1mon_core.alerts.verdict import Reading
 from f1mon_core.metrics.windows import Window
 from f1mon_core.records.kinds import (
     DegradationAnalysis,
@@ -21,8 +21,8 @@ from f1mon_core.records.kinds import (
     MetricSnapshot,
 )
 from f1mon_core.storage import plans
-from f1mon_core.storage.contract import Select
 from f1mon_core.storage.plans import Plan
+from f1mon_core.storage.select import Select
 
 DRIFTED_FEATURES = "drifted_features"
 """How many features drifted, by the newest drift results of each; `n` is of how many features there are any."""

@@ -16,7 +16,7 @@ from f1mon_core.records.ids import new_operation_id, time_id
 from f1mon_core.records.kinds import Alert
 from f1mon_core.records.times import from_micros, to_micros
 from f1mon_core.storage import plans
-from f1mon_core.storage.contract import Change, state_key
+from f1mon_core.storage.change import Change, state_key
 from f1mon_core.storage.plans import Plan
 
 MATCHED = ("rule_id", "component", "model_version", "metric_name", "severity")

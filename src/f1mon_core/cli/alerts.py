@@ -10,7 +10,8 @@ from f1mon_core.cli.output import document, stamp, table
 from f1mon_core.cli.parameters import Window, json_option
 from f1mon_core.cli.place import Place, pass_place
 from f1mon_core.metrics.windows import minus
-from f1mon_core.records.kinds import SEVERITIES, Acknowledgement, Alert
+from f1mon_core.records.fields import SEVERITIES
+from f1mon_core.records.kinds import Acknowledgement, Alert
 from f1mon_core.text import printable
 
 

@@ -14,8 +14,9 @@ from f1mon_core.cli.output import document, stamp, table
 from f1mon_core.cli.parameters import Window, json_option
 from f1mon_core.cli.place import Place, pass_place
 from f1mon_core.delivery.enrichment import from_facts
-from f1mon_core.delivery.worker import Dispatcher, Pending
-from f1mon_core.records.kinds import SEVERITIES
+from f1mon_core.delivery.report import Pending
+from f1mon_core.delivery.worker import Dispatcher
+from f1mon_core.records.fields import SEVERITIES
 from f1mon_core.records.times import from_micros
 from f1mon_core.text import printable
 

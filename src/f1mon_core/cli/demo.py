@@ -16,8 +16,8 @@ from f1mon_core.cli.errors import CannotError
 from f1mon_core.cli.output import stamp
 from f1mon_core.cli.place import Place, pass_place
 from f1mon_core.records.kinds import Alert, Outcome, Prediction
-from f1mon_core.storage.contract import Select
-from f1mon_core.storage.registry import masked
+from f1mon_core.storage.address import masked
+from f1mon_core.storage.select import Select
 from f1mon_core.text import printable
 
 MODEL = "points-2025"

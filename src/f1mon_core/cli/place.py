@@ -8,7 +8,8 @@ import attrs
 import click
 
 from f1mon_core.monitor.monitor import Monitor
-from f1mon_core.storage.registry import masked, open_existing_storage, open_storage
+from f1mon_core.storage.address import masked
+from f1mon_core.storage.registry import open_existing_storage, open_storage
 
 
 @attrs.frozen(kw_only=True)

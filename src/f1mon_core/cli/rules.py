@@ -7,7 +7,7 @@ from pathlib import Path
 import attrs
 import click
 
-from f1mon_core.alerts import rules as alert_rules
+from f1mon_core.alerts import rule_files
 from f1mon_core.alerts.rules import AlertRule
 from f1mon_core.cli.errors import CannotError
 from f1mon_core.cli.output import document, table
@@ -33,7 +33,7 @@ def apply(place: Place, file: Path, *, dry_run: bool, prune: bool) -> None:
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise CannotError(f"{file}: {error}") from error
-    wanted = {rule.rule_id: rule for rule in alert_rules.from_toml(text, file.name)}
+    wanted = {rule.rule_id: rule for rule in rule_files.from_toml(text, file.name)}
     with place.open(create=not dry_run) as monitor:
         stored = {rule.rule_id: rule for rule in monitor.rules()}
         changes = 0
@@ -49,7 +49,7 @@ def _apply(monitor: Monitor, rule_id: str, old: AlertRule | None, new: AlertRule
     word = "add" if old is None else "remove" if new is None else "change"
     details = ""
     if word == "change":
-        pairs = alert_rules.difference(old, new).items()
+        pairs = rule_files.difference(old, new).items()
         details = ": " + ", ".join(f"{name} {before!r} -> {after!r}" for name, (before, after) in pairs)
     click.echo(printable(f"{word} {rule_id}{details}"))
     if not dry_run:
@@ -68,7 +68,7 @@ def list_rules(place: Place, *, as_json: bool) -> None:
     with place.open() as monitor:
         stored = monitor.rules()
     if as_json:
-        document([alert_rules.to_document(rule) for rule in stored])
+        document([rule_files.to_document(rule) for rule in stored])
         return
     rows = [
         (
@@ -95,7 +95,7 @@ def show(place: Place, rule_id: str) -> None:
         revisions = monitor.rule_revisions(rule_id)
     document(
         {
-            "rule": alert_rules.to_document(rule),
+            "rule": rule_files.to_document(rule),
             "revisions": [{"revision": one.revision, "at": one.at, "definition": one.definition} for one in revisions],
         }
     )

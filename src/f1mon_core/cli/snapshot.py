@@ -12,7 +12,7 @@ from f1mon_core.cli.parameters import Window, json_option
 from f1mon_core.cli.place import Place, pass_place
 from f1mon_core.cli.window import asked
 from f1mon_core.metrics.health import RESERVED, snapshot_metric
-from f1mon_core.metrics.measurement import Metric
+from f1mon_core.metrics.metric import Metric
 from f1mon_core.metrics.performance import PerformanceOptions
 from f1mon_core.records.fields import Document
 from f1mon_core.records.kinds import HealthSnapshot

@@ -18,8 +18,8 @@ from f1mon_core.records.kinds import (
     Prediction,
 )
 from f1mon_core.storage import plans
-from f1mon_core.storage.contract import Select
 from f1mon_core.storage.plans import Plan
+from f1mon_core.storage.select import Select
 
 NEWEST_PREDICTIONS = 2_000
 """Slices are looked for among so many predictions at most, so that an alert never waits for a whole history."""

@@ -10,7 +10,7 @@ from typing import Any, cast
 import attrs
 
 from f1mon_core.alerts.outbox import Purpose
-from f1mon_core.records import documents as codec
+from f1mon_core.records import documents
 from f1mon_core.records.fields import Document
 from f1mon_core.records.kinds import Alert
 from f1mon_core.text import one_line
@@ -63,7 +63,7 @@ class Message:
 
     def data(self) -> Document:
         """What a webhook is sent: the message and the alert's fields, every text in them harmless."""
-        fields = codec.to_document(self.alert)
+        fields = documents.to_document(self.alert)
         shown = ("alert_id", "severity", "metric_name", "metric_value", "threshold", "component", "model_version")
         told: Document = {
             "key": self.key,

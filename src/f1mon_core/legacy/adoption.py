@@ -21,7 +21,7 @@ from typing import BinaryIO, cast
 
 import attrs
 
-from f1mon_core.alerts import incident as incidents
+from f1mon_core.alerts import rule_edits, watch
 from f1mon_core.errors import ConflictError, F1monError, InvalidRecordError, PrunedError, StorageError
 from f1mon_core.legacy import old_files
 from f1mon_core.legacy.old_files import Fields, Line, OldAlert, Read, Torn, Translate, Unreadable
@@ -30,7 +30,9 @@ from f1mon_core.records.fields import MAX_ID_CHARACTERS, Document
 from f1mon_core.records.ids import new_operation_id
 from f1mon_core.records.kinds import Alert, Fact, same
 from f1mon_core.storage import plans
-from f1mon_core.storage.contract import Change, Select, Step, Storage, state_key
+from f1mon_core.storage.change import Change, Step, state_key
+from f1mon_core.storage.contract import Storage
+from f1mon_core.storage.select import Select
 
 _BATCH = 250
 """Facts of one commit: few enough that a store which keeps a batch together finds one of them quickly."""
@@ -402,8 +404,8 @@ def _adopt_rules(storage: Storage, file: BinaryIO, account: FileAccount, _: _Mar
             rules[rule.rule_id] = rule
     for rule in rules.values():
         operation_id = new_operation_id()
-        define = incidents.definition(rule.rule_id, rule, operation_id)
-        plan = plans.settle(incidents.rule_key(rule.rule_id), _unless_defined(define), operation_id=operation_id)
+        define = rule_edits.definition(rule.rule_id, rule, operation_id)
+        plan = plans.settle(watch.rule_key(rule.rule_id), _unless_defined(define), operation_id=operation_id)
         if plans.run(plan, storage) is None:
             account.repeated += 1
         else:
@@ -415,7 +417,7 @@ def _unless_defined(define: Step) -> Step:
     """The step that defines a rule, unless it was defined (and perhaps edited or removed) before."""
 
     def step(document: Document | None, now: datetime) -> Change:
-        return Change(document) if incidents.read(document).revision else define(document, now)
+        return Change(document) if watch.read(document).revision else define(document, now)
 
     return step
 

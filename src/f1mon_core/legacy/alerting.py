@@ -13,7 +13,7 @@ from f1mon_core.delivery.channels import Message
 from f1mon_core.errors import NotFoundError
 from f1mon_core.legacy.drop_in import DropIn
 from f1mon_core.legacy.records import Alert, AlertRule, core_rule, legacy_alert, without_nan
-from f1mon_core.records import kinds as records
+from f1mon_core.records import kinds
 
 _log = logging.getLogger("f1mon.legacy")
 
@@ -147,7 +147,7 @@ class AlertingSystem(DropIn):
         except Exception:  # noqa: BLE001 - the channel's own failure is told by its deliveries
             _log.exception("channel %r cannot be made; its callbacks are called all the same", channel)
 
-    def _announced(self, made: records.Alert) -> Alert:
+    def _announced(self, made: kinds.Alert) -> Alert:
         announced = legacy_alert(made, None)
         delivered = (made.rule or {}).get("channels")
         for channel, callbacks in self._callbacks.items():
@@ -166,7 +166,7 @@ class AlertingSystem(DropIn):
         except Exception:  # noqa: BLE001 - a channel that cannot be made is none of ours
             return False
 
-    def _with_acknowledgements(self, found: list[records.Alert]) -> list[Alert]:
+    def _with_acknowledgements(self, found: list[kinds.Alert]) -> list[Alert]:
         held = self.monitor.acknowledgements([one.alert_id for one in found])
         return [legacy_alert(one, held.get(one.alert_id)) for one in found]
 

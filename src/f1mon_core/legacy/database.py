@@ -7,8 +7,9 @@ import os
 from typing import Any
 
 from f1mon_core.errors import F1monError
-from f1mon_core.storage.contract import Select
-from f1mon_core.storage.registry import database_enabled, open_storage, upgrade_storage
+from f1mon_core.storage.environment import database_enabled
+from f1mon_core.storage.registry import open_storage, upgrade_storage
+from f1mon_core.storage.select import Select
 
 _log = logging.getLogger("f1mon.legacy")
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from f1mon_core.alerts import rules
 from f1mon_core.errors import InvalidRecordError
-from f1mon_core.records import kinds as records
+from f1mon_core.records import kinds
 from f1mon_core.records.fields import Document
 from f1mon_core.records.times import from_micros, to_micros
 
@@ -191,7 +191,7 @@ def core_rule(rule: AlertRule) -> rules.AlertRule:
 # From facts ---------------------------------------------------------------------------------------------------------
 
 
-def legacy_snapshot(fact: records.HealthSnapshot) -> ModelHealthSnapshot:
+def legacy_snapshot(fact: kinds.HealthSnapshot) -> ModelHealthSnapshot:
     """A stored snapshot as the old system returned it."""
     values = {name: _plain(fact.metrics.get(name)) for name in _HEALTH_METRICS}
     values["num_predictions"] = int(values["num_predictions"] or 0)
@@ -209,7 +209,7 @@ def _plain(metric: Any) -> Any:
     return metric.get("value") if isinstance(metric, Mapping) else metric
 
 
-def legacy_alert(fact: records.Alert, acknowledgement: records.Acknowledgement | None) -> Alert:
+def legacy_alert(fact: kinds.Alert, acknowledgement: kinds.Acknowledgement | None) -> Alert:
     """A stored alert as the old system returned it."""
     return Alert(
         timestamp=seconds(fact.instant),

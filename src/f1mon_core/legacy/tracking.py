@@ -25,7 +25,7 @@ from f1mon_core.records import fields as validation
 from f1mon_core.records.fields import Document
 from f1mon_core.records.kinds import HealthSnapshot, Prediction
 from f1mon_core.records.times import EPOCH
-from f1mon_core.storage.contract import Select
+from f1mon_core.storage.select import Select
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -1,6 +1,7 @@
 """Numbers: pure functions of the cells a store answers with."""
 
-from f1mon_core.metrics.measurement import (
+from f1mon_core.metrics.measurement import Measurement, rebinned
+from f1mon_core.metrics.metric import (
     BINNED_METRICS,
     EXACT_METRICS,
     METRIC_NAMES,
@@ -13,13 +14,11 @@ from f1mon_core.metrics.measurement import (
     ONE_VALUE,
     ConfusionMatrix,
     LabelMetrics,
-    Measurement,
     Metric,
     ReliabilityBin,
     check_label,
     check_labels,
     check_names,
-    rebinned,
 )
 
 __all__ = [

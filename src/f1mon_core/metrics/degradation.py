@@ -9,7 +9,7 @@ import attrs
 
 from f1mon_core import recording
 from f1mon_core.errors import InvalidQueryError, PrunedError
-from f1mon_core.metrics.measurement import Metric
+from f1mon_core.metrics.metric import Metric
 from f1mon_core.metrics.performance import Measures, Performance
 from f1mon_core.metrics.trends import PROPORTIONS
 from f1mon_core.metrics.windows import Window, WindowRequest, minus

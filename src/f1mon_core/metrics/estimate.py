@@ -21,7 +21,7 @@ import attrs
 
 from f1mon_core import recording
 from f1mon_core.errors import InvalidQueryError, PrunedError
-from f1mon_core.metrics.measurement import NO_PREDICTIONS, Metric
+from f1mon_core.metrics.metric import NO_PREDICTIONS, Metric
 from f1mon_core.metrics.performance import Measures
 from f1mon_core.metrics.windows import Window, WindowRequest
 from f1mon_core.records.fields import Document

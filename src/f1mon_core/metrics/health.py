@@ -11,14 +11,14 @@ import attrs
 from f1mon_core import recording
 from f1mon_core.errors import InvalidQueryError
 from f1mon_core.metrics.degradation import Baseline, degradation
-from f1mon_core.metrics.measurement import Metric
+from f1mon_core.metrics.metric import Metric
 from f1mon_core.metrics.performance import Measures
 from f1mon_core.metrics.windows import WindowRequest
 from f1mon_core.records.fields import Document
 from f1mon_core.records.kinds import HealthSnapshot, MetricSnapshot
 from f1mon_core.storage import plans
-from f1mon_core.storage.contract import Select
 from f1mon_core.storage.plans import Plan
+from f1mon_core.storage.select import Select
 
 RESERVED = "f1mon"
 """The key of a snapshot's metadata that says how it was computed."""

@@ -13,8 +13,8 @@ from f1mon_core.errors import InvalidRecordError
 from f1mon_core.records.fields import Document
 from f1mon_core.records.kinds import FeatureImportance
 from f1mon_core.storage import plans
-from f1mon_core.storage.contract import Select
 from f1mon_core.storage.plans import Plan
+from f1mon_core.storage.select import Select
 
 
 def record(

@@ -11,7 +11,7 @@ from typing import Any
 import attrs
 
 from f1mon_core.errors import InvalidQueryError
-from f1mon_core.metrics.measurement import NO_LABELS, NO_PREDICTIONS
+from f1mon_core.metrics.metric import NO_LABELS, NO_PREDICTIONS
 from f1mon_core.metrics.windows import WindowRequest
 from f1mon_core.records.fields import Document
 from f1mon_core.records.times import duration_micros, to_micros

@@ -8,225 +8,30 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
-from typing import Any
 
 import attrs
 
-from f1mon_core.errors import InvalidQueryError, InvalidRecordError
 from f1mon_core.metrics.intervals import Method, proportion
-from f1mon_core.records.fields import Document, label
+from f1mon_core.metrics.metric import (
+    METRIC_NAMES,
+    NO_ACTUAL_POSITIVES,
+    NO_LABELS,
+    NO_POSITIVES,
+    NO_PREDICTED_POSITIVES,
+    NO_PREDICTIONS,
+    ONE_CLASS,
+    ONE_VALUE,
+    ConfusionMatrix,
+    LabelMetrics,
+    Metric,
+    ReliabilityBin,
+)
 from f1mon_core.storage.tally import CellKey, Moments, Tally, bin_of, merge_cells, midpoint
-
-NO_PREDICTIONS = "no predictions"
-NO_LABELS = "no labelled predictions"
-ONE_CLASS = "one class only"
-ONE_VALUE = "one value only"
-NO_PREDICTED_POSITIVES = "no predicted positives"
-NO_ACTUAL_POSITIVES = "no actual positives"
-NO_POSITIVES = "no predicted and no actual positives"
 
 _EPSILON = 2.0**-52
 """Probabilities are clipped to [eps, 1 - eps] for the log loss, as scikit-learn does."""
-
-EXACT_METRICS = frozenset({"roc_auc", "log_loss"})
-"""Metrics that need a cell per distinct confidence."""
-
-BINNED_METRICS = frozenset({"expected_calibration_error", "maximum_calibration_error"})
-"""Metrics that need cells of the number of bins asked for."""
-
-METRIC_NAMES = (
-    "num_predictions",
-    "num_labelled",
-    "coverage",
-    "accuracy",
-    "precision",
-    "recall",
-    "f1_score",
-    "precision_macro",
-    "recall_macro",
-    "f1_score_macro",
-    "precision_weighted",
-    "recall_weighted",
-    "f1_score_weighted",
-    "brier_score",
-    "log_loss",
-    "roc_auc",
-    "expected_calibration_error",
-    "maximum_calibration_error",
-    "avg_confidence",
-    "min_confidence",
-    "max_confidence",
-    "confidence_std",
-)
-"""The names in `Performance.metrics`, which rules, snapshots and tables use."""
-
-
-@attrs.frozen
-class Metric:
-    """A number with what it rests on.
-
-    Attributes:
-        name: One of `METRIC_NAMES`.
-        value: The number, finite; None where it is undefined.
-        n: Its own denominator: predictions, labelled ones, predicted positives, as the definition says.
-        labelled: Predictions of the window whose outcome is known.
-        total: Predictions of the window.
-        low, high: The 95 % interval; None for a metric that has none.
-        reason: Why the value is None; None where it is not.
-        estimate: True for a number computed without labels.
-    """
-
-    name: str
-    value: float | None
-    n: int
-    labelled: int
-    total: int
-    low: float | None = None
-    high: float | None = None
-    reason: str | None = None
-    estimate: bool = False
-
-    def __attrs_post_init__(self) -> None:
-        if (self.value is None) == (self.reason is None):
-            message = f"metric {self.name!r} has either a value or a reason"
-            raise ValueError(message)
-        for number in (self.value, self.low, self.high):
-            if number is not None and not math.isfinite(number):
-                message = f"metric {self.name!r} would hold {number}"
-                raise ValueError(message)
-
-    @property
-    def coverage(self) -> float | None:
-        """The labelled share of the window's predictions; None where there are none."""
-        return self.labelled / self.total if self.total else None
-
-    def to_dict(self) -> Document:
-        """As a JSON object, `coverage` included."""
-        return {**attrs.asdict(self), "coverage": self.coverage}
-
-    @classmethod
-    def from_dict(cls, kept: Mapping[str, Any]) -> Metric:
-        """The metric that `to_dict` wrote. Raises `ValueError` or `TypeError` for another object."""
-        return cls(**{name: value for name, value in kept.items() if name != "coverage"})
-
-    def __str__(self) -> str:
-        shown = f"none ({self.reason})" if self.value is None else f"{self.value:.4f}"
-        bounds = "" if self.low is None or self.high is None else f" [{self.low:.4f}, {self.high:.4f}]"
-        marked = " (estimate)" if self.estimate else ""
-        return f"{self.name} {shown}{bounds}{marked}, n={self.n}, {self.labelled} of {self.total} labelled"
-
-
-@attrs.frozen
-class ReliabilityBin:
-    """One bar of a reliability diagram.
-
-    Attributes:
-        index: From 0.
-        low, high: The bin `[low, high)`; the last one is closed.
-        total: Predictions in it.
-        labelled: Those with a known outcome, which the next two are over.
-        mean_confidence, accuracy: None where nothing is labelled.
-        mean_confidence_of_all: Over all its predictions; None where there are none.
-    """
-
-    index: int
-    low: float
-    high: float
-    total: int
-    labelled: int
-    mean_confidence: float | None
-    accuracy: float | None
-    mean_confidence_of_all: float | None
-
-    @property
-    def gap(self) -> float | None:
-        """|accuracy - mean confidence|; None where nothing is labelled."""
-        if self.accuracy is None or self.mean_confidence is None:
-            return None
-        return abs(self.accuracy - self.mean_confidence)
-
-    def to_dict(self) -> Document:
-        """As a JSON object."""
-        return attrs.asdict(self)
-
-
-@attrs.frozen
-class ConfusionMatrix:
-    """Counts of labelled predictions by actual and predicted class.
-
-    Attributes:
-        labels: The classes in order: the declared ones, else all that occur, ascending.
-        cells: `(actual, predicted)` to its count, zeros left out. Classes outside `labels` are not in it.
-    """
-
-    labels: tuple[int, ...]
-    cells: Mapping[tuple[int, int], int]
-
-    @property
-    def counts(self) -> tuple[tuple[int, ...], ...]:
-        """One row for each actual class, one column for each predicted one, both in the order of `labels`."""
-        return tuple(
-            tuple(self.cells.get((actual, predicted), 0) for predicted in self.labels) for actual in self.labels
-        )
-
-    def to_dict(self) -> Document:
-        """As a JSON object; the cells as `[actual, predicted, count]`."""
-        return {"labels": list(self.labels), "cells": [[*pair, n] for pair, n in sorted(self.cells.items())]}
-
-
-@attrs.frozen
-class LabelMetrics:
-    """Precision, recall and F1 of one class against the rest; `support` is how often it truly occurred."""
-
-    label: int
-    support: int
-    precision: Metric
-    recall: Metric
-    f1_score: Metric
-
-    def to_dict(self) -> Document:
-        """As a JSON object."""
-        return {
-            "label": self.label,
-            "support": self.support,
-            "precision": self.precision.to_dict(),
-            "recall": self.recall.to_dict(),
-            "f1_score": self.f1_score.to_dict(),
-        }
-
-
-def check_names(names: Collection[str] | None) -> frozenset[str]:
-    """The metrics asked for; all for None. Raises `InvalidQueryError` for an unknown name."""
-    if names is None:
-        return frozenset(METRIC_NAMES)
-    if isinstance(names, str) or not isinstance(names, Iterable):
-        raise InvalidQueryError(f"metrics is a collection of names, got {names!r:.80}")
-    wanted = tuple(names)
-    if unknown := [name for name in wanted if name not in METRIC_NAMES]:
-        raise InvalidQueryError(f"no metric {unknown[0]!r}; there are {', '.join(METRIC_NAMES)}")
-    return frozenset(wanted)
-
-
-def check_labels(labels: Iterable[int] | None) -> tuple[int, ...] | None:
-    """The declared classes. Raises `InvalidQueryError` for none, a repeated one or one that is no label."""
-    if labels is None:
-        return None
-    if not isinstance(labels, Iterable):
-        raise InvalidQueryError(f"labels is a collection of classes, got {labels!r:.80}")
-    declared = tuple(check_label("labels", one) for one in labels)
-    if not declared or len(set(declared)) < len(declared):
-        raise InvalidQueryError(f"labels must name at least one class, each once, got {declared}")
-    return declared
-
-
-def check_label(name: str, value: Any) -> int:
-    """One class label. Raises `InvalidQueryError`."""
-    try:
-        return label(value, name)
-    except InvalidRecordError as error:
-        raise InvalidQueryError(str(error)) from error
 
 
 def rebinned(tally: Tally, bins: int) -> Tally | None:

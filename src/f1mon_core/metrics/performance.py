@@ -10,12 +10,12 @@ import attrs
 
 from f1mon_core.errors import InvalidQueryError, PrunedError
 from f1mon_core.metrics.intervals import Method, check_method
-from f1mon_core.metrics.measurement import (
+from f1mon_core.metrics.measurement import Measurement
+from f1mon_core.metrics.metric import (
     BINNED_METRICS,
     EXACT_METRICS,
     ConfusionMatrix,
     LabelMetrics,
-    Measurement,
     Metric,
     ReliabilityBin,
     check_label,

@@ -11,7 +11,7 @@ import attrs
 from f1mon_core.errors import InvalidQueryError
 from f1mon_core.metrics import intervals
 from f1mon_core.metrics.intervals import Method
-from f1mon_core.metrics.measurement import Metric
+from f1mon_core.metrics.metric import Metric
 from f1mon_core.metrics.performance import Measures, Performance
 from f1mon_core.metrics.tables import Trend
 from f1mon_core.metrics.windows import Window, WindowRequest

@@ -12,15 +12,15 @@ from typing import Any, Self, TypeVar, Unpack
 from f1mon_core import recording
 from f1mon_core.alerts import alerts as alerting
 from f1mon_core.alerts import evaluate as evaluating
-from f1mon_core.alerts import silences
+from f1mon_core.alerts import evaluate_rule, silences, stored_rules
 from f1mon_core.alerts.alerts import Acknowledged, AlertStatistics, OneOrMany
 from f1mon_core.alerts.evaluate import EvaluationRequest
 from f1mon_core.alerts.rules import AlertRule
 from f1mon_core.alerts.silences import Silence
-from f1mon_core.delivery import enrichment
-from f1mon_core.delivery import worker as delivery
+from f1mon_core.delivery import enrichment, report, worker
+from f1mon_core.delivery.attempts import Enrich
 from f1mon_core.delivery.channels import Channels, directory_of
-from f1mon_core.delivery.worker import DeliveryReport, Enrich, Pending
+from f1mon_core.delivery.report import DeliveryReport, Pending
 from f1mon_core.metrics import (
     degradation,
     drift,
@@ -85,7 +85,7 @@ class Monitor:
         """
         self.storage = storage
         self.channels = channels or Channels(directory=directory_of(storage.address))
-        self._dispatcher = delivery.Dispatcher(storage, self.channels, enrich=enrich)
+        self._dispatcher = worker.Dispatcher(storage, self.channels, enrich=enrich)
         self._patience: float | None = None
         self._rounds = itertools.count()
 
@@ -144,7 +144,7 @@ class Monitor:
         if self._patience is None:
             return
         try:
-            self._dispatcher.round(self._patience, thorough=next(self._rounds) % delivery.THOROUGH_EVERY == 0)
+            self._dispatcher.round(self._patience, thorough=next(self._rounds) % worker.THOROUGH_EVERY == 0)
         except Exception:  # noqa: BLE001 - whatever it is, it is logged
             # The alert is stored, and whoever evaluated is to learn of it; the outbox keeps the rest.
             _log.exception("what is due could not be delivered; the next evaluation tries again")
@@ -660,11 +660,11 @@ class Monitor:
 
     def add_rule(self, rule: AlertRule) -> int:
         """Store a rule, or a new revision of the one of that id; its cooldown stays. Returns the revision."""
-        return self._run(alerting.add_rule(rule))
+        return self._run(stored_rules.add_rule(rule))
 
     def rules(self) -> list[AlertRule]:
         """Every stored rule, by its id."""
-        return self._run(alerting.stored_rules())
+        return self._run(stored_rules.stored_rules())
 
     def remove_rule(self, rule_id: str) -> None:
         """Remove a rule and close its open incidents; its revisions and alerts stay.
@@ -672,11 +672,11 @@ class Monitor:
         Raises:
             NotFoundError: If no rule is stored under that id.
         """
-        self._run(alerting.remove_rule(rule_id))
+        self._run(stored_rules.remove_rule(rule_id))
 
     def rule_revisions(self, rule_id: str) -> list[RuleRevision]:
         """Every revision of a rule, oldest first; a removal is one without a definition."""
-        return self._run(alerting.rule_revisions(rule_id))
+        return self._run(stored_rules.rule_revisions(rule_id))
 
     def evaluate_rule(
         self,
@@ -703,7 +703,7 @@ class Monitor:
             NotANumberError: If the value is a bool, a str or another object.
             NotFoundError: If no rule is stored under the id given.
         """
-        plan = alerting.evaluate_rule(
+        plan = evaluate_rule.evaluate_rule(
             rule, value, model_version, labels=labels, context=context, operation_id=operation_id
         )
         return self._evaluated(plan)
@@ -772,7 +772,9 @@ class Monitor:
             NotANumberError: If the value is a bool, a str or another object.
             EvaluationError: If a rule could not be evaluated, after all the others were; it holds what fired.
         """
-        plan = alerting.check_alert_rules(metric_name, value, component, model_version, labels=labels, context=context)
+        plan = evaluate_rule.check_alert_rules(
+            metric_name, value, component, model_version, labels=labels, context=context
+        )
         return self._evaluated(plan)
 
     def create_alert(
@@ -962,15 +964,15 @@ class Monitor:
 
     def deliveries(self) -> list[Pending]:
         """What is on its way to a channel, oldest first."""
-        return self._run(delivery.pending())
+        return self._run(report.pending())
 
     def dead_letters(self) -> list[Pending]:
         """What could not be delivered and is not tried again, oldest first, each with its reason."""
-        return self._run(delivery.dead())
+        return self._run(report.dead())
 
     def retry_dead_letters(self, alert_id: str | None = None, channel: str | None = None) -> int:
         """Put dead letters back on their way: all, those of one alert, or of one channel. Returns how many."""
-        return self._run(delivery.retry_dead(alert_id, channel))
+        return self._run(report.retry_dead(alert_id, channel))
 
 
 class AsyncMonitor:
@@ -982,7 +984,7 @@ class AsyncMonitor:
         """See `Monitor`."""
         self.storage = storage
         self.channels = channels or Channels(directory=directory_of(storage.address))
-        self._dispatcher = delivery.AsyncDispatcher(storage, self.channels, enrich=enrich)
+        self._dispatcher = worker.AsyncDispatcher(storage, self.channels, enrich=enrich)
         self._patience: float | None = None
         self._rounds = itertools.count()
 
@@ -1028,7 +1030,7 @@ class AsyncMonitor:
         if self._patience is None:
             return
         try:
-            thorough = next(self._rounds) % delivery.THOROUGH_EVERY == 0
+            thorough = next(self._rounds) % worker.THOROUGH_EVERY == 0
             await self._dispatcher.round(self._patience, thorough=thorough)
         except Exception:  # noqa: BLE001 - as in `Monitor`
             _log.exception("what is due could not be delivered; the next evaluation tries again")
@@ -1397,19 +1399,19 @@ class AsyncMonitor:
 
     async def add_rule(self, rule: AlertRule) -> int:
         """See `Monitor.add_rule`."""
-        return await self._run(alerting.add_rule(rule))
+        return await self._run(stored_rules.add_rule(rule))
 
     async def rules(self) -> list[AlertRule]:
         """See `Monitor.rules`."""
-        return await self._run(alerting.stored_rules())
+        return await self._run(stored_rules.stored_rules())
 
     async def remove_rule(self, rule_id: str) -> None:
         """See `Monitor.remove_rule`."""
-        await self._run(alerting.remove_rule(rule_id))
+        await self._run(stored_rules.remove_rule(rule_id))
 
     async def rule_revisions(self, rule_id: str) -> list[RuleRevision]:
         """See `Monitor.rule_revisions`."""
-        return await self._run(alerting.rule_revisions(rule_id))
+        return await self._run(stored_rules.rule_revisions(rule_id))
 
     async def evaluate_rule(
         self,
@@ -1422,7 +1424,7 @@ class AsyncMonitor:
         operation_id: str | None = None,
     ) -> Alert | None:
         """See `Monitor.evaluate_rule`."""
-        plan = alerting.evaluate_rule(
+        plan = evaluate_rule.evaluate_rule(
             rule, value, model_version, labels=labels, context=context, operation_id=operation_id
         )
         return await self._evaluated(plan)
@@ -1463,7 +1465,9 @@ class AsyncMonitor:
         context: Mapping[str, Any] | None = None,
     ) -> list[Alert]:
         """See `Monitor.check_alert_rules`."""
-        plan = alerting.check_alert_rules(metric_name, value, component, model_version, labels=labels, context=context)
+        plan = evaluate_rule.check_alert_rules(
+            metric_name, value, component, model_version, labels=labels, context=context
+        )
         return await self._evaluated(plan)
 
     async def create_alert(
@@ -1601,12 +1605,12 @@ class AsyncMonitor:
 
     async def deliveries(self) -> list[Pending]:
         """See `Monitor.deliveries`."""
-        return await self._run(delivery.pending())
+        return await self._run(report.pending())
 
     async def dead_letters(self) -> list[Pending]:
         """See `Monitor.dead_letters`."""
-        return await self._run(delivery.dead())
+        return await self._run(report.dead())
 
     async def retry_dead_letters(self, alert_id: str | None = None, channel: str | None = None) -> int:
         """See `Monitor.retry_dead_letters`."""
-        return await self._run(delivery.retry_dead(alert_id, channel))
+        return await self._run(report.retry_dead(alert_id, channel))

@@ -22,8 +22,8 @@ from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, overrid
 
 from f1mon_core.errors import InvalidRecordError, SchemaError
 from f1mon_core.records import fields as validation
-from f1mon_core.records.fields import Document
-from f1mon_core.records.kinds import KINDS, Fact, FieldCheck, checks, ordinal, severity
+from f1mon_core.records.fields import Document, FieldCheck, checks, ordinal, severity
+from f1mon_core.records.kinds import KINDS, Fact
 from f1mon_core.records.times import EPOCH, LATEST, from_micros, to_micros
 
 _LAST_MICROSECOND = to_micros(LATEST)

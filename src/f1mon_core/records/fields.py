@@ -10,7 +10,10 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 from numbers import Real
-from typing import Any, TypeAlias, Union, cast
+from types import UnionType
+from typing import Annotated, Any, NamedTuple, TypeAlias, Union, cast, get_args, get_origin, get_type_hints
+
+import attrs
 
 from f1mon_core.errors import InvalidRecordError
 from f1mon_core.records.times import EPOCH
@@ -238,3 +241,73 @@ def _copied_array(value: list[Any] | tuple[Any, ...], field: str, depth: int) ->
         copied.append(inner)
         size += item_size + 1
     return copied, size
+
+
+SEVERITIES = ("info", "warning", "critical")
+"""Alert severities, lowest first."""
+
+
+def severity(value: Any, field: str) -> str:
+    """One of `SEVERITIES`."""
+    if not isinstance(value, str) or value not in SEVERITIES:
+        raise InvalidRecordError(field, value, f"must be one of {', '.join(SEVERITIES)}")
+    return value if type(value) is str else str(value)
+
+
+def ordinal(value: Any, field: str) -> int:
+    """A 64-bit integer of at least 1."""
+    if (converted := label(value, field)) < 1:
+        raise InvalidRecordError(field, value, "must be at least 1")
+    return converted
+
+
+# The type of a field says how it is checked and normalised when a record is made.
+Id: TypeAlias = Annotated[str, identifier]
+
+Text: TypeAlias = Annotated[str, text]
+
+Severity: TypeAlias = Annotated[str, severity]
+
+Label: TypeAlias = Annotated[int, label]
+
+Count: TypeAlias = Annotated[int, count]
+
+Ordinal: TypeAlias = Annotated[int, ordinal]
+
+Number: TypeAlias = Annotated[float, number]
+
+Probability: TypeAlias = Annotated[float, probability]
+
+Flag: TypeAlias = Annotated[bool, flag]
+
+Instant: TypeAlias = Annotated[datetime, instant]
+
+Object: TypeAlias = Annotated[Document, json_object]
+
+Array: TypeAlias = Annotated[list[Json], json_array]
+
+
+class FieldCheck(NamedTuple):
+    """How one field of a record is checked: `check(value, name)` answers what is kept, or refuses."""
+
+    name: str
+    check: Callable[[Any, str], Any]
+    optional: bool
+
+
+_checks: dict[type[attrs.AttrsInstance], tuple[FieldCheck, ...]] = {}
+
+
+def checks(record: type[attrs.AttrsInstance]) -> tuple[FieldCheck, ...]:
+    """The checks that an attrs class's field types declare, in the order of its fields; worked out once."""
+    if (known := _checks.get(record)) is not None:
+        return known
+    hints = get_type_hints(record, include_extras=True)
+    found = []
+    for field in attrs.fields(record):
+        hint = hints[field.name]
+        alternatives = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+        declared = next(one for one in alternatives if get_origin(one) is Annotated)
+        found.append(FieldCheck(field.name, declared.__metadata__[0], type(None) in alternatives))
+    _checks[record] = tuple(found)
+    return _checks[record]

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from f1mon_core.records import fields as validation
+from f1mon_core.records import fields
 from f1mon_core.records.fields import Json
 
 _encode = msgspec.json.Encoder().encode
@@ -22,9 +22,9 @@ def encoded(value: Json) -> str:
     try:
         text = _encode(value)
     except (TypeError, ValueError, OverflowError):  # a subclass of str, half a surrogate pair, more than 64 bits
-        return validation.encoded(value)
+        return fields.encoded(value)
     # msgspec leaves letters beyond ASCII as they are, and makes null of a NaN.
-    return text.decode() if text.isascii() and b"null" not in text else validation.encoded(value)
+    return text.decode() if text.isascii() and b"null" not in text else fields.encoded(value)
 
 
 def encoded_all(values: Sequence[Json]) -> list[str]:
@@ -41,9 +41,9 @@ def encoded_all(values: Sequence[Json]) -> list[str]:
 def decoded(text: str) -> Json:
     """The value of a JSON text. Raises ValueError for any that is none, or more than that."""
     if type(text) is not str:  # bytes are no text, also where msgspec reads them
-        return validation.decoded(text)
+        return fields.decoded(text)
     try:
         value: Json = _decode(text)
     except (msgspec.MsgspecError, ValueError, RecursionError):
-        return validation.decoded(text)
+        return fields.decoded(text)
     return value

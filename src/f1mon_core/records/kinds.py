@@ -7,21 +7,31 @@ class in this module and costs a backend nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
-from types import UnionType
-from typing import Annotated, Any, ClassVar, NamedTuple, TypeAlias, Union, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, NamedTuple
 
 import attrs
 
-from f1mon_core.errors import InvalidRecordError
 from f1mon_core.records import fields as validation
-from f1mon_core.records.fields import Document, Json
+from f1mon_core.records.fields import (
+    Array,
+    Count,
+    Flag,
+    Id,
+    Instant,
+    Json,  # noqa: F401 - `Document` names itself by it, and types are resolved here
+    Label,
+    Number,
+    Object,
+    Ordinal,
+    Probability,
+    Severity,
+    Text,
+    checks,
+)
 from f1mon_core.records.ids import time_id
 from f1mon_core.records.times import host_clock, to_micros
-
-SEVERITIES = ("info", "warning", "critical")
-"""Alert severities, lowest first."""
 
 KINDS: dict[str, type[Fact]] = {}
 """Every kind of fact by its name."""
@@ -32,35 +42,6 @@ class Cursor(NamedTuple):
 
     at: datetime
     key: tuple[str, ...]
-
-
-def severity(value: Any, field: str) -> str:
-    """One of `SEVERITIES`."""
-    if not isinstance(value, str) or value not in SEVERITIES:
-        raise InvalidRecordError(field, value, f"must be one of {', '.join(SEVERITIES)}")
-    return value if type(value) is str else str(value)
-
-
-def ordinal(value: Any, field: str) -> int:
-    """A 64-bit integer of at least 1."""
-    if (converted := validation.label(value, field)) < 1:
-        raise InvalidRecordError(field, value, "must be at least 1")
-    return converted
-
-
-# The type of a field says how it is checked and normalised when a record is made.
-Id: TypeAlias = Annotated[str, validation.identifier]
-Text: TypeAlias = Annotated[str, validation.text]
-Severity: TypeAlias = Annotated[str, severity]
-Label: TypeAlias = Annotated[int, validation.label]
-Count: TypeAlias = Annotated[int, validation.count]
-Ordinal: TypeAlias = Annotated[int, ordinal]
-Number: TypeAlias = Annotated[float, validation.number]
-Probability: TypeAlias = Annotated[float, validation.probability]
-Flag: TypeAlias = Annotated[bool, validation.flag]
-Instant: TypeAlias = Annotated[datetime, validation.instant]
-Object: TypeAlias = Annotated[Document, validation.json_object]
-Array: TypeAlias = Annotated[list[Json], validation.json_array]
 
 
 def _fresh_id() -> str:
@@ -118,32 +99,6 @@ class Fact:
     def cursor(self) -> Cursor:
         """The place of this fact in a listing, for `Select.after`."""
         return Cursor(self.instant, self.key)
-
-
-class FieldCheck(NamedTuple):
-    """How one field of a record is checked: `check(value, name)` answers what is kept, or refuses."""
-
-    name: str
-    check: Callable[[Any, str], Any]
-    optional: bool
-
-
-_checks: dict[type[attrs.AttrsInstance], tuple[FieldCheck, ...]] = {}
-
-
-def checks(record: type[attrs.AttrsInstance]) -> tuple[FieldCheck, ...]:
-    """The checks that an attrs class's field types declare, in the order of its fields; worked out once."""
-    if (known := _checks.get(record)) is not None:
-        return known
-    hints = get_type_hints(record, include_extras=True)
-    found = []
-    for field in attrs.fields(record):
-        hint = hints[field.name]
-        alternatives = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
-        declared = next(one for one in alternatives if get_origin(one) is Annotated)
-        found.append(FieldCheck(field.name, declared.__metadata__[0], type(None) in alternatives))
-    _checks[record] = tuple(found)
-    return _checks[record]
 
 
 def key_text(value: Any) -> str:

@@ -1,42 +1,17 @@
 """What a backend promises, and what core gives it."""
 
-from f1mon_core.storage.answers import (
-    check_count,
-    check_kept,
-    fold_count,
-    fold_find,
-    fold_tally,
-    kept_facts,
-    kept_query,
-    kept_tally,
-    matcher,
-    prunable_kinds,
-    prune_horizon,
-)
-from f1mon_core.storage.contract import (
-    LASTING_KINDS,
+from f1mon_core.storage.address import masked
+from f1mon_core.storage.answers import check_count, fold_count, fold_find, fold_tally, matcher
+from f1mon_core.storage.change import (
     MAX_STATE_KEY_CHARACTERS,
-    OPERATION_HOURS,
-    Appended,
-    AsyncStorage,
     Change,
-    CheckReport,
-    Problem,
-    Pruned,
-    Scalar,
-    Select,
     Step,
-    Storage,
-    alternatives,
-    check_attributes,
-    check_cursor,
     check_state_key,
     checked_change,
     due_of,
-    held_by,
-    kind_of,
     state_key,
 )
+from f1mon_core.storage.contract import OPERATION_HOURS, Appended, AsyncStorage, CheckReport, Problem, Pruned, Storage
 from f1mon_core.storage.offload import (
     DEFAULT_THREADS,
     OffloadedStorage,
@@ -44,12 +19,22 @@ from f1mon_core.storage.offload import (
 from f1mon_core.storage.registry import (
     Backend,
     load_backend,
-    masked,
     open_async_storage,
     open_existing_storage,
     open_storage,
     upgrade_storage,
 )
+from f1mon_core.storage.retention import (
+    LASTING_KINDS,
+    check_kept,
+    held_by,
+    kept_facts,
+    kept_query,
+    kept_tally,
+    prunable_kinds,
+    prune_horizon,
+)
+from f1mon_core.storage.select import Scalar, Select, alternatives, check_attributes, check_cursor, kind_of
 from f1mon_core.storage.stamping import (
     refuse_pruned,
     timed,

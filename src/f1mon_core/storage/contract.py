@@ -6,112 +6,21 @@ lives in core; a backend stores, and does three things well: facts, tallies and 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Literal, Protocol, TypeAlias, cast, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 import attrs
 
-from f1mon_core.errors import InvalidQueryError
-from f1mon_core.records import fields as validation
 from f1mon_core.records.fields import Document, Json
-from f1mon_core.records.kinds import KINDS, Cursor, Fact, key_text
+from f1mon_core.records.kinds import Fact
 from f1mon_core.records.times import Clock
-from f1mon_core.storage.tally import Tally, TallyQuery, check_id, check_instant
+from f1mon_core.storage.change import Step
+from f1mon_core.storage.select import Scalar, Select
+from f1mon_core.storage.tally import Tally, TallyQuery
 
-Scalar: TypeAlias = str | int | bool | None
-
-MAX_STATE_KEY_CHARACTERS = 700
 OPERATION_HOURS = 24
 """A store answers a repeated operation id with the first result for at least this long."""
-
-LASTING_KINDS = frozenset({"rule_revision", "kept_tally"})
-"""Kinds that are never pruned: they say what older facts meant."""
-
-
-def kind_of(name: str) -> type[Fact]:
-    """The record class of a kind. Raises `InvalidQueryError` for an unknown one."""
-    try:
-        return KINDS[name]
-    except (KeyError, TypeError):
-        raise InvalidQueryError(f"no fact kind {name!r}; the kinds are {', '.join(sorted(KINDS))}") from None
-
-
-@attrs.frozen
-class Select:
-    """Which facts of one kind, in which order.
-
-    Attributes:
-        kind: The kind's name, as in `records.KINDS`.
-        since, until: The half-open window `[since, until)` over `at`; None is unbounded.
-        model_version: Only facts of this model; refused for a kind that has no `model_version`.
-        where: Attribute (or part of the key) to the value it has, or to a collection of values it may have. An empty
-            collection selects nothing. Values compare with their type: 1 is not True.
-        lacking, having: A kind of which no fact, or some fact, has a key that starts with this fact's key
-            (an open alert lacks its acknowledgement).
-        descending: Newest first.
-        limit: At most so many; None for all, 0 for none.
-        after: Continue strictly behind this cursor in the order asked for.
-    """
-
-    kind: str
-    since: datetime | None = None
-    until: datetime | None = None
-    model_version: str | None = None
-    where: Mapping[str, Scalar | Collection[Scalar]] = attrs.field(factory=dict)
-    lacking: str | None = None
-    having: str | None = None
-    descending: bool = False
-    limit: int | None = None
-    after: Cursor | None = None
-
-    def __attrs_post_init__(self) -> None:
-        record = kind_of(self.kind)
-        check_instant("since", self.since)
-        check_instant("until", self.until)
-        for other in (self.lacking, self.having):
-            if other is not None:
-                kind_of(other)
-        if self.model_version is not None:
-            check_id("model_version", self.model_version)
-            if "model_version" not in (*record.attributes, *record.key_fields):
-                raise InvalidQueryError(f"a {self.kind} has no model_version to select by")
-        check_attributes(record, self.where)
-        if self.limit is not None and (type(self.limit) is not int or self.limit < 0):
-            raise InvalidQueryError(f"limit must be None or an int of at least 0, got {self.limit!r}")
-        if self.after is not None:
-            check_cursor(record, self.after)
-
-
-def check_cursor(record: type[Fact], cursor: Any) -> None:
-    """Refuse what could not be the cursor of a fact of this kind."""
-    if not isinstance(cursor, Cursor):
-        raise InvalidQueryError(f"after must be the cursor of a fact, got {cursor!r}")
-    at, key = cast("tuple[Any, Any]", cursor)
-    if at is None:
-        raise InvalidQueryError("the fact of this cursor has not been stored yet, so it has no time")
-    check_instant("after", at)
-    if not isinstance(key, tuple) or len(key) != len(record.key_fields) or None in key:
-        raise InvalidQueryError(f"the key of a {record.kind} is {' and '.join(record.key_fields)} as text, got {key!r}")
-    for name, part in zip(record.key_fields, key, strict=True):
-        check_id(f"after.{name}", part)
-        if name == "at" and part != key_text(at):
-            raise InvalidQueryError(f"the cursor of a {record.kind} has its time in its key too, got {part!r}")
-
-
-def check_attributes(record: type[Fact], names: Iterable[str]) -> None:
-    """Refuse names that are neither a declared attribute nor a part of the key (`at` apart)."""
-    known = {*record.attributes, *record.key_fields} - {"at"}
-    for name in names:
-        if name not in known:
-            raise InvalidQueryError(f"a {record.kind} is not indexed by {name!r}; it is by {', '.join(sorted(known))}")
-
-
-def alternatives(wanted: Scalar | Collection[Scalar]) -> Sequence[Scalar] | None:
-    """The values of a `where` entry that is a collection; None where it is a single value."""
-    if wanted is None or isinstance(wanted, str | int):
-        return None
-    return list(wanted)
 
 
 @attrs.frozen
@@ -120,27 +29,6 @@ class Appended:
 
     new: int = 0
     repeated: int = 0
-
-
-@attrs.frozen
-class Change:
-    """What a `step` decides; committed as one.
-
-    Attributes:
-        state: The document to store; None deletes it.
-        facts: Facts to append, under the laws of `append`.
-        also: Other documents, stored only where their key is absent.
-        result: What `transition` returns, and returns again when the operation id is repeated. JSON.
-    """
-
-    state: Document | None
-    facts: Sequence[Fact] = ()
-    also: Mapping[str, Document] = attrs.field(factory=dict)
-    result: Json = None
-
-
-Step: TypeAlias = Callable[[Document | None, datetime], Change]
-"""A pure function of the stored document (a copy, None if absent) and the instant; it may be called again."""
 
 
 @attrs.frozen
@@ -339,63 +227,3 @@ class AsyncStorage(Protocol):
     async def close(self) -> None:
         """See `Storage.close`."""
         ...
-
-
-def state_key(*parts: str) -> str:
-    """A state key of parts that may hold any character: `/` and `%` are escaped, an overlong key ends in a digest."""
-    key = "/".join(part.replace("%", "%25").replace("/", "%2F") for part in parts)
-    if len(key) <= MAX_STATE_KEY_CHARACTERS:
-        return key
-    import hashlib  # noqa: PLC0415 - hardly ever needed
-
-    digest = hashlib.sha256(key.encode()).hexdigest()
-    return f"{key[: MAX_STATE_KEY_CHARACTERS - len(digest) - 1]}~{digest}"
-
-
-def check_state_key(key: Any, *, prefix: bool = False) -> str:
-    """Refuse what no state key (or prefix of one) can be. Raises `InvalidQueryError`."""
-    if not isinstance(key, str) or len(key) > MAX_STATE_KEY_CHARACTERS or (not key and not prefix):
-        raise InvalidQueryError(f"a state key is a str of 1 to {MAX_STATE_KEY_CHARACTERS} characters, got {key!r:.80}")
-    if "\0" in key or not key.isascii():
-        if "\0" in key:
-            raise InvalidQueryError("a state key must not hold a NUL character")
-        try:
-            key.encode()
-        except UnicodeEncodeError:
-            raise InvalidQueryError("a state key must not hold a lone surrogate") from None
-    return key
-
-
-def checked_change(change: Any) -> Change:
-    """A step's change with its documents copied and checked, as a backend stores it.
-
-    Raises:
-        InvalidRecordError: If a document or the result is not JSON within the limits of `validation`.
-        TypeError: If `step` returned something else than a `Change`.
-    """
-    if not isinstance(change, Change):
-        message = f"a step returns a Change, not {type(change).__name__}"
-        raise TypeError(message)
-    return Change(
-        state=None if change.state is None else validation.json_object(change.state, "state"),
-        facts=tuple(change.facts),
-        also={check_state_key(key): validation.json_object(value, "also") for key, value in change.also.items()},
-        result=validation.json_value(change.result, "result"),
-    )
-
-
-def due_of(document: Document) -> int | None:
-    """When a document asks to be looked at, in microseconds since 1970; None if it does not."""
-    due = document.get("due")
-    return due if type(due) is int else None
-
-
-def held_by(documents: Iterable[Document]) -> frozenset[str]:
-    """The keys that state documents hold against pruning: their lists under `holds`."""
-    return frozenset(
-        held
-        for document in documents
-        if isinstance(holds := document.get("holds"), list)
-        for held in holds
-        if isinstance(held, str)
-    )

@@ -14,22 +14,13 @@ from f1mon_core.errors import ClosedError, ConflictError
 from f1mon_core.records.fields import Document, Json
 from f1mon_core.records.kinds import Fact, KeptTally, Outcome, Prediction, same
 from f1mon_core.records.times import Clock, host_clock, to_micros
-from f1mon_core.storage import answers as folding
-from f1mon_core.storage import stamping as appending
-from f1mon_core.storage.contract import (
-    OPERATION_HOURS,
-    Appended,
-    CheckReport,
-    Pruned,
-    Scalar,
-    Select,
-    Step,
-    check_state_key,
-    checked_change,
-    due_of,
-    held_by,
-)
-from f1mon_core.storage.registry import Backend, masked
+from f1mon_core.storage import answers, retention, stamping
+from f1mon_core.storage.address import masked
+from f1mon_core.storage.change import Step, check_state_key, checked_change, due_of
+from f1mon_core.storage.contract import OPERATION_HOURS, Appended, CheckReport, Pruned
+from f1mon_core.storage.registry import Backend
+from f1mon_core.storage.retention import held_by
+from f1mon_core.storage.select import Scalar, Select
 from f1mon_core.storage.tally import Tally, TallyQuery, check_instant
 
 T = TypeVar("T")
@@ -75,7 +66,7 @@ class MemoryStorage:
         staged_outcomes: dict[str, list[Outcome]] = {}
         repeated = 0
         for offered in batch:
-            fact = appending.timed(offered, now, _newest(offered, contents.outcomes, staged_outcomes))
+            fact = stamping.timed(offered, now, _newest(offered, contents.outcomes, staged_outcomes))
             if fact is None:
                 repeated += 1
                 continue
@@ -87,7 +78,7 @@ class MemoryStorage:
                 repeated += 1
                 continue
             pruned = isinstance(fact, Prediction | Outcome) and fact.prediction_id in contents.pruned_ids
-            appending.refuse_pruned(fact, contents.horizons.get(fact.kind), pruned=pruned)
+            stamping.refuse_pruned(fact, contents.horizons.get(fact.kind), pruned=pruned)
             fact = attrs.evolve(fact, recorded_at=now)
             staged[fact.kind, key] = fact
             if isinstance(fact, Outcome):
@@ -105,24 +96,24 @@ class MemoryStorage:
         """See `Storage.find`."""
         with self._lock:
             contents = self._open()
-            found = folding.fold_find(contents.of_kind(select.kind).values(), select, contents.of_kind)
+            found = answers.fold_find(contents.of_kind(select.kind).values(), select, contents.of_kind)
             return [copy.deepcopy(fact) for fact in found]
 
     def count(self, select: Select, by: Sequence[str] = ()) -> Mapping[tuple[Scalar, ...], int]:
         """See `Storage.count`."""
-        folding.check_count(select, by)
-        return folding.fold_count(self.find(select), by)
+        answers.check_count(select, by)
+        return answers.fold_count(self.find(select), by)
 
     def tally(self, query: TallyQuery) -> Tally:
         """See `Storage.tally`."""
         with self._lock:
             contents = self._open()
-            behind = folding.check_kept(query, contents.horizons.get("prediction"), contents.outcomes_until)
+            behind = retention.check_kept(query, contents.horizons.get("prediction"), contents.outcomes_until)
             predictions = cast("Collection[Prediction]", contents.of_kind("prediction").values())
-            tally = folding.fold_tally(predictions, contents.outcomes, query)
+            tally = answers.fold_tally(predictions, contents.outcomes, query)
             if behind:
                 kept = cast("Collection[KeptTally]", contents.of_kind("kept_tally").values())
-                tally += folding.kept_tally(kept, query)
+                tally += retention.kept_tally(kept, query)
             return tally
 
     def transition(self, key: str, step: Step, *, operation_id: str) -> Json:
@@ -164,8 +155,8 @@ class MemoryStorage:
 
     def prune(self, before: datetime, keep: Collection[str] = ()) -> Pruned:
         """See `Storage.prune`."""
-        horizon = folding.prune_horizon(before)
-        kinds = folding.prunable_kinds(keep)
+        horizon = retention.prune_horizon(before)
+        kinds = retention.prunable_kinds(keep)
         with self._lock:
             contents = self._open()
             now = self.clock()
@@ -197,7 +188,7 @@ class MemoryStorage:
             for made in gone
             if contents.outcomes.get(made.prediction_id)
         ]
-        for fact in folding.kept_facts(folding.fold_tally(gone, contents.outcomes, folding.kept_query(horizon))):
+        for fact in retention.kept_facts(answers.fold_tally(gone, contents.outcomes, retention.kept_query(horizon))):
             contents.of_kind("kept_tally")[fact.key] = attrs.evolve(fact, recorded_at=now)
         if firsts:
             contents.outcomes_until = max([*firsts, *([contents.outcomes_until] if contents.outcomes_until else [])])

@@ -17,7 +17,6 @@ from contextlib import AbstractContextManager
 from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, cast
-from urllib.parse import quote, unquote, urlsplit
 
 import attrs
 
@@ -29,15 +28,12 @@ from f1mon_core.errors import (
     NotFoundError,
     UnknownBackendError,
 )
+from f1mon_core.storage.address import masked, scheme_of
 from f1mon_core.storage.contract import AsyncStorage, Storage
+from f1mon_core.storage.environment import DATABASE_BACKEND, DEFAULT_DIRECTORY, from_environment, from_monitoring_db
 
 BACKENDS_GROUP = "f1mon.backends"
 SCHEMES_GROUP = "f1mon.schemes"
-DEFAULT_BACKEND = "jsonl"
-DATABASE_BACKEND = "sql"
-"""The backend of the database that `MONITORING_DB_*` names."""
-DEFAULT_DIRECTORY = "data/monitoring"
-DEFAULT_SQLITE_PATH = "data/monitoring/monitoring.db"
 
 _log = logging.getLogger("f1mon.backends")
 
@@ -182,12 +178,7 @@ def resolve(backend: str | None, options: Mapping[str, Any]) -> tuple[Backend, d
 
 def _backend_of_scheme(url: str) -> Backend:
     points = _points(SCHEMES_GROUP)
-    return _load(_only(_scheme(url), points, what="address scheme"))
-
-
-def _scheme(url: str) -> str:
-    """The scheme of an address, without the driver that may be in it."""
-    return url.partition("://")[0].partition("+")[0].lower()
+    return _load(_only(scheme_of(url), points, what="address scheme"))
 
 
 def _schemes_of(backend: str) -> list[str]:
@@ -309,137 +300,14 @@ def check_options(name: str, opener: Callable[..., Any], options: Mapping[str, A
         )
 
 
-# Environment --------------------------------------------------------------------------------------------------------
-
-
-def from_environment(
-    environ: Mapping[str, str], directory: str = DEFAULT_DIRECTORY
-) -> tuple[str | None, dict[str, Any]]:
-    """The backend name (None where the address says it) and options that environment variables name, or the default.
-
-    `F1MON_BACKEND` and `F1MON_URL` win over the `MONITORING_DB_*` family, with a warning where the two differ.
-
-    Args:
-        environ: The environment.
-        directory: Where the file backend lives if no variable says so.
-    """
-    own = _from_f1mon(environ, directory)
-    old = _from_monitoring_db(environ, directory)
-    if own is None:
-        return old or (DEFAULT_BACKEND, {"path": directory})
-    if old is not None and own == (DATABASE_BACKEND, {}) and old[0] == DATABASE_BACKEND:
-        return old
-    if old is not None and _place(own) != _place(old):
-        _log.warning("F1MON_BACKEND/F1MON_URL and MONITORING_DB_* name different stores; F1MON_* wins")
-    return own
-
-
 def _environment_of(backend: str, environ: Mapping[str, str]) -> dict[str, Any]:
     """The options that environment variables have for a backend that was named without a place."""
     if url := environ.get("F1MON_URL"):
-        if _scheme(url) in _schemes_of(backend):
+        if scheme_of(url) in _schemes_of(backend):
             return {"url": url}
         _log.warning("F1MON_URL names a store of another backend; the argument %r wins", backend)
         return {}
     if backend == DATABASE_BACKEND:
-        name, options = _from_monitoring_db(environ, DEFAULT_DIRECTORY) or (None, {})
+        name, options = from_monitoring_db(environ, DEFAULT_DIRECTORY) or (None, {})
         return options if name == DATABASE_BACKEND else {}
     return {}
-
-
-def _place(named: tuple[str | None, Mapping[str, Any]]) -> tuple[Any, ...]:
-    """What two settings have in common if they name one store, however each spells it and whoever logs in."""
-    name, options = named
-    if (url := options.get("url")) is None:
-        return (name, os.path.abspath(options.get("path", "")))  # noqa: PTH100 - only to compare, also what is no path
-    scheme, rest = _scheme(url), url.partition("://")[2]
-    if scheme == DEFAULT_BACKEND:
-        return (scheme, os.path.abspath(unquote(rest)))  # noqa: PTH100
-    if scheme == "sqlite":
-        path = rest.removeprefix("/").partition("?")[0]
-        return (scheme, os.path.abspath(unquote(path)))  # noqa: PTH100
-    scheme = {"postgres": "postgresql"}.get(scheme, scheme)
-    try:
-        parts = urlsplit(f"//{rest}")
-        return (scheme, parts.hostname, parts.port or _PORTS.get(scheme), unquote(parts.path))
-    except ValueError:
-        return (scheme, url)  # no address at all, which whoever opens it says
-
-
-_PORTS = {"postgresql": 5432}
-
-
-def database_enabled(environ: Mapping[str, str]) -> bool:
-    """Whether `MONITORING_DB_ENABLED` asks for a database; unset means no, as it always did."""
-    return _boolean("MONITORING_DB_ENABLED", environ.get("MONITORING_DB_ENABLED") or "false")
-
-
-def _from_f1mon(environ: Mapping[str, str], directory: str) -> tuple[str | None, dict[str, Any]] | None:
-    name, url = environ.get("F1MON_BACKEND"), environ.get("F1MON_URL")
-    if not name and not url:
-        return None
-    if url:
-        return name or None, {"url": url}
-    return name, ({"path": directory} if name == DEFAULT_BACKEND else {})
-
-
-def _from_monitoring_db(environ: Mapping[str, str], directory: str) -> tuple[str | None, dict[str, Any]] | None:
-    family = {name: value for name, value in environ.items() if name.startswith("MONITORING_DB_") and value}
-    if not family:
-        return None
-    if not database_enabled(family):
-        return DEFAULT_BACKEND, {"path": directory}
-    options: dict[str, Any] = {"url": _database_url(family)}
-    for variable, option in (("POOL_SIZE", "pool_size"), ("MAX_OVERFLOW", "max_overflow")):
-        if (value := family.get(f"MONITORING_DB_{variable}")) is not None:
-            options[option] = _integer(f"MONITORING_DB_{variable}", value)
-    if (echo := family.get("MONITORING_DB_ECHO")) is not None:
-        options["echo"] = _boolean("MONITORING_DB_ECHO", echo)
-    return "sql", options
-
-
-def _database_url(family: Mapping[str, str]) -> str:
-    kind = family.get("MONITORING_DB_TYPE", "sqlite").lower()
-    if kind == "sqlite":
-        path = family.get("MONITORING_DB_PATH", DEFAULT_SQLITE_PATH)
-        return "sqlite:///" + re.sub("[%?#]", lambda special: quote(special[0]), path)
-    if kind != "postgresql":
-        raise ConfigurationError(f"MONITORING_DB_TYPE must be sqlite or postgresql, got {kind!r}")
-    host = family.get("MONITORING_DB_HOST", "localhost")
-    if re.search(r"[/?#@%\s]", host):
-        # It is not repeated: an address in here may hold a password.
-        raise ConfigurationError(
-            "MONITORING_DB_HOST must be a host's name or address alone; for a socket or anything else set F1MON_URL"
-        )
-    port = _integer("MONITORING_DB_PORT", family.get("MONITORING_DB_PORT", "5432"))
-    account = quote(family.get("MONITORING_DB_USER", "postgres"), safe="")
-    if (password := family.get("MONITORING_DB_PASSWORD")) is not None:
-        account += ":" + quote(password, safe="")
-    location = f"[{host}]" if ":" in host else host
-    name = quote(family.get("MONITORING_DB_NAME", "f1_predict_monitoring"), safe="")
-    return f"postgresql://{account}@{location}:{port}/{name}"
-
-
-def _boolean(name: str, value: str) -> bool:
-    if (lowered := value.strip().lower()) in {"1", "true", "yes", "on"}:
-        return True
-    if lowered in {"0", "false", "no", "off"}:
-        return False
-    raise ConfigurationError(f"{name} must be true or false, got {value!r}")
-
-
-def _integer(name: str, value: str) -> int:
-    try:
-        return int(value)
-    except ValueError:
-        raise ConfigurationError(f"{name} must be a whole number, got {value!r}") from None
-
-
-# As much as may be a password: an address that nobody could read may hold blanks, line ends and any sign in it.
-_ACCOUNT = re.compile(r"(://[^/:@]*):.*@", re.DOTALL)
-_SECRET = re.compile(r"((?:password|passwd|pwd|secret|token)=)[^&]*", re.IGNORECASE)
-
-
-def masked(url: str) -> str:
-    """An address without its secrets: `user:***@` and `?password=***`."""
-    return _SECRET.sub(r"\1***", _ACCOUNT.sub(r"\1:***@", url))

@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 import attrs
 
 from f1mon_core.errors import InvalidQueryError, InvalidRecordError
-from f1mon_core.records import fields as validation
+from f1mon_core.records import fields
 from f1mon_core.records.times import EPOCH, LATEST, duration_micros, from_micros, to_micros
 
 Bins: TypeAlias = int | Literal["exact"]
@@ -153,12 +153,12 @@ def check_width(name: str, width: Any) -> None:
 
 def check_instant(name: str, value: Any) -> None:
     """Refuse anything but None or a datetime a store can hold."""
-    _as_query(name, value, validation.instant)
+    _as_query(name, value, fields.instant)
 
 
 def check_id(name: str, value: Any) -> None:
     """Refuse anything but None or an identifier a store can hold."""
-    _as_query(name, value, validation.identifier)
+    _as_query(name, value, fields.identifier)
 
 
 def _as_query(name: str, value: Any, check: Any) -> None:

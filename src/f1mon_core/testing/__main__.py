@@ -19,7 +19,8 @@ import click
 import pytest
 
 from f1mon_core.errors import F1monError
-from f1mon_core.storage.registry import check_options, load_backend, masked
+from f1mon_core.storage.address import masked
+from f1mon_core.storage.registry import check_options, load_backend
 from f1mon_core.testing.clocks import SharedClock
 from f1mon_core.testing.contract import LAWS, run_law
 from f1mon_core.testing.facts import NOON

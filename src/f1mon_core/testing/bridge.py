@@ -14,16 +14,9 @@ from weakref import WeakSet
 from f1mon_core.records.fields import Document, Json
 from f1mon_core.records.kinds import Fact
 from f1mon_core.records.times import Clock
-from f1mon_core.storage.contract import (
-    Appended,
-    AsyncStorage,
-    CheckReport,
-    Pruned,
-    Scalar,
-    Select,
-    Step,
-    Storage,
-)
+from f1mon_core.storage.change import Step
+from f1mon_core.storage.contract import Appended, AsyncStorage, CheckReport, Pruned, Storage
+from f1mon_core.storage.select import Scalar, Select
 from f1mon_core.storage.tally import Tally, TallyQuery
 
 R = TypeVar("R")

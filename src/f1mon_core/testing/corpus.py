@@ -12,7 +12,7 @@ import attrs
 
 from f1mon_core.records.kinds import Cursor, Fact, HealthSnapshot, RuleRevision
 from f1mon_core.records.times import EPOCH, LATEST
-from f1mon_core.storage.contract import Select
+from f1mon_core.storage.select import Select
 from f1mon_core.storage.tally import TallyQuery
 from f1mon_core.testing.facts import NOON, acknowledgement, alert, outcome, prediction
 

@@ -26,9 +26,11 @@ from f1mon_core.records.kinds import (
     RuleRevision,
 )
 from f1mon_core.records.times import MICROSECOND
-from f1mon_core.storage.contract import Change, Select, Storage
+from f1mon_core.storage.change import Change
+from f1mon_core.storage.contract import Storage
+from f1mon_core.storage.select import Select
 from f1mon_core.storage.tally import TallyQuery
-from f1mon_core.testing import strategies as own
+from f1mon_core.testing import strategies
 from f1mon_core.testing.facts import HOUR, NOON
 from f1mon_core.testing.laws.base import Laws
 from f1mon_core.testing.location import Place
@@ -43,7 +45,7 @@ MOST_HANDLES = 3
 MOMENT = 0.02
 """Seconds for which a step holds the door open to a second writer, whom a sound store does not let in."""
 
-_times = st.none() | own.near(NOON)
+_times = st.none() | strategies.near(NOON)
 _ids = st.sampled_from(IDS)
 _small = st.sampled_from([0, 1])
 
@@ -75,7 +77,7 @@ _facts = st.one_of(_predictions, _outcomes, _predictions, _outcomes, _alerts, _a
 _batches = st.lists(_facts, max_size=6)
 _few = st.lists(_facts, max_size=2)
 
-_edges = st.none() | own.near(NOON)
+_edges = st.none() | strategies.near(NOON)
 _where: dict[str, dict[str, tuple[Any, ...]]] = {
     "prediction": {"prediction_id": IDS, "predicted_outcome": (0, 1, True)},
     "outcome": {"prediction_id": IDS, "actual_outcome": (0, 1, False, "0")},
@@ -96,7 +98,7 @@ def selects(draw: st.DrawFn, *, whole: bool = False) -> Select:
         since=draw(_edges),
         until=draw(_edges),
         model_version=draw(st.sampled_from([None, None, *MODELS])) if kind in {"prediction", "alert"} else None,
-        where={name: draw(own.one_of_values(_where[kind][name])) for name in named},
+        where={name: draw(strategies.one_of_values(_where[kind][name])) for name in named},
         lacking=draw(_others),
         having=draw(_others),
         descending=draw(st.booleans()),

@@ -13,7 +13,9 @@ import attrs
 
 from f1mon_core.errors import ConflictError, F1monError, PrunedError
 from f1mon_core.records.kinds import KINDS, Fact, Outcome, Prediction
-from f1mon_core.storage.contract import Appended, Change, Select, Step
+from f1mon_core.storage.change import Change, Step
+from f1mon_core.storage.contract import Appended
+from f1mon_core.storage.select import Select
 from f1mon_core.storage.tally import Tally, TallyQuery
 
 _HOUR = timedelta(hours=1)

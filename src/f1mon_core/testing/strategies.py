@@ -8,10 +8,10 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from f1mon_core.records import fields
 from f1mon_core.records import fields as validation
-from f1mon_core.records import kinds as records
-from f1mon_core.records.fields import INT64_MAX, INT64_MIN, Document, Json
-from f1mon_core.records.kinds import KINDS, Fact, checks
+from f1mon_core.records.fields import INT64_MAX, INT64_MIN, Document, Json, checks
+from f1mon_core.records.kinds import KINDS, Fact
 from f1mon_core.records.times import EPOCH, LATEST, MICROSECOND, from_micros, to_micros
 
 LOOKALIKES: list[str] = [
@@ -99,8 +99,8 @@ _OF_CHECK: dict[Any, st.SearchStrategy[Any]] = {
     validation.instant: instants(),
     validation.json_object: documents(),
     validation.json_array: st.lists(json_values(max_leaves=5), max_size=3),
-    records.severity: st.sampled_from(records.SEVERITIES),
-    records.ordinal: st.sampled_from([1, 2, 10, INT64_MAX]) | st.integers(1, INT64_MAX),
+    fields.severity: st.sampled_from(fields.SEVERITIES),
+    fields.ordinal: st.sampled_from([1, 2, 10, INT64_MAX]) | st.integers(1, INT64_MAX),
 }
 
 

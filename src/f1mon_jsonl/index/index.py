@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from f1mon_core.errors import SchemaError
-from f1mon_core.records import documents as codec
+from f1mon_core.records import documents
 from f1mon_core.records.kinds import KINDS, Outcome, Prediction, key_text
 from f1mon_core.records.times import duration_micros, from_micros, to_micros
 from f1mon_core.storage.contract import OPERATION_HOURS
@@ -405,7 +405,7 @@ class Index:
             self.by_first_known = None
 
     def _take_other(self, text: bytes, place: Place) -> None:
-        fact = codec.from_document(decode_document(decode_raw_line(text).facts[place[1]]))
+        fact = documents.from_document(decode_document(decode_raw_line(text).facts[place[1]]))
         if isinstance(fact, Prediction | Outcome):
             raise SchemaError(f"the journal holds a {fact.kind} this f1mon does not index; update f1mon")
         values = tuple(getattr(fact, name) for name in names(fact.kind))

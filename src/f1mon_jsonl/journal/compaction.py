@@ -16,12 +16,12 @@ from typing import Any, cast
 import attrs
 
 from f1mon_core.errors import CorruptStoreError
-from f1mon_core.records import documents as codec
+from f1mon_core.records import documents
 from f1mon_core.records.json_text import encoded
 from f1mon_core.records.kinds import Fact
 from f1mon_core.records.times import to_micros
-from f1mon_core.storage import answers as folding
-from f1mon_core.storage.contract import LASTING_KINDS, held_by
+from f1mon_core.storage import retention
+from f1mon_core.storage.retention import LASTING_KINDS, held_by
 from f1mon_jsonl.disk.directory import JOURNAL, REWRITTEN, Directory, read_all, write_all
 from f1mon_jsonl.disk.files import Files
 from f1mon_jsonl.format import decode_raw_line, header_line, intact, transaction_line
@@ -71,8 +71,8 @@ def pruning(index: Index, tallies: Tallies, before: datetime, keep: Collection[s
     if "prediction" not in keep:
         _drop_predictions(plan, index, horizon)
         if plan.pruned:
-            cells = tallies.tally(folding.kept_query(before))
-            plan.added = [attrs.evolve(fact, recorded_at=now) for fact in folding.kept_facts(cells)]
+            cells = tallies.tally(retention.kept_query(before))
+            plan.added = [attrs.evolve(fact, recorded_at=now) for fact in retention.kept_facts(cells)]
     held = held_by(decode_document(text) for text in index.documents.values())
     for name, kind in index.kinds.items():
         if name in {*LASTING_KINDS, *keep}:
@@ -82,7 +82,7 @@ def pruning(index: Index, tallies: Tallies, before: datetime, keep: Collection[s
                 break
             if entry.key[0] not in held:
                 plan.drop(name, entry.place)
-    for name in folding.prunable_kinds(keep):
+    for name in retention.prunable_kinds(keep):
         plan.horizons[name] = max(horizon, index.horizons.get(name, horizon))
     return plan
 
@@ -197,7 +197,7 @@ def _kept_facts(files: Files, descriptor: int, index: Index, gone: Mapping[int, 
 def _remains(index: Index, plan: Plan, operations_since: int) -> Iterator[list[tuple[str, str]]]:
     """The members of the lines that hold everything but the facts that stay."""
     if plan.added:
-        yield [("facts", f"[{','.join(encoded(codec.to_document(fact)) for fact in plan.added)}]")]
+        yield [("facts", f"[{','.join(encoded(documents.to_document(fact)) for fact in plan.added)}]")]
     pruned = [prediction_id for prediction_id, row in index.predictions.rows.items() if row == NONE] + plan.pruned
     for some in _some(pruned):
         yield [("pruned", encoded(some))]

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from f1mon_core.errors import CorruptStoreError, StorageError
-from f1mon_core.records import documents as codec
+from f1mon_core.records import documents
 from f1mon_core.records.kinds import Fact
 from f1mon_jsonl.disk.directory import read_all
 from f1mon_jsonl.disk.files import Files
@@ -35,7 +35,7 @@ class Loader:
         descriptor: int,
         index: Index,
         error: type[StorageError],
-        facts_from: Callable[[Iterable[Mapping[str, Any]]], list[Fact]] = codec.from_stored,
+        facts_from: Callable[[Iterable[Mapping[str, Any]]], list[Fact]] = documents.from_stored,
     ) -> None:
         self._files = files
         self._descriptor = descriptor

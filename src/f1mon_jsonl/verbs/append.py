@@ -12,7 +12,7 @@ from f1mon_core.records import documents as codec
 from f1mon_core.records.fields import Document
 from f1mon_core.records.kinds import Fact, Outcome, Prediction, same
 from f1mon_core.records.times import from_micros, to_micros
-from f1mon_core.storage import stamping as appending
+from f1mon_core.storage import stamping
 from f1mon_jsonl.index.index import NONE, Index
 from f1mon_jsonl.journal.loading import Loader
 
@@ -44,7 +44,7 @@ def stage(index: Index, loader: Loader, batch: Sequence[Fact], now: datetime) ->
     new: dict[tuple[str, tuple[str, ...]], Fact] = {}
     newest: dict[str, Outcome] = {}
     for offered in batch:
-        fact = appending.timed(offered, now, _newest(offered, index, newest))
+        fact = stamping.timed(offered, now, _newest(offered, index, newest))
         if fact is None:
             staged.repeated += 1
             continue
@@ -57,7 +57,7 @@ def stage(index: Index, loader: Loader, batch: Sequence[Fact], now: datetime) ->
             continue
         horizon = index.horizons.get(fact.kind)
         pruned = isinstance(fact, _OF_A_PREDICTION) and index.predictions.rows.get(fact.prediction_id) == NONE
-        appending.refuse_pruned(fact, None if horizon is None else from_micros(horizon), pruned=pruned)
+        stamping.refuse_pruned(fact, None if horizon is None else from_micros(horizon), pruned=pruned)
         new[name] = fact
         if isinstance(fact, Outcome):
             here = newest.get(fact.prediction_id)

@@ -6,7 +6,7 @@ import fcntl
 import os
 
 from f1mon_core.errors import CorruptStoreError, InvalidRecordError, SchemaError
-from f1mon_core.records import documents as codec
+from f1mon_core.records import documents
 from f1mon_core.storage.contract import CheckReport, Problem
 from f1mon_jsonl.disk.directory import JOURNAL, LOCK, REWRITTEN, Directory, read_all
 from f1mon_jsonl.disk.files import Files
@@ -28,7 +28,7 @@ def report(directory: Directory, files: Files, *, durable: bool) -> CheckReport:
         reader.read_on(descriptor, locked=False)
         problems += _of_lines(reader)
         problems += _of_tail(reader, files, descriptor)
-        checking = Loader(files, descriptor, reader.index, CorruptStoreError, codec.from_documents)
+        checking = Loader(files, descriptor, reader.index, CorruptStoreError, documents.from_documents)
         problems += _of_facts(reader, checking)
     finally:
         files.close(descriptor)

@@ -9,7 +9,7 @@ from itertools import groupby, islice
 from typing import Any
 
 from f1mon_core.records.times import to_micros
-from f1mon_core.storage.contract import Scalar, Select, alternatives
+from f1mon_core.storage.select import Scalar, Select, alternatives
 from f1mon_jsonl.index.index import NONE, Entry, Index, Kind, Place, names
 from f1mon_jsonl.index.times import TimeOrder
 

@@ -20,7 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import Pool, QueuePool, StaticPool
 
 from f1mon_core.errors import ConfigurationError, MissingExtraError
-from f1mon_core.storage.registry import masked
+from f1mon_core.storage.address import masked
 from f1mon_sql.connect.errors import Secrets
 from f1mon_sql.tables.definitions import MYSQL_NAMES
 

@@ -18,7 +18,7 @@ from sqlalchemy.engine import AdaptedConnection
 from sqlalchemy.exc import IntegrityError
 
 from f1mon_core.errors import ConfigurationError
-from f1mon_sql.connect import statements as _driver
+from f1mon_sql.connect import statements
 from f1mon_sql.connect.statements import Row
 from f1mon_sql.tables.definitions import MYSQL_NAMES, utf8
 from f1mon_sql.tables.rows import (
@@ -91,7 +91,7 @@ class Sqlite:
     def begin(self, connection: Connection, *, write: bool, snapshot: bool) -> None:
         """Begin a transaction: at once the only writer, or a reader of one snapshot."""
         del snapshot  # every SQLite reader has one
-        _driver.rows(connection, "BEGIN IMMEDIATE" if write else "BEGIN")
+        statements.rows(connection, "BEGIN IMMEDIATE" if write else "BEGIN")
 
     def horizons(self, connection: Connection, *, exclusive: bool = False) -> tuple[int | None, dict[str, Row]]:
         """The server's clock where it came along, and what was pruned: kind to (before, outcomes_until).
@@ -99,14 +99,14 @@ class Sqlite:
         What is answered stays true until the transaction ends; `exclusive` for whoever changes it.
         """
         del exclusive
-        rows = _driver.rows(connection, "SELECT kind, pruned_before, outcomes_until FROM f1mon_horizons")
+        rows = statements.rows(connection, "SELECT kind, pruned_before, outcomes_until FROM f1mon_horizons")
         return None, {kind: (before, until) for kind, before, until in rows if kind}
 
     def now(self, connection: Connection) -> int | None:
         """The server's clock in microseconds; None where the host's counts."""
         if self.server_clock is None:
             return None
-        ((micros,),) = _driver.rows(connection, f"SELECT {self.server_clock}")
+        ((micros,),) = statements.rows(connection, f"SELECT {self.server_clock}")
         return int(micros)
 
     # Tables ---------------------------------------------------------------------------------------------------------
@@ -115,7 +115,7 @@ class Sqlite:
 
     def has_table(self, connection: Connection, name: str) -> bool:
         """Whether there is a table of that name."""
-        return bool(_driver.rows(connection, self.sql(self.has_table_sql), (name,)))
+        return bool(statements.rows(connection, self.sql(self.has_table_sql), (name,)))
 
     # Rows -----------------------------------------------------------------------------------------------------------
 
@@ -154,7 +154,7 @@ class Sqlite:
         self._many(connection, _update_sql(table, key, columns), turned)
 
     def _many(self, connection: Connection, text: str, rows: Sequence[Row]) -> int:
-        return _driver.changed(connection, self.sql(text), rows)
+        return statements.changed(connection, self.sql(text), rows)
 
     def select_in(
         self, connection: Connection, text: str, ids: Collection[str], *, lock: bool = False, outer: str = ""
@@ -176,7 +176,7 @@ class Sqlite:
                 statement += f" ORDER BY 1{self.lock_rows}"
             if outer:
                 statement = outer.format(statement)
-            yield from _driver.rows(connection, self.sql(statement), tuple(self.text_in(one) for one in chunk))
+            yield from statements.rows(connection, self.sql(statement), tuple(self.text_in(one) for one in chunk))
 
     def locked(self, connection: Connection, text: str, ids: Collection[str]) -> tuple[list[Row], int | None]:
         """The locked rows of `select_in`, and the server's clock after that; None where it must be asked for."""
@@ -186,9 +186,9 @@ class Sqlite:
         """The result of a transition that was done, None if it was not; and the server's clock if it has one."""
         text = "SELECT result FROM f1mon_operations WHERE operation = ?"
         if self.server_clock is None:
-            rows = _driver.rows(connection, text, (operation,))
+            rows = statements.rows(connection, text, (operation,))
             return (rows[0][0] if rows else None), None
-        ((result, micros),) = _driver.rows(
+        ((result, micros),) = statements.rows(
             connection, self.sql(f"SELECT ({text}), {self.server_clock}"), (self.text_in(operation),)
         )
         return result, int(micros)
@@ -196,7 +196,7 @@ class Sqlite:
     def claim(self, connection: Connection, key: str) -> str | None:
         """Lock the document of a state key, which may be absent, and answer it."""
         text = self.sql("SELECT document FROM f1mon_state WHERE state_key = ?")
-        rows = _driver.rows(connection, text, (self.text_in(key),))
+        rows = statements.rows(connection, text, (self.text_in(key),))
         return rows[0][0] if rows else None
 
     def conclude(
@@ -263,17 +263,17 @@ class Postgresql(Sqlite):
         driver: Any = connection.connection.dbapi_connection
         if not driver.autocommit:
             if snapshot:
-                _driver.rows(connection, "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+                statements.rows(connection, "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         elif snapshot:
-            _driver.rows(connection, "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+            statements.rows(connection, "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         elif write:
-            _driver.rows(connection, "BEGIN ISOLATION LEVEL READ COMMITTED")
+            statements.rows(connection, "BEGIN ISOLATION LEVEL READ COMMITTED")
 
     def horizons(self, connection: Connection, *, exclusive: bool = False) -> tuple[int | None, dict[str, Row]]:
         """See `Sqlite.horizons`."""
         # The lock in a statement of its own: the snapshot of the next one is then taken after any wait for it.
         function = "pg_advisory_xact_lock" if exclusive else "pg_advisory_xact_lock_shared"
-        rows = _driver.last_rows(
+        rows = statements.last_rows(
             connection,
             f"SELECT {function}({PRUNE_LOCK}, hashtext(current_schema()))",
             f"SELECT kind, pruned_before, outcomes_until, {self.server_clock} FROM f1mon_horizons",
@@ -288,7 +288,7 @@ class Postgresql(Sqlite):
         arrays = ",".join(f"?::{_POSTGRESQL_TYPES.get(name, 'text')}[]" for name in columns)
         text = f"INSERT INTO {table} ({names}) SELECT * FROM unnest({arrays}) ON CONFLICT DO NOTHING"
         values = tuple(list(column) for column in zip(*rows, strict=True))
-        return _driver.changed(connection, self.sql(text), [values])
+        return statements.changed(connection, self.sql(text), [values])
 
     def insert_both(self, connection: Connection, row: Row, features: Row) -> bool:
         """See `Sqlite.insert_both`; in one statement."""
@@ -305,7 +305,7 @@ class Postgresql(Sqlite):
         self, connection: Connection, table: str, columns: Sequence[str], row: Row, then: str, values: Row
     ) -> bool:
         text = f"WITH made AS ({self.insert_sql(table, columns)} RETURNING 1) {then}"
-        return _driver.changed(connection, self.sql(text), [(*row, *values)]) == 1
+        return statements.changed(connection, self.sql(text), [(*row, *values)]) == 1
 
     def insert_all(self, connection: Connection, table: str, columns: Sequence[str], rows: Sequence[Row]) -> bool:
         """See `Sqlite.insert_all`."""
@@ -331,7 +331,7 @@ class Postgresql(Sqlite):
         setting = ",".join(f"{name} = given.{name}" for name in columns)
         having = " AND ".join(f"{table}.{name} = given.{name}" for name in key)
         text = f"UPDATE {table} SET {setting} FROM unnest({arrays}) AS given ({','.join(names)}) WHERE {having}"
-        _driver.changed(connection, self.sql(text), [tuple(list(column) for column in zip(*rows, strict=True))])
+        statements.changed(connection, self.sql(text), [tuple(list(column) for column in zip(*rows, strict=True))])
 
     def locked(self, connection: Connection, text: str, ids: Collection[str]) -> tuple[list[Row], int | None]:
         """See `Sqlite.locked`."""
@@ -345,11 +345,11 @@ class Postgresql(Sqlite):
         select = self.sql("SELECT document FROM f1mon_state WHERE state_key = ? FOR UPDATE")
         insert = self.insert_sql("f1mon_state", ("state_key",))
         while True:  # a row that was there for the insert may be deleted before it is locked
-            rows = _driver.rows(connection, select, (self.text_in(key),))
+            rows = statements.rows(connection, select, (self.text_in(key),))
             if rows:
                 document: str | None = rows[0][0]
                 return document
-            _driver.changed(connection, self.sql(insert), [(self.text_in(key),)])
+            statements.changed(connection, self.sql(insert), [(self.text_in(key),)])
 
     def conclude(
         self, connection: Connection, columns: Sequence[str], row: Row, operation: Row, *, absent: bool
@@ -358,7 +358,7 @@ class Postgresql(Sqlite):
         del absent
         put = _update_sql("f1mon_state", columns[:1], columns[1:])
         text = f"WITH put AS ({put}) {self.insert_sql('f1mon_operations', OPERATION_COLUMNS)}"
-        _driver.changed(connection, self.sql(text), [(*row[1:], row[0], *operation)])
+        statements.changed(connection, self.sql(text), [(*row[1:], row[0], *operation)])
 
     def is_in(self, column: sa.ColumnElement[Any], values: Sequence[Any]) -> sa.ColumnElement[Any]:
         """See `Sqlite.is_in`."""
@@ -399,13 +399,13 @@ class Mysql(Postgresql):
         """See `Postgresql.begin`."""
         del write
         if snapshot:
-            _driver.rows(connection, "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-            _driver.rows(connection, "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")
+            statements.rows(connection, "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+            statements.rows(connection, "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")
 
     def horizons(self, connection: Connection, *, exclusive: bool = False) -> tuple[int | None, dict[str, Row]]:
         """See `Sqlite.horizons`."""
         lock = "FOR UPDATE" if exclusive else "LOCK IN SHARE MODE"
-        rows = _driver.rows(connection, f"SELECT kind, pruned_before, outcomes_until FROM f1mon_horizons {lock}")
+        rows = statements.rows(connection, f"SELECT kind, pruned_before, outcomes_until FROM f1mon_horizons {lock}")
         return None, {self.text_out(kind): (before, until) for kind, before, until in rows if kind}
 
     def is_in(self, column: sa.ColumnElement[Any], values: Sequence[Any]) -> sa.ColumnElement[Any]:
@@ -470,11 +470,11 @@ class Mysql(Postgresql):
         select = self.sql("SELECT document FROM f1mon_state WHERE state_key = ? FOR UPDATE")
         insert = self.sql("INSERT INTO f1mon_state (state_key) VALUES (?) ON DUPLICATE KEY UPDATE state_key=state_key")
         while True:
-            rows = _driver.rows(connection, select, (self.text_in(key),))
+            rows = statements.rows(connection, select, (self.text_in(key),))
             if rows:
                 document: str | None = rows[0][0]
                 return document
-            _driver.changed(connection, insert, [(self.text_in(key),)])
+            statements.changed(connection, insert, [(self.text_in(key),)])
 
     def whole(self, value: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
         """See `Sqlite.whole`."""
@@ -507,7 +507,7 @@ _DOCUMENTS = frozenset({"content", "features", "metadata", "document", "result"}
 
 def _copy_rows(connection: Connection, text: str, rows: Sequence[Row]) -> None:
     raw: Any = connection.connection.dbapi_connection
-    with _driver.sent(connection, text) as cursor:
+    with statements.sent(connection, text) as cursor:
         if isinstance(raw, AdaptedConnection):
             raw.run_async(lambda awaited: _copy_rows_async(awaited, text, rows))
             return

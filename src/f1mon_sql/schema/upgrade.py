@@ -14,7 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from f1mon_core.errors import SchemaError
 from f1mon_sql.connect.engine import Settings, make_engine, place_of
 from f1mon_sql.connect.errors import cause_of, translated
-from f1mon_sql.schema import versions as _schema
+from f1mon_sql.schema import versions
 from f1mon_sql.transactions import Transactions
 
 R = TypeVar("R")
@@ -45,7 +45,7 @@ def history() -> Sequence[Revision]:
     """Every revision this f1mon knows, oldest first."""
     from alembic.script import ScriptDirectory  # noqa: PLC0415 - only for who asks
 
-    scripts = ScriptDirectory.from_config(_schema.configuration())
+    scripts = ScriptDirectory.from_config(versions.configuration())
     found = [Revision(one.revision, (one.doc or "").rstrip(".")) for one in scripts.walk_revisions()]
     return found[::-1]
 
@@ -53,7 +53,7 @@ def history() -> Sequence[Revision]:
 def current(url: str | URL) -> str | None:
     """The revision a database is at; None where f1mon has no tables."""
     with _opened(url, Settings()) as run:
-        revision: str | None = run(_schema.stored_revision, False)
+        revision: str | None = run(versions.stored_revision, False)
         return revision
 
 
@@ -65,21 +65,21 @@ def upgrade(url: str | URL, revision: str = "head", *, lock_timeout: float = 300
             revision.
         LockTimeoutError: If someone else upgrades for longer than `lock_timeout` seconds.
     """
-    target = _schema.HEAD if revision == "head" else revision
-    if target not in (*_schema.REVISIONS, "base"):
-        known = ", ".join((*_schema.REVISIONS, "head"))
+    target = versions.HEAD if revision == "head" else revision
+    if target not in (*versions.REVISIONS, "base"):
+        known = ", ".join((*versions.REVISIONS, "head"))
         raise SchemaError(f"there is no revision {revision!r}; there are {known}")
     place = place_of(url)
 
     def work(connection: Connection) -> Upgrade:
-        with _schema.alone(connection, transactions.dialect, lock_timeout):
-            before = _schema.stored_revision(connection)
-            if _schema.version_of(before) is _schema.Version.NEWER:
-                raise _schema.refusal(before, place.address)
+        with versions.alone(connection, transactions.dialect, lock_timeout):
+            before = versions.stored_revision(connection)
+            if versions.version_of(before) is versions.Version.NEWER:
+                raise versions.refusal(before, place.address)
             if before is None and target != "base":
-                _schema.refuse_foreign(connection, place.address)
-            _schema.run_migrations(connection, lambda config, command: _move(config, command, before, target))
-            return Upgrade(before, _schema.stored_revision(connection))
+                versions.refuse_foreign(connection, place.address)
+            versions.run_migrations(connection, lambda config, command: _move(config, command, before, target))
+            return Upgrade(before, versions.stored_revision(connection))
 
     transactions = Transactions(place, Settings(lock_timeout=lock_timeout))
     with _opened(url, Settings(lock_timeout=lock_timeout)) as run:
@@ -97,7 +97,7 @@ def _move(config: Any, command: Any, before: str | None, target: str) -> None:
 def drift(url: str | URL) -> list[str]:
     """How a database differs from the schema of this f1mon, one line each; empty if it does not."""
     with _opened(url, Settings()) as run:
-        return [str(one) for one in run(_schema.drift, False)]
+        return [str(one) for one in run(versions.drift, False)]
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from sqlalchemy import Connection
 
 from f1mon_core.errors import LockTimeoutError, SchemaError
 from f1mon_sql import migrations
-from f1mon_sql.connect import statements as _driver
+from f1mon_sql.connect import statements
 from f1mon_sql.dialects.sqlite import Sqlite, dialect_of
 from f1mon_sql.tables.definitions import MYSQL_NAMES, VERSION_TABLE, metadata
 from f1mon_sql.transactions import pausing
@@ -46,7 +46,7 @@ def stored_revision(connection: Connection) -> str | None:
     """The revision a database is at; None where f1mon has no tables there."""
     if not dialect_of(connection.dialect.name).has_table(connection, VERSION_TABLE):
         return None
-    rows = _driver.rows(connection, f"SELECT version_num FROM {VERSION_TABLE}")
+    rows = statements.rows(connection, f"SELECT version_num FROM {VERSION_TABLE}")
     return rows[0][0] if rows else None
 
 

@@ -10,12 +10,13 @@ from itertools import repeat
 from typing import Any, cast
 
 from f1mon_core.errors import CorruptStoreError, F1monError, InvalidQueryError, SchemaError
-from f1mon_core.records import fields as validation
+from f1mon_core.records import fields
 from f1mon_core.records.documents import Kept, content_document, from_content, stored_facts
+from f1mon_core.records.fields import checks, ordinal
 from f1mon_core.records.json_text import decoded, encoded, encoded_all
-from f1mon_core.records.kinds import Alert, Fact, Outcome, Prediction, checks, key_text, ordinal
+from f1mon_core.records.kinds import Alert, Fact, Outcome, Prediction, key_text
 from f1mon_core.records.times import to_micros
-from f1mon_core.storage.contract import Scalar
+from f1mon_core.storage.select import Scalar
 from f1mon_sql.tables.definitions import ATTRIBUTE_BYTES, KIND_CHARACTERS
 
 PREDICTION_COLUMNS = (
@@ -191,7 +192,7 @@ def _readable() -> Iterator[None]:
 def key_type(record: type[Fact], name: str) -> type[int | str]:
     """Whether a part of a key is an integer or text."""
     check = next(field.check for field in checks(record) if field.name == name)
-    return int if check in {validation.label, validation.count, ordinal} else str
+    return int if check in {fields.label, fields.count, ordinal} else str
 
 
 def key_part(record: type[Fact], name: str, text: str) -> Scalar:

@@ -13,18 +13,12 @@ from sqlalchemy import Connection
 from f1mon_core.records.fields import Document, Json
 from f1mon_core.records.kinds import Fact
 from f1mon_core.records.times import Clock
-from f1mon_core.storage.contract import (
-    Appended,
-    CheckReport,
-    Pruned,
-    Scalar,
-    Select,
-    Step,
-    check_state_key,
-)
+from f1mon_core.storage.change import Step, check_state_key
+from f1mon_core.storage.contract import Appended, CheckReport, Pruned
+from f1mon_core.storage.select import Scalar, Select
 from f1mon_core.storage.tally import Tally, TallyQuery
 from f1mon_sql.connect.engine import Place, Settings
-from f1mon_sql.schema import versions as _schema
+from f1mon_sql.schema import versions
 from f1mon_sql.transactions import Transactions
 from f1mon_sql.verbs.transition import Operations, check_state
 
@@ -116,20 +110,20 @@ class Verbs:
 
     def revision(self) -> Call[str | None]:
         """The schema's revision; None where f1mon has no tables."""
-        return Call(_schema.stored_revision)
+        return Call(versions.stored_revision)
 
     def created(self, revision: str | None) -> Call[None] | None:
         """The call that creates the schema, None if it is there; an error if it is not the one of this f1mon."""
-        version = _schema.version_of(revision)
-        if version is _schema.Version.CURRENT:
+        version = versions.version_of(revision)
+        if version is versions.Version.CURRENT:
             return None
-        if version is _schema.Version.NEWER:
-            raise _schema.refusal(revision, self.place.address)
+        if version is versions.Version.NEWER:
+            raise versions.refusal(revision, self.place.address)
         # An older one may be a creation under way, which MariaDB shows step by step; so it is looked at again, alone.
 
         def create(connection: Connection) -> None:
             dialect, timeout = self.transactions.dialect, self.settings.lock_timeout
-            with _schema.alone(connection, dialect, timeout):
-                _schema.ensure(connection, self.place.address)
+            with versions.alone(connection, dialect, timeout):
+                versions.ensure(connection, self.place.address)
 
         return Call(create, write=True)

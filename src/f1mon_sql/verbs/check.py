@@ -14,7 +14,8 @@ from sqlalchemy.exc import DBAPIError
 from f1mon_core.errors import CorruptStoreError, SchemaError
 from f1mon_core.records.json_text import decoded
 from f1mon_core.records.kinds import KINDS, Fact
-from f1mon_core.storage.contract import CheckReport, Problem, kind_of
+from f1mon_core.storage.contract import CheckReport, Problem
+from f1mon_core.storage.select import kind_of
 from f1mon_sql.connect.errors import is_damage
 from f1mon_sql.dialects.sqlite import Sqlite
 from f1mon_sql.tables import rows as _rows

@@ -14,9 +14,9 @@ from f1mon_core.records.fields import INT64_MAX, INT64_MIN
 from f1mon_core.records.kinds import Alert, Fact
 from f1mon_core.records.times import to_micros
 from f1mon_core.storage.answers import check_count, fold_count
-from f1mon_core.storage.contract import Scalar, Select, alternatives, kind_of
+from f1mon_core.storage.select import Scalar, Select, alternatives, kind_of
 from f1mon_sql.dialects.sqlite import Sqlite
-from f1mon_sql.tables import rows as _rows
+from f1mon_sql.tables import rows
 from f1mon_sql.tables.definitions import alerts, attributes, facts, features, outcomes, predictions
 
 _Column = sa.ColumnElement[Any]
@@ -88,9 +88,9 @@ class Listing:
         self.table: sa.FromClause = predictions
         self.at, self.key = t.predicted_at, (t.prediction_id,)
         self.conditions = [t.predicted_at.is_not(None)]
-        names = _rows.PREDICTION_COLUMNS[:-1]
+        names = rows.PREDICTION_COLUMNS[:-1]
         self.columns = (*(t[name] for name in names), features.c.features, features.c.metadata)
-        self.parts = _rows.prediction_parts
+        self.parts = rows.prediction_parts
         self.plain = {
             "prediction_id": (t.prediction_id, str),
             "model_version": (t.model_version, str),
@@ -102,8 +102,8 @@ class Listing:
         self.source = self.table = outcomes
         # Of two outcomes at one instant the second parts of the keys are equal, so the first one orders them.
         self.at, self.key = t.known_at, (t.prediction_id,)
-        self.columns = tuple(t[name] for name in _rows.OUTCOME_COLUMNS)
-        self.parts = _rows.outcome_parts
+        self.columns = tuple(t[name] for name in rows.OUTCOME_COLUMNS)
+        self.parts = rows.outcome_parts
         self.plain = {"prediction_id": (t.prediction_id, str), "actual_outcome": (t.actual_outcome, int)}
 
     def _of_alerts(self) -> None:
@@ -111,7 +111,7 @@ class Listing:
         self.source = self.table = alerts
         self.at, self.key = t.at, (t.alert_id,)
         self.columns = (t.at, t.at_given, t.recorded_at, t.v, t.content)
-        self.parts = partial(_rows.content_parts, self.record.kind)
+        self.parts = partial(rows.content_parts, self.record.kind)
         self.plain = {name: (t[name], str) for name in (*Alert.key_fields, *Alert.attributes)}
 
     def _of_others(self) -> None:
@@ -120,7 +120,7 @@ class Listing:
         self.at, self.key = t.at, (t.key_1, t.key_2)
         self.conditions = [t.kind == self.record.kind]
         self.columns = (t.at, t.at_given, t.recorded_at, t.v, t.content)
-        self.parts = partial(_rows.content_parts, self.record.kind)
+        self.parts = partial(rows.content_parts, self.record.kind)
 
     # Conditions -----------------------------------------------------------------------------------------------------
 
@@ -156,7 +156,7 @@ class Listing:
             found["until"] = to_micros(select.until)
         if select.model_version is not None:
             text = select.model_version
-            found["model_version"] = text if self._model_column() is not None else _rows.attribute_text(text)
+            found["model_version"] = text if self._model_column() is not None else rows.attribute_text(text)
         if select.limit is not None:
             found["limit"] = min(select.limit, INT64_MAX)
         if select.after is not None:
@@ -191,10 +191,10 @@ class Listing:
             condition = self.dialect.is_in(column, equal)
             return sa.or_(condition, column.is_(None)) if None in choices else condition
         if name in self.record.key_fields:
-            texts = [_rows.key_choice(self.record, name, choice) for choice in choices]
+            texts = [rows.key_choice(self.record, name, choice) for choice in choices]
             column = self.key[self.record.key_fields.index(name)]
             return self.dialect.is_in(column, [text for text in texts if text is not None])
-        values = [_rows.attribute_text(choice) for choice in choices]
+        values = [rows.attribute_text(choice) for choice in choices]
         return self._has_attribute(name, self.dialect.is_in(attributes.c.value, values))
 
     def joined(self, table: Any) -> tuple[_Column, ...]:
@@ -262,7 +262,7 @@ def find(connection: Connection, dialect: Sqlite, select: Select) -> Sequence[Fa
     listing, statement = _page(dialect, Shape.of(select))
     if select.where:
         statement = statement.where(*listing.wanted(select))
-    return _rows.restored(listing.parts, connection.execute(statement, listing.values(select)))
+    return rows.restored(listing.parts, connection.execute(statement, listing.values(select)))
 
 
 @lru_cache(_SHAPES)
@@ -292,12 +292,12 @@ def count(
             values.append(_as_is)
         elif name in record.key_fields:
             groups.append(listing.key[record.key_fields.index(name)])
-            values.append(lambda text, name=name: _rows.key_part(record, name, text))  # type: ignore[misc]
+            values.append(lambda text, name=name: rows.key_part(record, name, text))  # type: ignore[misc]
         else:
             joined = attributes.alias(f"by_{number}")
             source = source.join(joined, sa.and_(*listing.joined(joined), joined.c.name == name))
             groups.append(joined.c.value)
-            values.append(_rows.attribute_value)
+            values.append(rows.attribute_value)
     conditions = (*listing.where(Shape.of(select)), *listing.wanted(select))
     statement = sa.select(sa.func.count(), *groups).select_from(source).where(*conditions).group_by(*groups)
     try:

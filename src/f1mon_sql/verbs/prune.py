@@ -14,14 +14,17 @@ from f1mon_core.records.fields import Document
 from f1mon_core.records.json_text import decoded
 from f1mon_core.records.kinds import KINDS, KeptTally
 from f1mon_core.records.times import to_micros
-from f1mon_core.storage.answers import (
+from f1mon_core.storage.contract import OPERATION_HOURS, Pruned
+from f1mon_core.storage.retention import (
+    LASTING_KINDS,
+    held_by,
     kept_facts,
     kept_query,
     kept_tally,
     prunable_kinds,
     prune_horizon,
 )
-from f1mon_core.storage.contract import LASTING_KINDS, OPERATION_HOURS, Pruned, Select, held_by
+from f1mon_core.storage.select import Select
 from f1mon_core.storage.tally import check_instant
 from f1mon_sql.dialects.sqlite import Sqlite
 from f1mon_sql.tables import rows as _rows

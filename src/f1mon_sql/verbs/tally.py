@@ -11,8 +11,8 @@ from sqlalchemy import Connection
 
 from f1mon_core.records.kinds import KeptTally
 from f1mon_core.records.times import duration_micros, from_micros, to_micros
-from f1mon_core.storage.answers import check_kept, kept_tally
-from f1mon_core.storage.contract import Select
+from f1mon_core.storage.retention import check_kept, kept_tally
+from f1mon_core.storage.select import Select
 from f1mon_core.storage.tally import (
     BUCKET_ORIGIN,
     Basis,
@@ -22,7 +22,7 @@ from f1mon_core.storage.tally import (
     Tally,
     TallyQuery,
 )
-from f1mon_sql.connect import statements as _driver
+from f1mon_sql.connect import statements
 from f1mon_sql.connect.statements import Row
 from f1mon_sql.dialects.sqlite import Sqlite
 from f1mon_sql.tables.definitions import outcomes, predictions
@@ -77,7 +77,7 @@ def tally(connection: Connection, dialect: Sqlite, query: TallyQuery) -> Tally:
 
 def _kept(connection: Connection, dialect: Sqlite, query: TallyQuery) -> Tally | None:
     text = dialect.sql("SELECT pruned_before, outcomes_until FROM f1mon_horizons WHERE kind = ?")
-    rows = _driver.rows(connection, text, (dialect.text_in("prediction"),))
+    rows = statements.rows(connection, text, (dialect.text_in("prediction"),))
     if not rows:
         return None
     row: Row = rows[0]

@@ -11,25 +11,16 @@ from typing import Any
 from sqlalchemy import Connection
 
 from f1mon_core.errors import CorruptStoreError
-from f1mon_core.records import fields as validation
+from f1mon_core.records import fields
 from f1mon_core.records.fields import Document, Json
 from f1mon_core.records.json_text import decoded, encoded
 from f1mon_core.records.kinds import Fact
 from f1mon_core.records.times import Clock, from_micros, host_clock, to_micros
-from f1mon_core.storage.contract import (
-    OPERATION_HOURS,
-    Appended,
-    CheckReport,
-    Pruned,
-    Scalar,
-    Select,
-    Step,
-    check_state_key,
-    checked_change,
-    due_of,
-)
+from f1mon_core.storage.change import Step, check_state_key, checked_change, due_of
+from f1mon_core.storage.contract import OPERATION_HOURS, Appended, CheckReport, Pruned
+from f1mon_core.storage.select import Scalar, Select
 from f1mon_core.storage.tally import Tally, TallyQuery, check_instant
-from f1mon_sql.connect import statements as _driver
+from f1mon_sql.connect import statements
 from f1mon_sql.connect.statements import Row
 from f1mon_sql.dialects.sqlite import Sqlite
 from f1mon_sql.tables.rows import OPERATION_COLUMNS, STATE_COLUMNS
@@ -123,7 +114,7 @@ class Operations:
 
     def _delete(self, connection: Connection, key: str) -> None:
         text = self.dialect.sql("DELETE FROM f1mon_state WHERE state_key = ?")
-        _driver.rows(connection, text, (self.dialect.text_in(key),))
+        statements.rows(connection, text, (self.dialect.text_in(key),))
 
     def _put_absent(self, connection: Connection, also: Mapping[str, Document]) -> None:
         for key in sorted(also):
@@ -151,7 +142,7 @@ class Operations:
         if limit is not None:
             text += " LIMIT ?"
             values.append(max(0, limit))
-        rows = _driver.rows(connection, self.dialect.sql(text), tuple(values))
+        rows = statements.rows(connection, self.dialect.sql(text), tuple(values))
         found = ((self.dialect.text_out(key), document) for key, document in rows)
         return {key: _document(key, document) for key, document in found}
 
@@ -164,7 +155,7 @@ class Operations:
     def forget_operations(self, connection: Connection) -> None:
         """Drop the results of transitions that are older than a store promises to keep."""
         oldest = to_micros(self.now(connection) - timedelta(hours=OPERATION_HOURS))
-        _driver.rows(connection, self.dialect.sql("DELETE FROM f1mon_operations WHERE at < ?"), (oldest,))
+        statements.rows(connection, self.dialect.sql("DELETE FROM f1mon_operations WHERE at < ?"), (oldest,))
 
     def check(self, connection: Connection) -> CheckReport:
         """See `Storage.check`."""
@@ -178,7 +169,7 @@ def check_state(prefix: str, due_before: datetime | None) -> None:
 
 
 def _digest(key: str, operation_id: str) -> str:
-    return hashlib.sha256(validation.encoded([key, operation_id]).encode()).hexdigest()
+    return hashlib.sha256(fields.encoded([key, operation_id]).encode()).hexdigest()
 
 
 def _document(key: str, text: str) -> Document:

@@ -14,9 +14,8 @@ from unittest import mock
 from f1mon_jsonl import JSONLStorage
 from f1mon_jsonl.disk.directory import JOURNAL
 from f1mon_jsonl.disk.files import Files
-from f1mon_jsonl.journal import loading as _loading
-from f1mon_jsonl.journal import reader as _reader
-from f1mon_jsonl.verbs import check as _checking
+from f1mon_jsonl.journal import loading, reader
+from f1mon_jsonl.verbs import check
 
 from .layers import Layer
 
@@ -174,9 +173,9 @@ def repair_by_newline() -> Iterator[None]:
 def no_checksum() -> Iterator[None]:
     """Takes every line that is JSON."""
     with contextlib.ExitStack() as patches:
-        for module in (_reader, _loading, _checking):
+        for module in (reader, loading, check):
             patches.enter_context(mock.patch.object(module, "intact", return_value=True))
-        patches.enter_context(mock.patch.object(_reader, "all_intact", return_value=True))
+        patches.enter_context(mock.patch.object(reader, "all_intact", return_value=True))
         yield
 
 

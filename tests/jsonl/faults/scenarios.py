@@ -15,11 +15,13 @@ from typing import Any, TypeAlias
 import attrs
 
 from f1mon_core.errors import ConflictError, PrunedError
-from f1mon_core.records import documents as codec
+from f1mon_core.records import documents
 from f1mon_core.records import fields as validation
 from f1mon_core.records.kinds import Acknowledgement, Alert, Outcome, Prediction
-from f1mon_core.storage.contract import Change, Select, Storage
+from f1mon_core.storage.change import Change
+from f1mon_core.storage.contract import Storage
 from f1mon_core.storage.memory import MemoryStorage
+from f1mon_core.storage.select import Select
 from f1mon_core.storage.tally import TallyQuery
 
 START = datetime(2026, 3, 8, 14, 0, tzinfo=UTC)
@@ -145,7 +147,7 @@ def contents(store: Storage) -> Contents:
     facts = []
     for kind in KINDS:
         for fact in store.find(Select(kind)):
-            document = codec.to_document(fact)
+            document = documents.to_document(fact)
             facts.append((kind, validation.canonical(_rounded(document) if kind == "kept_tally" else document)))
     state = tuple((key, validation.canonical(document)) for key, document in store.state("").items())
     cells = tuple(

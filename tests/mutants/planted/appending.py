@@ -12,7 +12,7 @@ import attrs
 from f1mon_core.errors import ConflictError, PrunedError
 from f1mon_core.records.kinds import Outcome, Prediction, same
 from f1mon_core.records.times import LATEST, from_micros, to_micros
-from f1mon_core.storage import stamping as appending
+from f1mon_core.storage import stamping
 from f1mon_core.storage.contract import Appended
 from f1mon_core.storage.memory import MemoryStorage
 from planted.registry import altered, fault, rewired
@@ -231,12 +231,12 @@ class GivenForgotten(MemoryStorage):
 class EqualOutcomeStored(MemoryStorage):
     _staged = rewired(
         MemoryStorage._staged,
-        appending=altered(
-            appending,
+        stamping=altered(
+            stamping,
             timed=lambda offered, now, newest=None: (
-                appending.timed(offered, now, newest) or attrs.evolve(offered, at=max(now, newest.at), at_given=False)
+                stamping.timed(offered, now, newest) or attrs.evolve(offered, at=max(now, newest.at), at_given=False)
                 if newest is None or newest.at < now
-                else appending.timed(offered, now, newest)
+                else stamping.timed(offered, now, newest)
             ),
         ),
     )
@@ -249,11 +249,11 @@ class EqualOutcomeStored(MemoryStorage):
 class CorrectionBehindTheNewest(MemoryStorage):
     _staged = rewired(
         MemoryStorage._staged,
-        appending=altered(
-            appending,
+        stamping=altered(
+            stamping,
             timed=lambda offered, now, newest=None: (
                 attrs.evolve(timed, at=now, at_given=False)
-                if (timed := appending.timed(offered, now, newest)) is not None and offered.at is None
+                if (timed := stamping.timed(offered, now, newest)) is not None and offered.at is None
                 else timed
             ),
         ),
@@ -262,8 +262,8 @@ class CorrectionBehindTheNewest(MemoryStorage):
 
 def _timed_with(**names):
     """`MemoryStorage._staged` over a stamping in which some names mean something else."""
-    broken = rewired(appending.timed, **names)
-    return rewired(MemoryStorage._staged, appending=altered(appending, timed=broken))
+    broken = rewired(stamping.timed, **names)
+    return rewired(MemoryStorage._staged, stamping=altered(stamping, timed=broken))
 
 
 @fault(
@@ -342,9 +342,9 @@ class EarlyOutcomeLost(MemoryStorage):
 class OutcomeOfThePrunedTaken(MemoryStorage):
     _staged = rewired(
         MemoryStorage._staged,
-        appending=altered(
-            appending,
-            refuse_pruned=lambda fact, horizon, *, pruned=False: appending.refuse_pruned(
+        stamping=altered(
+            stamping,
+            refuse_pruned=lambda fact, horizon, *, pruned=False: stamping.refuse_pruned(
                 fact, horizon, pruned=pruned and not isinstance(fact, Outcome)
             ),
         ),
@@ -357,9 +357,9 @@ class OutcomeOfThePrunedTaken(MemoryStorage):
 class PrunedCountedAgain(MemoryStorage):
     _staged = rewired(
         MemoryStorage._staged,
-        appending=altered(
-            appending,
-            refuse_pruned=lambda fact, horizon, *, pruned=False: appending.refuse_pruned(
+        stamping=altered(
+            stamping,
+            refuse_pruned=lambda fact, horizon, *, pruned=False: stamping.refuse_pruned(
                 fact, horizon, pruned=pruned and not isinstance(fact, Prediction)
             ),
         ),
@@ -370,9 +370,9 @@ class PrunedCountedAgain(MemoryStorage):
 class BehindTheHorizonTaken(MemoryStorage):
     _staged = rewired(
         MemoryStorage._staged,
-        appending=altered(
-            appending,
-            refuse_pruned=lambda fact, _, *, pruned=False: appending.refuse_pruned(fact, None, pruned=pruned),
+        stamping=altered(
+            stamping,
+            refuse_pruned=lambda fact, _, *, pruned=False: stamping.refuse_pruned(fact, None, pruned=pruned),
         ),
     )
 
@@ -384,9 +384,9 @@ class BehindTheHorizonTaken(MemoryStorage):
 class StampedBehindTheHorizonTaken(MemoryStorage):
     _staged = rewired(
         MemoryStorage._staged,
-        appending=altered(
-            appending,
-            refuse_pruned=lambda fact, horizon, *, pruned=False: appending.refuse_pruned(
+        stamping=altered(
+            stamping,
+            refuse_pruned=lambda fact, horizon, *, pruned=False: stamping.refuse_pruned(
                 fact, horizon if fact.at_given else None, pruned=pruned
             ),
         ),
@@ -400,9 +400,9 @@ class StampedBehindTheHorizonTaken(MemoryStorage):
 class StampedAlertRefused(MemoryStorage):
     _staged = rewired(
         MemoryStorage._staged,
-        appending=altered(
-            appending,
-            refuse_pruned=lambda fact, horizon, *, pruned=False: appending.refuse_pruned(
+        stamping=altered(
+            stamping,
+            refuse_pruned=lambda fact, horizon, *, pruned=False: stamping.refuse_pruned(
                 attrs.evolve(fact, at_given=True), horizon, pruned=pruned
             ),
         ),

@@ -7,9 +7,9 @@ from datetime import timedelta
 import attrs
 
 from f1mon_core.errors import ConflictError
-from f1mon_core.records import fields as validation
+from f1mon_core.records import fields
 from f1mon_core.records.times import MICROSECOND, to_micros
-from f1mon_core.storage.contract import Change, checked_change
+from f1mon_core.storage.change import Change, checked_change
 from f1mon_core.storage.memory import MemoryStorage
 from planted.appending import TEXT_BYTES
 from planted.registry import altered, dawdling, fault, rewired
@@ -319,7 +319,7 @@ class ResultUnchecked(MemoryStorage):
             change = step(state, now)
             try:
                 return checked_change(change)
-            except validation.InvalidRecordError:
+            except fields.InvalidRecordError:
                 given.append(change.result)
                 return checked_change(attrs.evolve(change, result=None))
 
@@ -461,7 +461,7 @@ class OwnDocumentsHandedOut(MemoryStorage):
 
 def _cut(value):
     """A value as a column of 64 KiB keeps it where its overflow is passed over."""
-    return value if len(validation.encoded(value)) <= TEXT_BYTES else {}
+    return value if len(fields.encoded(value)) <= TEXT_BYTES else {}
 
 
 @fault("documents over 64 KiB are emptied", caught_by="documents_and_results_of_almost_a_mebibyte_come_back_whole")

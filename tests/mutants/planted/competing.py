@@ -8,7 +8,7 @@ import attrs
 
 from f1mon_core.errors import ConflictError, InvalidQueryError
 from f1mon_core.records.kinds import same
-from f1mon_core.storage import answers as folding
+from f1mon_core.storage import answers
 from f1mon_core.storage.contract import Appended
 from f1mon_core.storage.memory import MemoryStorage
 from planted.guide import onefile
@@ -247,7 +247,7 @@ class ViewOfAppends(MemoryStorage):
 
     def find(self, select):
         facts = self._view.get(select.kind, {}).values()
-        return folding.fold_find(facts, select, lambda kind: self._view.get(kind, {}))
+        return answers.fold_find(facts, select, lambda kind: self._view.get(kind, {}))
 
 
 @fault("texts are kept as Latin-1, with question marks for the rest", caught_by="any_legal_fact_comes_back_as_it_was")

@@ -6,9 +6,9 @@ import attrs
 
 from f1mon_core.errors import InvalidQueryError
 from f1mon_core.records.times import EPOCH, LATEST, MICROSECOND
-from f1mon_core.storage import answers as folding
-from f1mon_core.storage.contract import alternatives, kind_of
+from f1mon_core.storage import answers
 from f1mon_core.storage.memory import MemoryStorage
+from f1mon_core.storage.select import alternatives, kind_of
 from planted.registry import fault
 
 HIDDEN_LIMIT = 10_000
@@ -324,8 +324,8 @@ class FirstGroupOnly(MemoryStorage):
 @fault("count stops at 10,000", caught_by="there_is_no_hidden_limit")
 class CountStops(MemoryStorage):
     def count(self, select, by=()):
-        folding.check_count(select, by)
-        return folding.fold_count(self.find(attrs.evolve(select, limit=HIDDEN_LIMIT)), by)
+        answers.check_count(select, by)
+        return answers.fold_count(self.find(attrs.evolve(select, limit=HIDDEN_LIMIT)), by)
 
 
 @fault("count passes over a limit it cannot honour", caught_by="count_refuses_a_limit_and_a_cursor")

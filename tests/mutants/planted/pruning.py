@@ -7,7 +7,7 @@ import attrs
 from f1mon_core.errors import ClosedError, PrunedError
 from f1mon_core.records.kinds import Prediction
 from f1mon_core.records.times import EPOCH
-from f1mon_core.storage import answers as folding
+from f1mon_core.storage import answers, retention
 from f1mon_core.storage.contract import CheckReport, Pruned
 from f1mon_core.storage.memory import MemoryStorage, _Contents
 from planted.registry import altered, fault, rewired
@@ -25,7 +25,7 @@ class IdsForgotten(MemoryStorage):
 class HorizonMovesBack(MemoryStorage):
     def prune(self, before, keep=()):
         pruned = super().prune(before, keep)
-        for kind in folding.prunable_kinds(keep):
+        for kind in retention.prunable_kinds(keep):
             self._contents.horizons[kind] = pruned.before
         return pruned
 
@@ -74,21 +74,23 @@ class KeptUnlabelled(MemoryStorage):
 
 @fault("pruning cuts within the hour", caught_by="the_horizon_is_floored_to_the_full_hour")
 class NotFloored(MemoryStorage):
-    prune = rewired(MemoryStorage.prune, folding=altered(folding, prune_horizon=lambda before: before))
+    prune = rewired(MemoryStorage.prune, retention=altered(retention, prune_horizon=lambda before: before))
 
 
 @fault("pruning takes the horizon's own hour too", caught_by="the_horizon_is_floored_to_the_full_hour")
 class HorizonIncluded(MemoryStorage):
     prune = rewired(
         MemoryStorage.prune,
-        folding=altered(folding, prune_horizon=lambda before: folding.prune_horizon(before) + folding.KEPT_BUCKET),
+        retention=altered(
+            retention, prune_horizon=lambda before: retention.prune_horizon(before) + answers.KEPT_BUCKET
+        ),
     )
 
 
 @fault("pruning keeps nothing that it was asked to keep", caught_by="kept_and_lasting_kinds_stay")
 class KeepIgnored(MemoryStorage):
     def prune(self, before, keep=()):
-        folding.prunable_kinds(keep)
+        retention.prunable_kinds(keep)
         return super().prune(before)
 
 
@@ -110,7 +112,7 @@ class RevisionsPruned(MemoryStorage):
 @fault("pruning removes predictions alone", caught_by="other_facts_before_the_horizon_go_too")
 class PredictionsPrunedOnly(MemoryStorage):
     def prune(self, before, keep=()):
-        others = {kind for kind in folding.prunable_kinds(keep) if kind != "prediction"}
+        others = {kind for kind in retention.prunable_kinds(keep) if kind != "prediction"}
         return super().prune(before, [*keep, *others])
 
 
@@ -118,7 +120,7 @@ class PredictionsPrunedOnly(MemoryStorage):
 class KeptCellsPruned(MemoryStorage):
     def prune(self, before, keep=()):
         kept = self._contents.of_kind("kept_tally")
-        gone = [key for key, fact in kept.items() if fact.instant < folding.prune_horizon(before)]
+        gone = [key for key, fact in kept.items() if fact.instant < retention.prune_horizon(before)]
         for key in gone:
             del kept[key]
         pruned = super().prune(before, keep)
@@ -182,7 +184,7 @@ class EarlyOutcomesPruned(MemoryStorage):
 )
 class LateOutcomesStay(MemoryStorage):
     def prune(self, before, keep=()):
-        horizon = folding.prune_horizon(before)
+        horizon = retention.prune_horizon(before)
         made = {key[0]: fact.instant for key, fact in self._contents.of_kind("prediction").items()}
         late = {
             key: one
@@ -210,7 +212,7 @@ class PrunedWindowAnswered(MemoryStorage):
     def tally(self, query):
         horizons, self._contents.horizons = self._contents.horizons, {}
         try:
-            if query.bins == folding.KEPT_BINS and query.basis == "prediction" and query.as_of is None:
+            if query.bins == answers.KEPT_BINS and query.basis == "prediction" and query.as_of is None:
                 self._contents.horizons = horizons
             return super().tally(query)
         finally:
@@ -244,10 +246,11 @@ class PrunedOutcomesAnswered(MemoryStorage):
 class KeptCellsOrNothing(MemoryStorage):
     tally = rewired(
         MemoryStorage.tally,
-        folding=altered(
-            folding,
+        retention=altered(
+            retention,
             check_kept=lambda query, *horizons: (
-                folding.check_kept(attrs.evolve(query, since=None), *horizons) and folding.check_kept(query, *horizons)
+                retention.check_kept(attrs.evolve(query, since=None), *horizons)
+                and retention.check_kept(query, *horizons)
             ),
         ),
     )
@@ -286,9 +289,9 @@ class StoredBeforeThePruned(MemoryStorage):
 class KeptOfAllModels(MemoryStorage):
     tally = rewired(
         MemoryStorage.tally,
-        folding=altered(
-            folding,
-            kept_tally=lambda facts, query: folding.kept_tally(facts, attrs.evolve(query, model_version=None)),
+        retention=altered(
+            retention,
+            kept_tally=lambda facts, query: retention.kept_tally(facts, attrs.evolve(query, model_version=None)),
         ),
     )
 
@@ -304,7 +307,7 @@ class StatePruned(MemoryStorage):
 @fault("an unknown kind to keep is passed over", caught_by="a_prune_that_cannot_be_done_removes_nothing")
 class UnknownKeepTaken(MemoryStorage):
     def prune(self, before, keep=()):
-        return super().prune(before, [kind for kind in keep if kind in folding.KINDS])
+        return super().prune(before, [kind for kind in keep if kind in answers.KINDS])
 
 
 @fault("check counts nothing", caught_by="check_counts_the_facts_of_each_kind")

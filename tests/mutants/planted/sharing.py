@@ -8,7 +8,7 @@ import attrs
 
 from f1mon_core.errors import ClosedError, ConflictError
 from f1mon_core.records.kinds import same
-from f1mon_core.storage import stamping as appending
+from f1mon_core.storage import stamping
 from f1mon_core.storage.contract import Appended
 from f1mon_jsonl import jsonl_exists, open_jsonl
 from f1mon_jsonl.disk.files import Files
@@ -142,7 +142,7 @@ class NewestBeforeTheLock(_Over):
         time.sleep(0.002)
         with self._commit() as db:
             now = self.clock()
-            fact = appending.timed(batch[0], now, newest)
+            fact = stamping.timed(batch[0], now, newest)
             return Appended(0, 1) if fact is None else _append(db, [fact], now)
 
 

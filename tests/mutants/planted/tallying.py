@@ -12,7 +12,7 @@ from f1mon_core.records.times import (
     from_micros,
     to_micros,
 )
-from f1mon_core.storage import answers as folding
+from f1mon_core.storage import answers
 from f1mon_core.storage.memory import MemoryStorage
 from f1mon_core.storage.tally import CellKey, Moments, Tally, bin_of, bucket_of, moments_of
 from planted.registry import altered, fault, rewired
@@ -22,8 +22,8 @@ HIDDEN_LIMIT = 10_000
 
 def folded_with(**names):
     """`MemoryStorage.tally` over a fold in which some names mean something else."""
-    broken = rewired(folding.fold_tally, **names)
-    return rewired(MemoryStorage.tally, folding=altered(folding, fold_tally=broken))
+    broken = rewired(answers.fold_tally, **names)
+    return rewired(MemoryStorage.tally, answers=altered(answers, fold_tally=broken))
 
 
 @fault("the last bin loses 1.0", caught_by="confidence_one_is_in_the_last_bin_and_zero_in_the_first")
@@ -81,7 +81,7 @@ class FirstIsLeast(MemoryStorage):
     tally = folded_with(
         merge_cells=lambda cells: {
             key: moments._replace(minimum=next(one.minimum for other, one in cells if other == key))
-            for key, moments in folding.merge_cells(cells).items()
+            for key, moments in answers.merge_cells(cells).items()
         }
     )
 
@@ -107,9 +107,9 @@ class LabelledOnly(MemoryStorage):
 class TallyStops(MemoryStorage):
     tally = rewired(
         MemoryStorage.tally,
-        folding=altered(
-            folding,
-            fold_tally=lambda made, outcomes, query: folding.fold_tally(list(made)[:HIDDEN_LIMIT], outcomes, query),
+        answers=altered(
+            answers,
+            fold_tally=lambda made, outcomes, query: answers.fold_tally(list(made)[:HIDDEN_LIMIT], outcomes, query),
         ),
     )
 
@@ -136,18 +136,18 @@ class ModelsMerged(MemoryStorage):
             return tally
         first = min(key.model_version for key in tally.cells)
         cells = [(key._replace(model_version=first), cell) for key, cell in tally.cells.items()]
-        return Tally(tally.bins, folding.merge_cells(cells))
+        return Tally(tally.bins, answers.merge_cells(cells))
 
 
 def _outcomes_as(change):
     """`MemoryStorage.tally` over outcomes that `change(outcomes, query)` chose for each prediction."""
 
     def broken(predictions, outcomes, query):
-        return folding.fold_tally(
+        return answers.fold_tally(
             predictions, {name: change(list(held), query) for name, held in outcomes.items()}, query
         )
 
-    return rewired(MemoryStorage.tally, folding=altered(folding, fold_tally=broken))
+    return rewired(MemoryStorage.tally, answers=altered(answers, fold_tally=broken))
 
 
 @fault("the outcome recorded last is the current one", caught_by="the_newest_known_at_is_current_whatever_came_last")
@@ -176,9 +176,9 @@ class FirstOutcomeStays(MemoryStorage):
 class AsOfIgnoresCorrections(MemoryStorage):
     tally = folded_with(
         _known=lambda fact, query: (
-            folding._known(fact, attrs.evolve(query, as_of=None))
+            answers._known(fact, attrs.evolve(query, as_of=None))
             if isinstance(fact, Outcome)
-            else folding._known(fact, query)
+            else answers._known(fact, query)
         )
     )
 
@@ -187,9 +187,9 @@ class AsOfIgnoresCorrections(MemoryStorage):
 class AsOfIgnoresPredictions(MemoryStorage):
     tally = folded_with(
         _known=lambda fact, query: (
-            folding._known(fact, query)
+            answers._known(fact, query)
             if isinstance(fact, Outcome)
-            else folding._known(fact, attrs.evolve(query, as_of=None))
+            else answers._known(fact, attrs.evolve(query, as_of=None))
         )
     )
 
@@ -214,9 +214,9 @@ class AsRecordedByKnown(MemoryStorage):
 class AsRecordedIgnoresPredictions(MemoryStorage):
     tally = folded_with(
         _known=lambda fact, query: (
-            folding._known(fact, query)
+            answers._known(fact, query)
             if isinstance(fact, Outcome)
-            else folding._known(fact, attrs.evolve(query, as_recorded=None))
+            else answers._known(fact, attrs.evolve(query, as_recorded=None))
         )
     )
 
@@ -273,7 +273,7 @@ class DelayTruncated(MemoryStorage):
         tally = super().tally(query)
         return Tally(
             tally.bins,
-            folding.merge_cells(
+            answers.merge_cells(
                 (key._replace(delay=key.delay + 1) if key.delay is not None and key.delay < 0 else key, cell)
                 for key, cell in tally.cells.items()
             ),
@@ -315,7 +315,7 @@ class BucketsFromSince(MemoryStorage):
             for key, cell in tally.cells.items()
             if from_micros(key.bucket)
         ]
-        return Tally(tally.bins, folding.merge_cells(cells))
+        return Tally(tally.bins, answers.merge_cells(cells))
 
 
 @fault("by outcome, buckets are those of the prediction", caught_by="buckets_start_on_hours_days_and_mondays_of_utc")
@@ -353,7 +353,7 @@ class DoubleLabels(MemoryStorage):
             (key._replace(predicted=int(float(key.predicted)), actual=key.actual and int(float(key.actual))), cell)
             for key, cell in tally.cells.items()
         ]
-        return Tally(tally.bins, folding.merge_cells(cells))
+        return Tally(tally.bins, answers.merge_cells(cells))
 
 
 @fault("a window is answered from whole hours", caught_by="tallies_of_adjacent_windows_add_up_to_the_whole")

@@ -12,7 +12,7 @@ import pytest
 
 from f1mon_core import open_storage
 from f1mon_core.errors import LockTimeoutError, NotWritten
-from f1mon_core.storage.contract import Change
+from f1mon_core.storage.change import Change
 
 from .workload import COUNTER, one_more
 

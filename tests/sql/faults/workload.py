@@ -15,7 +15,9 @@ from f1mon_core import open_storage
 from f1mon_core.errors import NotWritten, OutcomeUnknown
 from f1mon_core.records.ids import new_operation_id
 from f1mon_core.records.kinds import Outcome, Prediction
-from f1mon_core.storage.contract import Change, Select, Storage
+from f1mon_core.storage.change import Change
+from f1mon_core.storage.contract import Storage
+from f1mon_core.storage.select import Select
 
 R = TypeVar("R")
 

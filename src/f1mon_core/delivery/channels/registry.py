@@ -8,54 +8,22 @@ import weakref
 from collections.abc import Callable, Iterable, Mapping
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from f1mon_core.delivery.channels.console_file import LOG_NAME, CallbackChannel, ConsoleChannel, FileChannel
-from f1mon_core.delivery.messages import Message
+from f1mon_core.delivery.channels.protocol import Channel
+from f1mon_core.delivery.channels.settings import OWN, _email, _slack
 from f1mon_core.errors import ConfigurationError, F1monError, NotFoundError
 from f1mon_core.records.kinds import Alert
-from f1mon_core.storage.registry import DEFAULT_DIRECTORY, masked
+from f1mon_core.storage.address import masked
+from f1mon_core.storage.environment import DEFAULT_DIRECTORY
 
 CHANNELS_GROUP = "f1mon.channels"
 """Entry points of further channels: a channel's name or an address's scheme -> `factory(address | None) -> Channel`."""
 
 ADDRESS_PREFIX = "F1MON_CHANNEL_"
 EMAIL_PREFIX, SLACK_PREFIX = "ALERT_EMAIL_", "ALERT_SLACK_"
-
-EMAIL_ALIASES: Mapping[str, tuple[str, ...]] = {
-    "host": ("HOST", "SMTP_HOST", "SMTP_SERVER", "SERVER"),
-    "port": ("PORT", "SMTP_PORT"),
-    "user": ("USER", "USERNAME", "SMTP_USER", "SMTP_USERNAME"),
-    "password": ("PASSWORD", "SMTP_PASSWORD", "PASS"),
-    "sender": ("FROM", "FROM_ADDRESS", "FROM_ADDR", "FROM_EMAIL", "SENDER"),
-    "recipients": ("TO", "TO_ADDRESSES", "TO_ADDRS", "TO_ADDRESS", "TO_EMAILS", "TO_EMAIL", "RECIPIENTS", "RECIPIENT"),
-    "tls": ("USE_TLS", "TLS", "SMTP_TLS", "STARTTLS"),
-    "ssl": ("USE_SSL", "SSL"),
-    "enabled": ("ENABLED",),
-}
-"""Under `ALERT_EMAIL_`, and in lower case as keys of a configuration; the first that is set counts."""
-SLACK_ALIASES: Mapping[str, tuple[str, ...]] = {
-    "url": ("WEBHOOK_URL", "WEBHOOK", "URL"),
-    "enabled": ("ENABLED",),
-}
-FILE_ALIASES: Mapping[str, tuple[str, ...]] = {
-    "path": ("PATH", "FILE_PATH", "LOG_FILE", "FILENAME"),
-    "enabled": ("ENABLED",),
-}
-
-
-@runtime_checkable
-class Channel(Protocol):
-    """Something that can be told of an alert."""
-
-    def send(self, message: Message) -> None:
-        """Deliver one message; called on a worker's thread, never inside a transaction.
-
-        It may come more than once: `message.key` says which are the same. Whatever it raises is a failed attempt that
-        is repeated, except a `DeliveryError` with `retry=False`.
-        """
-        ...
 
 
 def directory_of(address: str) -> Path:
@@ -172,9 +140,9 @@ class Channels:
     def _configured(name: str, given: Any) -> Channel:
         if isinstance(given, str):
             return _addressed(given, f"channel {name!r}")
-        if isinstance(given, Mapping) and name in _OWN:
+        if isinstance(given, Mapping) and name in OWN:
             normal = {str(key).upper(): value for key, value in given.items() if value is not None}
-            made = _OWN[name](normal, f"{name}.")
+            made = OWN[name](normal, f"{name}.")
             if made is None:
                 raise NotFoundError(f"channel {name!r} is configured, but not enabled or without an address")
             return made
@@ -211,7 +179,8 @@ def _addressed(address: str, where: str) -> Channel:
 
 
 def _of_scheme(scheme: str, address: str) -> Channel:
-    from f1mon_core.delivery.channels.webhook import SlackChannel, WebhookChannel  # noqa: PLC0415 - only who posts pays for it
+    from f1mon_core.delivery.channels.slack import SlackChannel  # noqa: PLC0415 - HTTP is loaded for those who use it
+    from f1mon_core.delivery.channels.webhook import WebhookChannel  # noqa: PLC0415 - HTTP is loaded for those who use it
 
     if scheme == address:
         raise ConfigurationError("an address starts with a scheme such as https://, smtp:// or file://")
@@ -260,87 +229,6 @@ def _smtp(address: str) -> Channel:
         password=None if parts.password is None else unquote(parts.password),
         security=security,
     )
-
-
-def _email(given: Mapping[str, Any], prefix: str) -> Channel | None:
-    from f1mon_core.delivery.channels.email import EmailChannel  # noqa: PLC0415 - only who mails pays for it
-
-    found = _aliased(given, EMAIL_ALIASES)
-    if not _enabled(found, prefix) or not set(found) - {"enabled"}:
-        return None
-    for name in ("host", "recipients"):
-        if name not in found:
-            raise ConfigurationError(f"{prefix}{EMAIL_ALIASES[name][0]} is missing")
-    sender = found.get("sender") or found.get("user")
-    if sender is None:
-        raise ConfigurationError(f"{prefix}{EMAIL_ALIASES['sender'][0]} is missing")
-    security = "auto"
-    if "tls" in found:
-        security = "starttls" if _flag(found["tls"], f"{prefix}USE_TLS") else "none"
-    if "ssl" in found and _flag(found["ssl"], f"{prefix}USE_SSL"):
-        security = "tls"
-    try:
-        port = int(found.get("port") or (465 if security == "tls" else 587))
-    except ValueError:
-        raise ConfigurationError(f"{prefix}PORT must be a whole number") from None
-    return EmailChannel(
-        host=found["host"],
-        port=port,
-        sender=sender,
-        recipients=found["recipients"],
-        user=found.get("user"),
-        password=found.get("password"),
-        security=security,
-    )
-
-
-def _slack(given: Mapping[str, Any], prefix: str) -> Channel | None:
-    from f1mon_core.delivery.channels.webhook import SlackChannel  # noqa: PLC0415 - only who posts pays for it
-
-    found = _aliased(given, SLACK_ALIASES)
-    if not _enabled(found, prefix) or "url" not in found:
-        return None
-    return SlackChannel(found["url"])
-
-
-def _console(given: Mapping[str, Any], prefix: str) -> Channel | None:
-    return ConsoleChannel() if _enabled(_aliased(given, FILE_ALIASES), prefix) else None
-
-
-def _file(given: Mapping[str, Any], prefix: str) -> Channel | None:
-    found = _aliased(given, FILE_ALIASES)
-    return FileChannel(found["path"]) if _enabled(found, prefix) and "path" in found else None
-
-
-_OWN: Mapping[str, Callable[[Mapping[str, Any], str], Channel | None]] = {
-    "console": _console,
-    "file": _file,
-    "email": _email,
-    "slack": _slack,
-}
-
-
-def _aliased(given: Mapping[str, Any], aliases: Mapping[str, tuple[str, ...]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for name, variables in aliases.items():
-        for variable in variables:
-            if given.get(variable) not in (None, ""):
-                found[name] = given[variable]
-                break
-    return found
-
-
-def _enabled(found: Mapping[str, Any], prefix: str) -> bool:
-    return _flag(found.get("enabled", True), f"{prefix}ENABLED")
-
-
-def _flag(value: Any, name: str) -> bool:
-    if isinstance(value, bool):
-        return value
-    lowered = str(value).strip().lower()
-    if lowered not in {"1", "true", "yes", "on", "0", "false", "no", "off"}:
-        raise ConfigurationError(f"{name} must be true or false")
-    return lowered in {"1", "true", "yes", "on"}
 
 
 def _plugin(name: str) -> EntryPoint | None:

@@ -15,7 +15,8 @@ import pytest
 from f1mon_core.errors import ConflictError
 from f1mon_core.records.kinds import KINDS, Fact, Outcome, Prediction
 from f1mon_core.records.times import LATEST, MICROSECOND, to_micros
-from f1mon_core.storage.contract import Appended, Select, Storage
+from f1mon_core.storage.contract import Appended, Storage
+from f1mon_core.storage.select import Select
 from f1mon_core.storage.tally import TallyQuery
 from f1mon_core.testing.clocks import SharedClock
 from f1mon_core.testing.facts import HOUR, MINUTE, NOON, SECOND, acknowledgement, alert, outcome, prediction

@@ -10,7 +10,9 @@ import pytest
 from f1mon_core.errors import PrunedError
 from f1mon_core.records.fields import Document
 from f1mon_core.records.kinds import Alert
-from f1mon_core.storage.contract import Change, Select, Storage
+from f1mon_core.storage.change import Change
+from f1mon_core.storage.contract import Storage
+from f1mon_core.storage.select import Select
 from f1mon_core.storage.tally import TallyQuery
 from f1mon_core.testing.facts import HOUR, NOON, alert, outcome, prediction
 from f1mon_core.testing.laws.base import Laws, demands

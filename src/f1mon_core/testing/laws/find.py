@@ -16,7 +16,8 @@ from f1mon_core.records.kinds import (
     RuleRevision,
 )
 from f1mon_core.records.times import EPOCH, MICROSECOND
-from f1mon_core.storage.contract import Select, Storage
+from f1mon_core.storage.contract import Storage
+from f1mon_core.storage.select import Select
 from f1mon_core.testing.facts import HOUR, NOON, SECOND, acknowledgement, alert, outcome, prediction
 from f1mon_core.testing.laws.append import MANY
 from f1mon_core.testing.laws.base import Laws

@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 from f1mon_core.errors import InvalidQueryError, InvalidRecordError
 from f1mon_core.records.fields import Document
 from f1mon_core.records.kinds import Fact, Outcome
-from f1mon_core.storage.contract import Appended, Change, Select
+from f1mon_core.storage.change import Change
+from f1mon_core.storage.contract import Appended
+from f1mon_core.storage.select import Select
 from f1mon_core.testing import strategies
 from f1mon_core.testing.corpus import QUESTIONS, REFUSED, STORED
 from f1mon_core.testing.facts import alert, prediction

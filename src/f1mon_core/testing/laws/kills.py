@@ -9,10 +9,10 @@ import time
 from itertools import pairwise
 from typing import Any, ClassVar
 
-from f1mon_core.alerts import incident as incidents
+from f1mon_core.alerts import watch as watches
 from f1mon_core.records.kinds import IncidentEvent, Prediction
 from f1mon_core.records.times import to_micros
-from f1mon_core.storage.contract import Select
+from f1mon_core.storage.select import Select
 from f1mon_core.testing.facts import MINUTE, prediction
 from f1mon_core.testing.laws.base import Laws, demands
 from f1mon_core.testing.laws.races import COOLDOWN, alerts_of, fires, low_accuracy
@@ -126,7 +126,7 @@ class KillLaws(Laws):
         """State, alerts, events and outbox documents of every claim are there together."""
         store = place.open()
         found = alerts_of(store, rule_id)
-        watch = incidents.read(store.state(incidents.rule_key(rule_id))[incidents.rule_key(rule_id)])
+        watch = watches.read(store.state(watches.rule_key(rule_id))[watches.rule_key(rule_id)])
         assert watch.last_fired == to_micros(found[-1].instant)
         events = [
             event.details["alert_id"]

@@ -16,7 +16,8 @@ from f1mon_core.records.kinds import (
     RuleRevision,
 )
 from f1mon_core.records.times import MICROSECOND
-from f1mon_core.storage.contract import Appended, Pruned, Select, Storage
+from f1mon_core.storage.contract import Appended, Pruned, Storage
+from f1mon_core.storage.select import Select
 from f1mon_core.storage.tally import TallyQuery
 from f1mon_core.testing.facts import HOUR, MINUTE, NOON, acknowledgement, alert, outcome, prediction
 from f1mon_core.testing.laws.append import everything

@@ -9,14 +9,15 @@ from typing import Any, ClassVar, cast
 
 import pytest
 
-from f1mon_core.alerts import alerts as alerting
-from f1mon_core.alerts import incident as incidents
+from f1mon_core.alerts import evaluate_rule, watch
 from f1mon_core.alerts.rules import AlertRule
 from f1mon_core.errors import ConflictError, PrunedError
 from f1mon_core.records.kinds import Acknowledgement, Alert, Outcome
 from f1mon_core.records.times import MICROSECOND
 from f1mon_core.storage import plans
-from f1mon_core.storage.contract import Appended, Change, Select, Storage
+from f1mon_core.storage.change import Change
+from f1mon_core.storage.contract import Appended, Storage
+from f1mon_core.storage.select import Select
 from f1mon_core.storage.tally import TallyQuery
 from f1mon_core.testing.facts import HOUR, MINUTE, NOON, SECOND, acknowledgement, alert, outcome, prediction
 from f1mon_core.testing.laws.base import Laws, demands
@@ -35,7 +36,7 @@ def low_accuracy(rule_id: str = "low-accuracy") -> AlertRule:
 
 def fires(store: Storage, rule: AlertRule) -> bool:
     """Evaluate a breach with the engine; whether it made an alert."""
-    return plans.run(alerting.evaluate_rule(rule, 0.5, "podium-1"), store) is not None
+    return plans.run(evaluate_rule.evaluate_rule(rule, 0.5, "podium-1"), store) is not None
 
 
 def alerts_of(store: Storage, rule_id: str) -> list[Alert]:
@@ -358,7 +359,7 @@ class RaceLaws(Laws):
                     member.barrier.wait()
                     fired.append(fires(store, rule))
                 else:
-                    store.transition(incidents.rule_key(rule.rule_id), hold, operation_id="hold")
+                    store.transition(watch.rule_key(rule.rule_id), hold, operation_id="hold")
                 # No time has passed since, so whoever looks again finds the cooldown of what was fired.
                 member.barrier.wait()
                 return [*fired, fires(store, rule)]

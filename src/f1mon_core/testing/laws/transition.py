@@ -14,7 +14,9 @@ import pytest
 from f1mon_core.errors import ConflictError, InvalidQueryError, InvalidRecordError
 from f1mon_core.records.fields import Document
 from f1mon_core.records.times import MICROSECOND, to_micros
-from f1mon_core.storage.contract import Change, Select, Storage, state_key
+from f1mon_core.storage.change import Change, state_key
+from f1mon_core.storage.contract import Storage
+from f1mon_core.storage.select import Select
 from f1mon_core.testing.bridge import together
 from f1mon_core.testing.corpus import MEBIBYTE
 from f1mon_core.testing.facts import HOUR, NOON, SECOND, acknowledgement, alert, outcome, prediction

@@ -1,0 +1,84 @@
+"""Edits of a rule: the pure steps that store, replace or remove it, and tell its instances."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import cast
+
+from f1mon_core.alerts import rule_files
+from f1mon_core.alerts.incident import event_of
+from f1mon_core.alerts.rules import AlertRule
+from f1mon_core.alerts.watch import Incident, Watch, read, written
+from f1mon_core.records.fields import Document
+from f1mon_core.records.kinds import Fact, RuleRevision
+from f1mon_core.records.times import to_micros
+from f1mon_core.storage.change import Change, Step
+
+
+def definition(rule_id: str, new: AlertRule | None, operation_id: str) -> Step:
+    """The step that stores, replaces or (with None) removes a rule's definition, and appends its revision.
+
+    The cooldown survives every edit. An open incident is closed where nothing will evaluate it any more: the rule is
+    removed, disabled, or has another scope. The result is the revision that now stands.
+    """
+
+    def step(document: Document | None, now: datetime) -> Change:
+        watch = read(document)
+        old = watch.rule
+        if old == new:
+            return Change(document, result=watch.revision)
+        why = _end_of(new, None if old is None else old.scope)
+        facts: list[Fact] = []
+        if why is not None and watch.incident is not None:
+            facts += closed(watch, rule_id, why, now, operation_id)
+        watch.rule = new
+        watch.revision += 1
+        facts.append(
+            RuleRevision(
+                rule_id=rule_id,
+                revision=watch.revision,
+                definition=None if new is None else rule_files.to_document(new),
+                at=now,
+                at_given=False,
+            )
+        )
+        return Change(written(watch), facts, result=watch.revision)
+
+    return step
+
+
+def revising(rule_id: str, revision: int, new: AlertRule | None, operation_id: str) -> Step:
+    """The step that tells an instance of its rule's revision, and closes it if it is not evaluated any more."""
+    why = _end_of(new, "instance")
+
+    def step(document: Document | None, now: datetime) -> Change:
+        watch = read(document)
+        if document is None or watch.revision > revision:
+            return Change(document)
+        facts: list[Fact] = []
+        if why is not None and watch.incident is not None:
+            facts = closed(watch, rule_id, why, now, operation_id)
+        watch.revision = revision
+        return Change(written(watch), facts)
+
+    return step
+
+
+def _end_of(new: AlertRule | None, scope: str | None) -> str | None:
+    """Why the incidents that a rule had in a scope end with an edit."""
+    if new is None:
+        return "the rule was removed"
+    if not new.enabled:
+        return "the rule was disabled"
+    if scope not in (None, new.scope):
+        return "the scope of the rule was changed"
+    return None
+
+
+def closed(watch: Watch, rule_id: str, reason: str, now: datetime, operation_id: str) -> list[Fact]:
+    """End the incident of a watch that nothing evaluates any more; the event that says so."""
+    incident = cast("Incident", watch.incident)
+    event = event_of(incident, rule_id, "closed", reason, now, operation_id, {})
+    watch.incident, watch.evaluated = None, []
+    watch.phase, watch.phase_since, watch.phase_reason = "inactive", to_micros(now), reason
+    return [event]

@@ -1,0 +1,97 @@
+"""Rules as documents and as TOML files."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import attrs
+import cattrs
+
+from f1mon_core.alerts.rules import AlertRule
+from f1mon_core.errors import ConfigurationError, InvalidRecordError
+from f1mon_core.records.fields import Document, Json
+
+converter = cattrs.Converter(forbid_extra_keys=True, unstruct_collection_overrides={tuple: list})
+"""The converter of rules; errors carry the path to what was refused."""
+
+
+def _as_is(value: Any, _: Any) -> Any:
+    return value  # the rule checks and normalises its own fields
+
+
+def _register() -> None:
+    from cattrs.gen import make_dict_structure_fn, override  # noqa: PLC0415 - used once
+
+    fields: dict[str, Any] = {name: override(struct_hook=_as_is) for name in attrs.fields_dict(AlertRule)}
+    converter.register_structure_hook(AlertRule, make_dict_structure_fn(AlertRule, converter, **fields))
+
+
+_register()
+
+
+def to_document(rule: AlertRule) -> Document:
+    """A rule as a JSON object of all its fields."""
+    document: Document = {}
+    for name in attrs.fields_dict(AlertRule):
+        value = getattr(rule, name)
+        document[name] = list(value) if isinstance(value, tuple) else value
+    return document
+
+
+def from_document(document: Mapping[str, Any]) -> AlertRule:
+    """The rule of a JSON object. Raises `ConfigurationError` with the path of every field that is refused."""
+    rule: AlertRule = _structured("rule", lambda: converter.structure(document, AlertRule))
+    return rule
+
+
+def from_toml(text: str, name: str = "rules.toml") -> list[AlertRule]:
+    """The rules of a TOML document: an array of tables `[[rules]]` with the fields of `AlertRule`.
+
+    `metric_type` may be left out and is then "threshold".
+
+    Raises:
+        ConfigurationError: With the path and reason of everything that is refused, all at once.
+    """
+    try:
+        parsed = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigurationError(f"{name}: {error}") from error
+    if unknown := sorted(set(parsed) - {"rules"}):
+        raise ConfigurationError(f"{name}: unknown key {unknown[0]!r}; rules stand in [[rules]] tables")
+    tables = parsed.get("rules", [])
+    if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
+        raise ConfigurationError(f"{name}: rules must be an array of tables, [[rules]]")
+    tables = [{"metric_type": "threshold", **table} for table in tables]
+    found: list[AlertRule] = _structured(name, lambda: converter.structure(tables, list[AlertRule]))
+    seen: set[str] = set()
+    for rule in found:
+        if rule.rule_id in seen:
+            raise ConfigurationError(f"{name}: rule_id {rule.rule_id!r} is given twice")
+        seen.add(rule.rule_id)
+    return found
+
+
+def _structured(name: str, structure: Callable[[], Any]) -> Any:
+    try:
+        return structure()
+    except cattrs.BaseValidationError as error:
+        told = cattrs.transform_error(error, name, _told)
+        raise ConfigurationError("\n".join(told)) from error
+
+
+def _told(error: BaseException, kind: type | None) -> str:
+    if isinstance(error, InvalidRecordError):
+        return str(error)
+    if isinstance(error, KeyError):
+        return f"{error.args[0]} is missing"
+    return cattrs.v.format_exception(error, kind)
+
+
+def difference(old: AlertRule | None, new: AlertRule | None) -> dict[str, tuple[Json, Json]]:
+    """The fields that differ, each as (old, new); all of them where one of the two is None."""
+    before, after = (None if rule is None else to_document(rule) for rule in (old, new))
+    names = attrs.fields_dict(AlertRule)
+    pairs = {name: ((before or {}).get(name), (after or {}).get(name)) for name in names}
+    return {name: pair for name, pair in pairs.items() if before is None or after is None or pair[0] != pair[1]}

@@ -1,0 +1,67 @@
+"""Plans of the stored rules."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from f1mon_core.alerts import rule_edits
+from f1mon_core.alerts import watch as watches
+from f1mon_core.alerts.rules import AlertRule
+from f1mon_core.errors import NotFoundError
+from f1mon_core.records.ids import new_operation_id
+from f1mon_core.records.kinds import RuleRevision
+from f1mon_core.storage import plans
+from f1mon_core.storage.plans import Plan
+from f1mon_core.storage.select import Select
+
+
+def add_rule(rule: AlertRule) -> Plan[int]:
+    """Store a rule, or a new revision of it. Returns its revision."""
+    return (yield from _define(rule.rule_id, rule))
+
+
+def remove_rule(rule_id: str) -> Plan[None]:
+    """Remove a rule; its revisions and alerts stay."""
+    watch = watches.read((yield from plans.document(watches.rule_key(rule_id))))
+    if watch.rule is None:
+        yield from _revise_instances(rule_id, watch.revision, None)
+        raise NotFoundError(f"no rule {rule_id!r} is stored; the rules are listed by `f1mon rules list`")
+    yield from _define(rule_id, None)
+
+
+def _define(rule_id: str, new: AlertRule | None) -> Plan[int]:
+    operation_id = new_operation_id()
+    step = rule_edits.definition(rule_id, new, operation_id)
+    revision = cast("int", (yield from plans.settle(watches.rule_key(rule_id), step, operation_id=operation_id)))
+    yield from _revise_instances(rule_id, revision, new)
+    return revision
+
+
+def _revise_instances(rule_id: str, revision: int, new: AlertRule | None) -> Plan[None]:
+    """Tell every instance of the revision, so that nobody who read an older one evaluates it under that.
+
+    Where nothing was edited, this finishes what an edit that was cut short left undone.
+    """
+    for key, document in (yield from plans.state(watches.instances_prefix(rule_id))).items():
+        if cast("int", document["revision"]) < revision:
+            operation_id = new_operation_id()
+            step = rule_edits.revising(rule_id, revision, new, operation_id)
+            yield from plans.settle(key, step, operation_id=operation_id)
+
+
+def stored_rules() -> Plan[list[AlertRule]]:
+    """Every stored rule, by its id."""
+    found = (yield from plans.state("rule/")).values()
+    held = [watch.rule for watch in map(watches.read, found) if watch.rule is not None]
+    return sorted(held, key=lambda one: one.rule_id)
+
+
+def rule(rule_id: str) -> Plan[AlertRule | None]:
+    """The stored rule of an id."""
+    return watches.read((yield from plans.document(watches.rule_key(rule_id)))).rule
+
+
+def rule_revisions(rule_id: str) -> Plan[list[RuleRevision]]:
+    """Every revision of a rule, oldest first."""
+    found = yield from plans.find(Select("rule_revision", where={"rule_id": rule_id}))
+    return cast("list[RuleRevision]", list(found))

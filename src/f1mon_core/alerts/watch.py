@@ -1,0 +1,130 @@
+"""The state documents of rules: what a rule, or one instance of it, remembers between evaluations."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal, TypeAlias, cast
+
+import attrs
+import cattrs
+
+from f1mon_core.alerts import rule_files
+from f1mon_core.alerts.rules import AlertRule
+from f1mon_core.errors import SchemaError
+from f1mon_core.records.fields import Document, canonical
+from f1mon_core.records.kinds import Alert
+from f1mon_core.storage.change import state_key
+
+Phase: TypeAlias = Literal["inactive", "pending", "firing"]
+
+DOCUMENT_VERSION = 1
+
+
+@attrs.define
+class Incident:
+    """A breach from its first sample to its end. Instants are microseconds since 1970.
+
+    Attributes:
+        breach_since: Since when it has breached without a good sample; what `for_minutes` counts from.
+        good_since: Since when it has been good while firing; what `keep_firing_minutes` counts from.
+        severity: The severity of the newest breach.
+        severities: Those an alert was fired for.
+        alerts: The ids of its alerts, oldest first.
+        notified: When a channel was last told of it, reminders included.
+        event_at: The time of its newest event; later ones are later, whatever the clock says.
+    """
+
+    incident_id: str
+    opened: int
+    model_version: str | None = None
+    breach_since: int | None = None
+    good_since: int | None = None
+    severity: str | None = None
+    severities: list[str] = attrs.field(factory=list)
+    alerts: list[str] = attrs.field(factory=list)
+    acknowledged: dict[str, Any] | None = None
+    notified: int | None = None
+    reminders: int = 0
+    event_at: int = 0
+
+
+@attrs.define
+class Watch:
+    """The state of one rule, or of one instance of it.
+
+    Attributes:
+        rule: The definition; None in the document of an instance, of a removed rule, or of one never stored.
+        revision: The newest revision seen; 0 for a rule never stored.
+        phase_reason: Why it is in its phase.
+        latest: The latest reading of the clock since it fired; what a backward step is measured from.
+        evaluated: What the last `of_evaluations` samples were, True for a breach.
+    """
+
+    rule: AlertRule | None = None
+    revision: int = 0
+    phase: Phase = "inactive"
+    phase_since: int | None = None
+    phase_reason: str = ""
+    last_fired: int | None = None
+    last_severity: str | None = None
+    latest: int | None = None
+    evaluated: list[bool] = attrs.field(factory=list)
+    incident: Incident | None = None
+
+
+_converter = cattrs.Converter(forbid_extra_keys=True, detailed_validation=False)
+
+
+_converter.register_structure_hook(AlertRule, lambda document, _: rule_files.from_document(document))
+
+
+_converter.register_unstructure_hook(AlertRule, rule_files.to_document)
+
+
+def read(document: Mapping[str, Any] | None) -> Watch:
+    """The watch of a state document; an empty one for None."""
+    if document is None:
+        return Watch()
+    content = {name: value for name, value in document.items() if name not in {"v", "holds"}}
+    if document.get("v") != DOCUMENT_VERSION:
+        raise SchemaError("this rule's state was written by another f1mon; update f1mon")
+    return _converter.structure(content, Watch)
+
+
+def written(watch: Watch) -> Document | None:
+    """The state document of a watch; None for one with nothing to remember."""
+    if watch == Watch():
+        return None
+    document = cast("Document", _converter.unstructure(watch))
+    document["v"] = DOCUMENT_VERSION
+    if watch.incident is not None and watch.incident.alerts:
+        document["holds"] = list(watch.incident.alerts)
+    return document
+
+
+def rule_key(rule_id: str) -> str:
+    """The key of a rule's document."""
+    return state_key("rule", rule_id)
+
+
+def instances_prefix(rule_id: str) -> str:
+    """What the keys of all instances of a rule start with."""
+    return state_key("instance", rule_id) + "/"
+
+
+def watch_key(rule: AlertRule, model_version: str, labels: Mapping[str, str] | None = None) -> str:
+    """The key of the document that an evaluation of `rule` locks."""
+    if rule.scope == "rule":
+        return rule_key(rule.rule_id)
+    return state_key("instance", rule.rule_id, model_version, canonical(dict(labels or {})))
+
+
+def instance_model(key: str) -> str:
+    """The model version that the key of an instance names."""
+    return key.split("/")[2].replace("%2F", "/").replace("%25", "%")
+
+
+def alert_key(alert: Alert) -> str:
+    """The key of the document that acknowledging an alert locks: its incident's, or its own."""
+    key = alert.context.get("watch")
+    return key if isinstance(key, str) else state_key("alert", alert.alert_id)

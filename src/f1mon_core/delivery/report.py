@@ -1,0 +1,82 @@
+"""What a round came to, what waits, and what is dead."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+import attrs
+
+from f1mon_core.alerts import outbox
+from f1mon_core.delivery.attempts import Outcome
+from f1mon_core.records.fields import Document
+from f1mon_core.records.ids import new_operation_id
+from f1mon_core.storage import plans
+from f1mon_core.storage.plans import Plan
+
+
+@attrs.frozen
+class DeliveryReport:
+    """What one round came to.
+
+    Attributes:
+        outcomes: How many deliveries came to what: "delivered", "failed" (to be repeated), "dead", "silenced",
+            "dropped" (nothing to tell any more), "lost" (another worker took it), "waiting" (nobody here knows it).
+        unfinished: Channels that were still busy when the time to wait was over.
+    """
+
+    outcomes: Mapping[str, int] = attrs.field(factory=dict)
+    unfinished: tuple[str, ...] = ()
+
+    def __getitem__(self, outcome: Outcome) -> int:
+        return self.outcomes.get(outcome, 0)
+
+    @property
+    def delivered(self) -> int:
+        """How many arrived."""
+        return self["delivered"]
+
+
+@attrs.frozen
+class Pending:
+    """A delivery on its way, or a dead letter.
+
+    Attributes:
+        due: When it is tried next; None for a dead letter.
+        attempts, failures: How often it was taken, and how often it was reported to have failed.
+        error: The last failure.
+    """
+
+    alert_id: str
+    channel: str
+    name: str
+    purpose: str
+    created: int
+    due: int | None
+    attempts: int
+    failures: int
+    error: str | None
+
+    @classmethod
+    def of(cls, document: Document) -> Pending:
+        """What a state document of the outbox says."""
+        return cls(**{field.name: cast("Any", document.get(field.name)) for field in attrs.fields(cls)})
+
+
+def pending() -> Plan[list[Pending]]:
+    """What is on its way, oldest first."""
+    return [Pending.of(document) for document in (yield from plans.state(outbox.WAITING)).values()]
+
+
+def dead() -> Plan[list[Pending]]:
+    """The dead letters, oldest first."""
+    return [Pending.of(document) for document in (yield from plans.state(outbox.DEAD)).values()]
+
+
+def retry_dead(alert_id: str | None = None, channel: str | None = None) -> Plan[int]:
+    """Put dead letters back on their way: all, those of an alert, or of a channel. Returns how many."""
+    revived = 0
+    for key, document in (yield from plans.state(outbox.DEAD)).items():
+        if alert_id in (None, document["alert_id"]) and channel in (None, document["channel"]):
+            revived += bool((yield from plans.settle(key, outbox.revive(), operation_id=new_operation_id())))
+    return revived

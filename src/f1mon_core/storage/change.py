@@ -1,0 +1,86 @@
+"""What a transition decides: `Change`, its documents, and the keys of state, built and checked here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, TypeAlias
+
+import attrs
+
+from f1mon_core.errors import InvalidQueryError
+from f1mon_core.records import fields
+from f1mon_core.records.fields import Document, Json
+from f1mon_core.records.kinds import Fact
+
+MAX_STATE_KEY_CHARACTERS = 700
+
+
+@attrs.frozen
+class Change:
+    """What a `step` decides; committed as one.
+
+    Attributes:
+        state: The document to store; None deletes it.
+        facts: Facts to append, under the laws of `append`.
+        also: Other documents, stored only where their key is absent.
+        result: What `transition` returns, and returns again when the operation id is repeated. JSON.
+    """
+
+    state: Document | None
+    facts: Sequence[Fact] = ()
+    also: Mapping[str, Document] = attrs.field(factory=dict)
+    result: Json = None
+
+
+Step: TypeAlias = Callable[[Document | None, datetime], Change]
+"""A pure function of the stored document (a copy, None if absent) and the instant; it may be called again."""
+
+
+def state_key(*parts: str) -> str:
+    """A state key of parts that may hold any character: `/` and `%` are escaped, an overlong key ends in a digest."""
+    key = "/".join(part.replace("%", "%25").replace("/", "%2F") for part in parts)
+    if len(key) <= MAX_STATE_KEY_CHARACTERS:
+        return key
+    import hashlib  # noqa: PLC0415 - hardly ever needed
+
+    digest = hashlib.sha256(key.encode()).hexdigest()
+    return f"{key[: MAX_STATE_KEY_CHARACTERS - len(digest) - 1]}~{digest}"
+
+
+def check_state_key(key: Any, *, prefix: bool = False) -> str:
+    """Refuse what no state key (or prefix of one) can be. Raises `InvalidQueryError`."""
+    if not isinstance(key, str) or len(key) > MAX_STATE_KEY_CHARACTERS or (not key and not prefix):
+        raise InvalidQueryError(f"a state key is a str of 1 to {MAX_STATE_KEY_CHARACTERS} characters, got {key!r:.80}")
+    if "\0" in key or not key.isascii():
+        if "\0" in key:
+            raise InvalidQueryError("a state key must not hold a NUL character")
+        try:
+            key.encode()
+        except UnicodeEncodeError:
+            raise InvalidQueryError("a state key must not hold a lone surrogate") from None
+    return key
+
+
+def checked_change(change: Any) -> Change:
+    """A step's change with its documents copied and checked, as a backend stores it.
+
+    Raises:
+        InvalidRecordError: If a document or the result is not JSON within the limits of `validation`.
+        TypeError: If `step` returned something else than a `Change`.
+    """
+    if not isinstance(change, Change):
+        message = f"a step returns a Change, not {type(change).__name__}"
+        raise TypeError(message)
+    return Change(
+        state=None if change.state is None else fields.json_object(change.state, "state"),
+        facts=tuple(change.facts),
+        also={check_state_key(key): fields.json_object(value, "also") for key, value in change.also.items()},
+        result=fields.json_value(change.result, "result"),
+    )
+
+
+def due_of(document: Document) -> int | None:
+    """When a document asks to be looked at, in microseconds since 1970; None if it does not."""
+    due = document.get("due")
+    return due if type(due) is int else None

@@ -1,0 +1,100 @@
+"""Which facts are asked for: `Select`, and what it refuses."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, TypeAlias, cast
+
+import attrs
+
+from f1mon_core.errors import InvalidQueryError
+from f1mon_core.records.kinds import KINDS, Cursor, Fact, key_text
+from f1mon_core.storage.tally import check_id, check_instant
+
+Scalar: TypeAlias = str | int | bool | None
+
+
+def kind_of(name: str) -> type[Fact]:
+    """The record class of a kind. Raises `InvalidQueryError` for an unknown one."""
+    try:
+        return KINDS[name]
+    except (KeyError, TypeError):
+        raise InvalidQueryError(f"no fact kind {name!r}; the kinds are {', '.join(sorted(KINDS))}") from None
+
+
+@attrs.frozen
+class Select:
+    """Which facts of one kind, in which order.
+
+    Attributes:
+        kind: The kind's name, as in `records.KINDS`.
+        since, until: The half-open window `[since, until)` over `at`; None is unbounded.
+        model_version: Only facts of this model; refused for a kind that has no `model_version`.
+        where: Attribute (or part of the key) to the value it has, or to a collection of values it may have. An empty
+            collection selects nothing. Values compare with their type: 1 is not True.
+        lacking, having: A kind of which no fact, or some fact, has a key that starts with this fact's key
+            (an open alert lacks its acknowledgement).
+        descending: Newest first.
+        limit: At most so many; None for all, 0 for none.
+        after: Continue strictly behind this cursor in the order asked for.
+    """
+
+    kind: str
+    since: datetime | None = None
+    until: datetime | None = None
+    model_version: str | None = None
+    where: Mapping[str, Scalar | Collection[Scalar]] = attrs.field(factory=dict)
+    lacking: str | None = None
+    having: str | None = None
+    descending: bool = False
+    limit: int | None = None
+    after: Cursor | None = None
+
+    def __attrs_post_init__(self) -> None:
+        record = kind_of(self.kind)
+        check_instant("since", self.since)
+        check_instant("until", self.until)
+        for other in (self.lacking, self.having):
+            if other is not None:
+                kind_of(other)
+        if self.model_version is not None:
+            check_id("model_version", self.model_version)
+            if "model_version" not in (*record.attributes, *record.key_fields):
+                raise InvalidQueryError(f"a {self.kind} has no model_version to select by")
+        check_attributes(record, self.where)
+        if self.limit is not None and (type(self.limit) is not int or self.limit < 0):
+            raise InvalidQueryError(f"limit must be None or an int of at least 0, got {self.limit!r}")
+        if self.after is not None:
+            check_cursor(record, self.after)
+
+
+def check_cursor(record: type[Fact], cursor: Any) -> None:
+    """Refuse what could not be the cursor of a fact of this kind."""
+    if not isinstance(cursor, Cursor):
+        raise InvalidQueryError(f"after must be the cursor of a fact, got {cursor!r}")
+    at, key = cast("tuple[Any, Any]", cursor)
+    if at is None:
+        raise InvalidQueryError("the fact of this cursor has not been stored yet, so it has no time")
+    check_instant("after", at)
+    if not isinstance(key, tuple) or len(key) != len(record.key_fields) or None in key:
+        raise InvalidQueryError(f"the key of a {record.kind} is {' and '.join(record.key_fields)} as text, got {key!r}")
+    for name, part in zip(record.key_fields, key, strict=True):
+        check_id(f"after.{name}", part)
+        if name == "at" and part != key_text(at):
+            raise InvalidQueryError(f"the cursor of a {record.kind} has its time in its key too, got {part!r}")
+
+
+def check_attributes(record: type[Fact], names: Iterable[str]) -> None:
+    """Refuse names that are neither a declared attribute nor a part of the key (`at` apart)."""
+    known = {*record.attributes, *record.key_fields} - {"at"}
+    for name in names:
+        if name not in known:
+            raise InvalidQueryError(f"a {record.kind} is not indexed by {name!r}; it is by {', '.join(sorted(known))}")
+
+
+def alternatives(wanted: Scalar | Collection[Scalar]) -> Sequence[Scalar] | None:
+    """The values of a `where` entry that is a collection; None where it is a single value."""
+    if wanted is None or isinstance(wanted, str | int):
+        return None
+    return list(wanted)
