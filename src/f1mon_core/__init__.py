@@ -3,6 +3,12 @@
 import logging
 
 from f1mon_core._version import __version__
+from f1mon_core.alerts.alerts import Acknowledged, AlertStatistics
+from f1mon_core.alerts.rules import AlertRule
+from f1mon_core.alerts.silences import Silence
+from f1mon_core.delivery.channels import CallbackChannel, Channel, Channels, ConsoleChannel, FileChannel
+from f1mon_core.delivery.messages import Message, Section
+from f1mon_core.delivery.report import DeliveryReport, Pending
 from f1mon_core.errors import (
     ClosedError,
     ConfigurationError,
@@ -25,29 +31,87 @@ from f1mon_core.errors import (
     StorageError,
     UnknownBackendError,
 )
+from f1mon_core.metrics.estimate import ScoredEstimate
+from f1mon_core.metrics.label_delay import LabelDelay
+from f1mon_core.metrics.metric import Metric
+from f1mon_core.metrics.performance import Performance
+from f1mon_core.metrics.tables import Trend
+from f1mon_core.metrics.trends import Comparison
+from f1mon_core.monitor.monitor import AsyncMonitor, Monitor
+from f1mon_core.records.kinds import (
+    AccuracyEstimate,
+    Acknowledgement,
+    Alert,
+    Cursor,
+    DegradationAnalysis,
+    Delivery,
+    DriftResult,
+    FeatureImportance,
+    HealthSnapshot,
+    IncidentEvent,
+    MetricSnapshot,
+    Outcome,
+    Prediction,
+    RuleRevision,
+)
 from f1mon_core.storage.registry import Backend, open_async_storage, open_storage
 
 __all__ = [
+    "AccuracyEstimate",
+    "Acknowledged",
+    "Acknowledgement",
+    "Alert",
+    "AlertRule",
+    "AlertStatistics",
+    "AsyncMonitor",
     "Backend",
+    "CallbackChannel",
+    "Channel",
+    "Channels",
     "ClosedError",
+    "Comparison",
     "ConfigurationError",
     "ConflictError",
+    "ConsoleChannel",
     "CorruptStoreError",
+    "Cursor",
+    "DegradationAnalysis",
+    "Delivery",
     "DeliveryError",
+    "DeliveryReport",
+    "DriftResult",
     "DuplicateBackendError",
     "EvaluationError",
     "F1monError",
+    "FeatureImportance",
+    "FileChannel",
+    "HealthSnapshot",
+    "IncidentEvent",
     "InvalidQueryError",
     "InvalidRecordError",
+    "LabelDelay",
     "LockTimeoutError",
+    "Message",
+    "Metric",
+    "MetricSnapshot",
     "MissingExtraError",
+    "Monitor",
     "NotANumberError",
     "NotFoundError",
     "NotWritten",
+    "Outcome",
     "OutcomeUnknown",
+    "Pending",
+    "Performance",
+    "Prediction",
     "PrunedError",
+    "RuleRevision",
     "SchemaError",
+    "ScoredEstimate",
+    "Section",
+    "Silence",
     "StorageError",
+    "Trend",
     "UnknownBackendError",
     "__version__",
     "open_async_storage",
