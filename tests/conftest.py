@@ -3,11 +3,16 @@
 import os
 import sys
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from textwrap import dedent
 
 import pytest
 from hypothesis import settings
+
+from f1mon_core import AlertRule, Monitor
+from f1mon_core.delivery.channels import Channels
+from f1mon_core.storage.memory import MemoryStorage
 
 from . import servers
 from .servers import fresh_mysql, fresh_postgresql
@@ -89,3 +94,57 @@ def install_distribution(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
     yield install
     for module in modules:
         sys.modules.pop(module, None)
+
+
+class Hands:
+    """A clock set by hand."""
+
+    def __init__(self):
+        self.now = datetime(2026, 5, 1, 12, tzinfo=UTC)
+
+    def __call__(self):
+        return self.now
+
+    def forward(self, minutes):
+        self.now += timedelta(minutes=minutes)
+
+
+class Recorder:
+    """A channel that keeps what it was sent, or raises what it was told to."""
+
+    def __init__(self, error=None):
+        self.messages = []
+        self.error = error
+
+    def send(self, message):
+        self.messages.append(message)
+        if self.error is not None:
+            raise self.error
+
+
+@pytest.fixture
+def clock():
+    return Hands()
+
+
+@pytest.fixture
+def channels(tmp_path):
+    return Channels(directory=tmp_path, environ={})
+
+
+@pytest.fixture
+def monitor(clock, channels):
+    with Monitor(MemoryStorage(clock=clock), channels=channels) as opened:
+        yield opened
+
+
+@pytest.fixture
+def accuracy_low():
+    return AlertRule("accuracy-low", "accuracy", "threshold", 0.8, "<", "warning", "performance", channels=("spy",))
+
+
+@pytest.fixture
+def spy(channels):
+    made = Recorder()
+    channels.register("spy", made)
+    return made

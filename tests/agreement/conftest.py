@@ -11,7 +11,7 @@ import pytest
 from f1mon_core.monitor.monitor import Monitor
 from f1mon_core.records.kinds import Prediction
 
-from ..servers import FRESH, families  # noqa: TID252 - tests are no installed package
+from ..servers import FRESH, families
 
 NOW = datetime(2027, 1, 1, tzinfo=UTC)
 

@@ -6,7 +6,7 @@ import pytest
 
 from f1mon_core.storage.tally import TallyQuery
 
-from ..oracle import assert_equal, expected_metrics  # noqa: TID252 - tests are no installed package
+from ..oracle import assert_equal, expected_metrics
 
 DAY = timedelta(days=1)
 

@@ -10,7 +10,7 @@ from f1mon_core.records.kinds import Outcome, Prediction
 from f1mon_core.storage.tally import TallyQuery
 from f1mon_core.testing.model import Model, disagreement
 
-from ..oracle import assert_equal, expected_metrics  # noqa: TID252 - tests are no installed package
+from ..oracle import assert_equal, expected_metrics
 from .test_edges import EDGES
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)

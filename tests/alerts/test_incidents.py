@@ -16,7 +16,7 @@ from f1mon_core.monitor.monitor import Monitor
 from f1mon_core.storage import plans
 from f1mon_core.storage.memory import MemoryStorage
 
-from .interrupted import Interrupted
+from ..interrupted import Interrupted
 
 RULE = AlertRule(
     "accuracy-low", "accuracy", "threshold", 0.8, "<", "warning", "performance", channels=("console", "log")

@@ -9,7 +9,7 @@ from f1mon_core.testing import Location, StorageContract
 from f1mon_core.testing.laws.durability import DurabilityLaws
 from f1mon_core.testing.laws.kills import KillLaws
 
-from ..servers import FRESH, ready  # noqa: TID252 - tests are no installed package
+from ..servers import FRESH, ready
 
 
 class Memory(StorageContract):

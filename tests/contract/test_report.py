@@ -14,7 +14,7 @@ from f1mon_core.storage.registry import Backend
 from f1mon_core.testing import LAWS, Location, StorageContract, __main__, run_law
 from f1mon_core.testing.__main__ import report
 
-from ..servers import FRESH  # noqa: TID252 - tests are no installed package
+from ..servers import FRESH
 
 
 class Forgetful(MemoryStorage):

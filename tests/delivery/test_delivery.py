@@ -23,7 +23,7 @@ from f1mon_core.storage.memory import MemoryStorage
 from f1mon_core.storage.offload import OffloadedStorage
 from f1mon_core.storage.select import Select
 
-from .interrupted import Interrupted
+from ..interrupted import Interrupted
 
 LEASE = Policy().lease
 

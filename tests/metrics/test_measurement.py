@@ -17,7 +17,7 @@ from f1mon_core.metrics.metric import METRIC_NAMES, Metric
 from f1mon_core.monitor.monitor import Monitor
 from f1mon_core.storage.tally import CellKey, Tally, bin_of, merge_cells, midpoint, moments_of
 
-from ..oracle import assert_equal, close, expected_metrics  # noqa: TID252 - tests are no installed package
+from ..oracle import assert_equal, close, expected_metrics
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 

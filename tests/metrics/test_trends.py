@@ -10,7 +10,7 @@ from statsmodels.stats.proportion import confint_proportions_2indep
 from f1mon_core.errors import InvalidQueryError
 from f1mon_core.monitor.monitor import Monitor
 
-from ..oracle import close  # noqa: TID252 - tests are no installed package
+from ..oracle import close
 
 MONDAY = datetime(2026, 4, 27, tzinfo=UTC)
 DAY = timedelta(days=1)

@@ -15,7 +15,7 @@ from f1mon_core.delivery.channels import slack, webhook
 from f1mon_core.monitor.monitor import Monitor
 from f1mon_core.storage.change import Change
 
-ALERTS = Path(__file__).parents[1] / "alerts"
+TESTS = Path(__file__).parents[1]
 OPTIONS = ("-q", "-p", "no:cacheprovider")
 
 
@@ -78,103 +78,103 @@ def holds_nothing(watch, _original=watch.written):
 MUTANTS = {
     "the cooldown is measured by the signed difference": (
         [(_Turn, "_elapsed", lambda turn, since: turn.micros - since), (_Turn, "_stepped_back", lambda _: False)],
-        "test_clock.py::test_a_step_back_by_the_cooldown_or_more_fires_once_and_is_marked",
+        "alerts/test_clock.py::test_a_step_back_by_the_cooldown_or_more_fires_once_and_is_marked",
     ),
     "a step back is not noticed": (
         [(_Turn, "_stepped_back", lambda _: False)],
-        "test_clock.py::test_a_step_back_by_the_cooldown_or_more_fires_once_and_is_marked",
+        "alerts/test_clock.py::test_a_step_back_by_the_cooldown_or_more_fires_once_and_is_marked",
     ),
     "a step back is never noticed": (
         [(_Turn, "_stepped_back", lambda _: False)],
-        "test_clock.py::test_after_one_step_back_silence_lasts_at_most_twice_the_cooldown",
+        "alerts/test_clock.py::test_after_one_step_back_silence_lasts_at_most_twice_the_cooldown",
     ),
     "a step back is measured from when it fired": (
         [(_Turn, "_stepped_back", stepped_back_since_it_fired)],
-        "test_clock.py::test_after_one_step_back_silence_lasts_at_most_twice_the_cooldown",
+        "alerts/test_clock.py::test_after_one_step_back_silence_lasts_at_most_twice_the_cooldown",
     ),
     "suppression moves last_fired": (
         [(_Turn, "_suppress", moves_last_fired)],
-        "test_incidents.py::test_a_breach_is_one_alert_until_its_cooldown_ends",
+        "alerts/test_incidents.py::test_a_breach_is_one_alert_until_its_cooldown_ends",
     ),
     "nothing is suppressed": (
         [(_Turn, "_suppressed", lambda *_: False)],
-        "test_incidents.py::test_the_cooldown_outlives_the_incident",
+        "alerts/test_incidents.py::test_the_cooldown_outlives_the_incident",
     ),
     "everything is suppressed": (
         [(_Turn, "_suppressed", lambda turn, *_: turn.watch.last_fired is not None)],
-        "test_incidents.py::test_a_higher_severity_breaks_through_once_and_a_lower_one_never",
+        "alerts/test_incidents.py::test_a_higher_severity_breaks_through_once_and_a_lower_one_never",
     ),
     "missing data resolves": (
         [(incidents, "judged", missing_is_good)],
-        "test_incidents.py::test_missing_data_never_fires_and_never_resolves",
+        "alerts/test_incidents.py::test_missing_data_never_fires_and_never_resolves",
     ),
     "an incident holds no alerts": (
         [(incidents, "written", holds_nothing)],
-        "test_incidents.py::test_an_open_incident_holds_its_alerts_against_pruning",
+        "alerts/test_incidents.py::test_an_open_incident_holds_its_alerts_against_pruning",
     ),
     "NaN is compared": (
         [(verdict.math, "isnan", lambda _: False), (verdict.math, "isinf", lambda _: False)],
-        "../core/test_rules.py::test_what_is_no_data_is_never_compared",
+        "alerts/test_rules.py::test_what_is_no_data_is_never_compared",
     ),
     "an alert without its deliveries": (
         [(_Turn, "change", forgets_the_outbox)],
-        "test_delivery.py::test_an_alert_reaches_each_of_its_channels_once",
+        "delivery/test_delivery.py::test_an_alert_reaches_each_of_its_channels_once",
     ),
     "a lease that was lost completes": (
         [(outbox, "complete", complete_for_anyone)],
-        "test_delivery.py::test_a_lease_belongs_to_one_worker_and_ends",
+        "delivery/test_delivery.py::test_a_lease_belongs_to_one_worker_and_ends",
     ),
     "a lease for everyone": (
         [(outbox, "lease", lease_for_everyone)],
-        "test_delivery.py::test_a_lease_belongs_to_one_worker_and_ends",
+        "delivery/test_delivery.py::test_a_lease_belongs_to_one_worker_and_ends",
     ),
     "Retry-After is not heard": (
         [(Policy, "wait", lambda policy, _failures, _after=None: policy.base)],
-        "test_delivery.py::test_what_the_other_side_asks_to_wait_is_waited",
+        "delivery/test_delivery.py::test_what_the_other_side_asks_to_wait_is_waited",
     ),
     "a 404 is repeated": (
         [(webhook, "_FIRST_SERVER_ERROR", 400)],
-        "test_channels.py::test_what_a_status_means",
+        "delivery/test_channels.py::test_what_a_status_means",
     ),
     "text is shown as it came": (
         [(printing, "printable", str), (messages, "one_line", lambda text, *_: text)],
-        "test_channels.py::test_a_hostile_title_arrives_harmless_by_mail",
+        "delivery/test_channels.py::test_a_hostile_title_arrives_harmless_by_mail",
     ),
     "a silence that is lifted passes over what is leased": (
         [(outbox, "hasten", hasten_what_nobody_holds)],
-        "test_delivery.py::test_a_silence_lifted_while_a_worker_looks_at_it_holds_nothing_back",
+        "delivery/test_delivery.py::test_a_silence_lifted_while_a_worker_looks_at_it_holds_nothing_back",
     ),
     "an alert that waits is pruned": (
         [(outbox, "waiting", waiting_without_a_hold)],
-        "test_delivery.py::test_what_was_not_delivered_holds_its_alert_against_pruning",
+        "delivery/test_delivery.py::test_what_was_not_delivered_holds_its_alert_against_pruning",
     ),
     "what follows an alert overtakes it": (
         [(attempts, "_unless_out_of_turn", always_in_turn)],
-        "test_delivery.py::test_that_it_resolved_is_told_after_the_alert_and_never_instead",
+        "delivery/test_delivery.py::test_that_it_resolved_is_told_after_the_alert_and_never_instead",
     ),
     "an instance fires at the first look": (
         [(incidents, "evaluation", begins_nothing)],
-        "test_incidents.py::test_no_instance_is_evaluated_under_a_rule_after_its_edit",
+        "alerts/test_incidents.py::test_no_instance_is_evaluated_under_a_rule_after_its_edit",
     ),
     "a new revision reaches no instance": (
         [(rule_edits, "revising", lambda *_: lambda document, _now: Change(document))],
-        "test_incidents.py::test_an_instance_that_fires_while_its_rule_is_edited_is_closed_by_the_edit",
+        "alerts/test_incidents.py::test_an_instance_that_fires_while_its_rule_is_edited_is_closed_by_the_edit",
     ),
     "the secrets in others' errors are kept": (
         [(attempts, "discreet", str)],
-        "test_channels.py::test_what_a_channel_of_others_raises_is_kept_without_its_secrets",
+        "delivery/test_channels.py::test_what_a_channel_of_others_raises_is_kept_without_its_secrets",
     ),
     "a webhook's fields are sent as they came": (
         [(messages, "_harmless", lambda value: value)],
-        "test_channels.py::test_a_webhook_receives_nothing_hostile",
+        "delivery/test_channels.py::test_a_webhook_receives_nothing_hostile",
     ),
     "nothing is delivered after an evaluation": (
         [(Monitor, "_deliver_due", lambda _: None)],
-        "test_delivery.py::test_whoever_has_no_worker_is_told_everything_at_the_next_evaluation",
+        "delivery/test_delivery.py::test_whoever_has_no_worker_is_told_everything_at_the_next_evaluation",
     ),
     "Slack marks go through": (
         [(slack, "slack_text", str)],
-        "test_channels.py::test_slack_receives_text_that_addresses_nobody",
+        "delivery/test_channels.py::test_slack_receives_text_that_addresses_nobody",
     ),
 }
 
@@ -194,14 +194,14 @@ def test_the_mutant_is_caught(name, monkeypatch, capsys):
     for owner, attribute, mutant in planted:
         monkeypatch.setattr(owner, attribute, mutant)
     counter = Quiet()
-    pytest.main([*OPTIONS, str(ALERTS / law)], plugins=[counter])
+    pytest.main([*OPTIONS, str(TESTS / law)], plugins=[counter])
     capsys.readouterr()
     assert counter.failed, f"{law} does not notice that {name}"
 
 
 def test_the_laws_hold_without_a_mutant(capsys):
     counter = Quiet()
-    laws = sorted({str(ALERTS / law) for _, law in MUTANTS.values()})
+    laws = sorted({str(TESTS / law) for _, law in MUTANTS.values()})
     code = pytest.main([*OPTIONS, *laws], plugins=[counter])
     capsys.readouterr()
     assert (code, counter.failed) == (0, 0)

@@ -22,12 +22,12 @@ from f1mon_core.metrics.measurement import Measurement
 from f1mon_core.metrics.metric import Metric
 from f1mon_core.records.times import MICROSECOND
 
-from ..core import (  # noqa: TID252 - tests are no installed package
+from ..metrics import (
     test_estimate,
     test_health,
     test_intervals,
     test_label_delay,
-    test_metrics,
+    test_measurement,
     test_trends,
     test_windows,
 )
@@ -55,18 +55,18 @@ def worlds(labels=(0, 1), count=25):
 
 def holds_for_two_classes():
     for rows in worlds():
-        inner(test_metrics.test_two_classes_are_scikit_learns)(rows, 10)
+        inner(test_measurement.test_two_classes_are_scikit_learns)(rows, 10)
 
 
 def holds_for_declared_classes():
     for rows in worlds((0, 1, 2)):
-        inner(test_metrics.test_declared_classes_are_scikit_learns)(rows, [2, 0, 1])
+        inner(test_measurement.test_declared_classes_are_scikit_learns)(rows, [2, 0, 1])
 
 
 def holds_for_bins():
     for rows in worlds():
-        inner(test_metrics.test_the_reliability_bins_hold_every_prediction_once)(rows)
-        inner(test_metrics.test_cells_of_few_bins_say_the_same_as_exact_ones)(rows, 5)
+        inner(test_measurement.test_the_reliability_bins_hold_every_prediction_once)(rows)
+        inner(test_measurement.test_cells_of_few_bins_say_the_same_as_exact_ones)(rows, 5)
 
 
 def holds_for_intervals():

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ..servers import FRESH, families  # noqa: TID252 - tests are no installed package
+from ..servers import FRESH, families
 
 
 @pytest.fixture(params=families())

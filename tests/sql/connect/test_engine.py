@@ -36,7 +36,7 @@ from f1mon_sql.schema import upgrade
 from f1mon_sql.verbs import calls as _verbs
 from f1mon_sql.verbs.calls import Call
 
-from ..servers import SERVERS, admin, administering  # noqa: TID252 - tests are no installed package
+from ...servers import SERVERS, admin, administering
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 

@@ -15,7 +15,7 @@ from f1mon_sql.connect import engine as _engine
 from f1mon_sql.connect.engine import place_of
 from f1mon_sql.schema import upgrade
 
-from ..servers import admin  # noqa: TID252 - tests are no installed package
+from ...servers import admin
 
 CANARY = "c4nary-p@ss"
 QUOTED = "c4nary-p%40ss"

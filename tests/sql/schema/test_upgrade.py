@@ -41,7 +41,7 @@ from f1mon_sql.connect.engine import place_of
 from f1mon_sql.schema import upgrade, versions
 from f1mon_sql.tables import definitions
 
-ASSETS = Path(__file__).parents[1] / "assets" / "sql"
+ASSETS = Path(__file__).parents[2] / "assets" / "sql"
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 
 

@@ -12,7 +12,7 @@ from f1mon_core.records.kinds import Acknowledgement, Alert
 from f1mon_sql.connect.engine import place_of
 
 NOON = datetime(2026, 5, 1, 12, 30, 15, 123456, tzinfo=UTC)
-DOCS = Path(__file__).parents[2] / "docs" / "sql.md"
+DOCS = Path(__file__).parents[3] / "docs" / "sql.md"
 
 
 def noon():
