@@ -46,6 +46,8 @@ def lint(session: nox.Session) -> None:
     session.run("ruff", "format", "--check")
     # It reads the packages where they lie, and runs nothing of them.
     session.run("lint-imports", "--no-cache", env={"PYTHONPATH": "src"})
+    session.run("python", "tools/generate_api.py", "--check")
+    session.run("towncrier", "build", "--draft", "--version", "unreleased", silent=True)
 
 
 @nox.session(python=OLDEST)

@@ -4,7 +4,9 @@ from f1mon_core.records.documents import (
     Kept,
     content_document,
     from_content,
+    from_document,
     stored_facts,
+    to_document,
 )
 from f1mon_core.records.fields import (
     SEVERITIES,
@@ -104,6 +106,7 @@ __all__ = [
     "content_document",
     "duration_micros",
     "from_content",
+    "from_document",
     "from_micros",
     "host_clock",
     "key_text",
@@ -111,5 +114,6 @@ __all__ = [
     "same",
     "severity",
     "stored_facts",
+    "to_document",
     "to_micros",
 ]
