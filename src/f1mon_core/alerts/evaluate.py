@@ -12,7 +12,7 @@ from f1mon_core.alerts import evaluate_rule, readings, stored_rules
 from f1mon_core.alerts.rules import AlertRule
 from f1mon_core.alerts.verdict import Reading
 from f1mon_core.errors import NotFoundError, PrunedError
-from f1mon_core.metrics.metric import METRIC_NAMES
+from f1mon_core.metrics.measurement import METRIC_NAMES
 from f1mon_core.metrics.performance import Measures, Performance
 from f1mon_core.metrics.windows import Window, WindowBasis, WindowRequest, minus
 from f1mon_core.records.fields import Document
