@@ -12,8 +12,18 @@ from hypothesis import strategies as st
 from sklearn import metrics as sk
 
 from f1mon_core.errors import InvalidQueryError
-from f1mon_core.metrics.measurement import Measurement, rebinned
-from f1mon_core.metrics.metric import METRIC_NAMES, Metric
+from f1mon_core.metrics import measurement
+from f1mon_core.metrics.measurement import (
+    BINNED_METRICS,
+    EXACT_METRICS,
+    FORMULAS,
+    METRIC_NAMES,
+    Measurement,
+    check_names,
+    formula,
+    rebinned,
+)
+from f1mon_core.metrics.metric import Metric
 from f1mon_core.monitor.monitor import Monitor
 from f1mon_core.storage.tally import CellKey, Tally, bin_of, merge_cells, midpoint, moments_of
 
@@ -219,3 +229,44 @@ def test_the_coverage_of_nothing_labelled_is_0_and_of_nothing_at_all_undefined()
     assert monitored([(1, 0.7, None)] * 2)["coverage"].value == 0.0
     assert monitored([(1, 0.7, None)] * 2).coverage == 0.0
     assert monitored([])["coverage"].value is None
+
+
+def test_the_metrics_are_these_in_this_order():
+    assert METRIC_NAMES == (
+        "num_predictions",
+        "num_labelled",
+        "coverage",
+        "accuracy",
+        "precision",
+        "recall",
+        "f1_score",
+        "precision_macro",
+        "recall_macro",
+        "f1_score_macro",
+        "precision_weighted",
+        "recall_weighted",
+        "f1_score_weighted",
+        "brier_score",
+        "log_loss",
+        "roc_auc",
+        "expected_calibration_error",
+        "maximum_calibration_error",
+        "avg_confidence",
+        "min_confidence",
+        "max_confidence",
+        "confidence_std",
+    )
+    assert {"roc_auc", "log_loss"} == EXACT_METRICS
+    assert {"expected_calibration_error", "maximum_calibration_error"} == BINNED_METRICS
+    assert check_names(None) == set(METRIC_NAMES)
+
+
+def test_a_metric_is_one_function(monkeypatch):
+    monkeypatch.setattr(measurement, "FORMULAS", dict(FORMULAS))
+
+    @formula("error_rate")
+    def error_rate(self, name):
+        return self._share(name, self.labelled - sum(self.pairs[one, one] for one in self.classes), self.labelled, "no")
+
+    measured = Measurement(tally_of([(1, 0.9, 1), (1, 0.9, 0)])).metrics({"error_rate", "accuracy"})
+    assert {name: one.value for name, one in measured.items()} == {"accuracy": 0.5, "error_rate": 0.5}

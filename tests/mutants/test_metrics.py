@@ -18,7 +18,7 @@ from f1mon_core.metrics import (
     trends,
     windows,
 )
-from f1mon_core.metrics.measurement import Measurement
+from f1mon_core.metrics.measurement import FORMULAS, Formula, Measurement
 from f1mon_core.metrics.metric import Metric
 from f1mon_core.records.times import MICROSECOND
 
@@ -134,7 +134,7 @@ def holds_for_delays():
         inner(test_label_delay.test_the_arrived_share_is_kaplan_and_meiers)(labels, 25)
 
 
-def mean_confidence_as_accuracy(self):
+def mean_confidence_as_accuracy(self, _name):
     return (
         self._of("accuracy", self._mean_confidence or 0.0, self.labelled)
         if self.labelled
@@ -142,12 +142,12 @@ def mean_confidence_as_accuracy(self):
     )
 
 
-def accuracy_of_all(self):
+def accuracy_of_all(self, _name):
     correct = sum(n for (predicted, actual), n in self.pairs.items() if predicted == actual)
     return self._share("accuracy", correct, self.total, "no")
 
 
-def ties_lose(self):
+def ties_lose(self, _name):
     wins = below = 0
     for _, (negatives, positives) in sorted(self._scores.items()):
         wins += positives * below
@@ -156,31 +156,31 @@ def ties_lose(self):
     return self._of("roc_auc", wins / pairs, self.labelled) if pairs else self._none("roc_auc", 0, "one class only")
 
 
-def population_deviation(self):
-    metric = original_deviation(self)
+def population_deviation(self, name):
+    metric = original_deviation(self, name)
     return metric if metric.value is None else attrs.evolve(metric, value=metric.value * math.sqrt(1 - 1 / self.total))
 
 
-original_deviation = Measurement._confidence_std
+original_deviation = FORMULAS["confidence_std"].of
 
 
-def empty_precision_is_zero(self, one=None):
-    one = self.positive if one is None else one
+def empty_precision_is_zero(self, _name):
+    one = self.positive
     return self._of("precision", self.pairs[one, one] / (self.predicted[one] or 1), self.labelled)
 
 
-def skipping_average(self, base, *, weighted):
-    name = f"{base}_weighted" if weighted else f"{base}_macro"
+def skipping_average(self, name, *, weighted):
+    base = name.rpartition("_")[0]
     values = [value for one in self.classes if (value := getattr(self.of_label(one), base).value) is not None]
     return self._of(name, sum(values) / len(values), self.labelled) if values else self._none(name, 0, "none")
 
 
-def unweighted_calibration(self):
+def unweighted_calibration(self, _name):
     gaps = [gap for _, gap in self._gaps()]
     return self._of("expected_calibration_error", sum(gaps) / len(gaps), 1) if gaps else self._unlabelled("ece")
 
 
-def unclipped_loss(self):
+def unclipped_loss(self, _name):
     if (undefined := self._not_binary("log_loss")) is not None:
         return undefined
     total = sum(
@@ -191,7 +191,7 @@ def unclipped_loss(self):
     return self._of("log_loss", total / self.labelled, self.labelled)
 
 
-def brier_of_confidence(self):
+def brier_of_confidence(self, _name):
     if (undefined := self._not_binary("brier_score")) is not None:
         return undefined
     terms = [m.n * (key.bin - (key.actual == 1)) ** 2 for key, m in self.tally.cells.items() if key.actual is not None]
@@ -288,12 +288,12 @@ TWO, BINS, BOUNDS, WINDOWS = holds_for_two_classes, holds_for_bins, holds_for_in
 TRENDS, HEALTH, ESTIMATES = holds_for_trends, holds_for_health, holds_for_estimates
 
 MUTANTS = {
-    "accuracy is the mean confidence": (TWO, Measurement, "_accuracy", mean_confidence_as_accuracy),
-    "pending predictions count as wrong": (TWO, Measurement, "_accuracy", accuracy_of_all),
-    "a tie is a loss": (TWO, Measurement, "_roc_auc", ties_lose),
-    "the deviation of a population": (TWO, Measurement, "_confidence_std", population_deviation),
+    "accuracy is the mean confidence": (TWO, FORMULAS, "accuracy", mean_confidence_as_accuracy),
+    "pending predictions count as wrong": (TWO, FORMULAS, "accuracy", accuracy_of_all),
+    "a tie is a loss": (TWO, FORMULAS, "roc_auc", ties_lose),
+    "the deviation of a population": (TWO, FORMULAS, "confidence_std", population_deviation),
     "the squares of a bin are not its own": (BINS, measurement, "_inner_squares", naive_squares),
-    "precision of nothing is 0": (TWO, Measurement, "_precision", empty_precision_is_zero),
+    "precision of nothing is 0": (TWO, FORMULAS, "precision", empty_precision_is_zero),
     "averages skip what is undefined": (holds_for_declared_classes, Measurement, "_averaged", skipping_average),
     "a declared class that did not occur is none": (
         holds_for_declared_classes,
@@ -301,9 +301,9 @@ MUTANTS = {
         "_not_binary",
         third_class_overlooked,
     ),
-    "bins weigh alike": (TWO, Measurement, "_expected_calibration_error", unweighted_calibration),
-    "a certain miss costs without limit": (TWO, Measurement, "_log_loss", unclipped_loss),
-    "confidence is always P(positive)": (TWO, Measurement, "_brier_score", brier_of_confidence),
+    "bins weigh alike": (TWO, FORMULAS, "expected_calibration_error", unweighted_calibration),
+    "a certain miss costs without limit": (TWO, FORMULAS, "log_loss", unclipped_loss),
+    "confidence is always P(positive)": (TWO, FORMULAS, "brier_score", brier_of_confidence),
     "the last bin is open": (BINS, measurement, "bin_of", multiplied_bin),
     "Wald's interval": (BOUNDS, test_intervals, "wilson", wald),
     "a limit by rule of thumb": (BOUNDS, intervals, "_lower_limit", limit_of_the_share),
@@ -331,7 +331,10 @@ def test_a_law_holds_for_the_code_as_it_is(law):
 
 @pytest.mark.parametrize("name", MUTANTS)
 def test_a_mutant_is_caught(name, monkeypatch):
-    law, *planted = MUTANTS[name]
-    monkeypatch.setattr(*planted)
+    law, owner, attribute, mutant = MUTANTS[name]
+    if owner is FORMULAS:
+        monkeypatch.setitem(FORMULAS, attribute, Formula(mutant))
+    else:
+        monkeypatch.setattr(owner, attribute, mutant)
     with pytest.raises((AssertionError, IndexError, PrunedError, pytest.fail.Exception)):
         law()

@@ -8,11 +8,11 @@ from typing import cast
 
 import attrs
 
-from f1mon_core.alerts import evaluate_rule, readings, stored_rules, watch
+from f1mon_core.alerts import evaluate_rule, readings, stored_rules
 from f1mon_core.alerts.rules import AlertRule
 from f1mon_core.alerts.verdict import Reading
 from f1mon_core.errors import NotFoundError, PrunedError
-from f1mon_core.metrics.metric import METRIC_NAMES
+from f1mon_core.metrics.measurement import METRIC_NAMES
 from f1mon_core.metrics.performance import Measures, Performance
 from f1mon_core.metrics.windows import Window, WindowBasis, WindowRequest, minus
 from f1mon_core.records.fields import Document
@@ -131,11 +131,13 @@ def _models(rule: AlertRule, request: EvaluationRequest) -> Plan[Sequence[str | 
     if rule.metric_type != NO_OUTCOMES and rule.metric_name not in METRIC_NAMES:
         seen |= yield from readings.models(rule.metric_name, window)
     # So are instances that breach, or whose missing data would be a breach: their model may just have fallen silent.
-    known = yield from plans.state(watch.instances_prefix(rule.rule_id))
+    known = (yield from stored_rules.instances(rule.rule_id)).values()
     silent = {
-        watch.instance_model(key)
-        for key, document in known.items()
-        if rule.on_no_data == "fire" or document.get("incident") is not None
+        watch.instance.model_version
+        for watch in known
+        if watch.instance is not None
+        and watch.instance.model_version is not None
+        and (rule.on_no_data == "fire" or watch.incident is not None)
     }
     return sorted(seen | silent)
 

@@ -2,7 +2,7 @@
 
 The document `rule/<rule_id>` holds a rule's definition and, for scope "rule", its state: an evaluation locks both at
 once. A rule of scope "instance" has a document `instance/<rule_id>/<model version>/<labels>` for each instance, which
-remembers the newest revision of the rule it has seen and refuses to be evaluated under an older one.
+says whose it is, remembers the newest revision of the rule it has seen and refuses to be evaluated under an older one.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import attrs
 from f1mon_core.alerts import outbox, rule_files, verdict
 from f1mon_core.alerts.rules import AlertRule, micros, rank
 from f1mon_core.alerts.verdict import Reading, Verdict, judged
-from f1mon_core.alerts.watch import Incident, Phase, Watch, read, written
+from f1mon_core.alerts.watch import Incident, Instance, Phase, Watch, read, written
 from f1mon_core.records import documents
 from f1mon_core.records.fields import Document
 from f1mon_core.records.ids import time_id
@@ -69,6 +69,8 @@ def evaluation(asked: Evaluation) -> Step:
         if rule is None or not rule.enabled:
             why = "the rule is not stored" if rule is None else "the rule is disabled"
             return Change(document, result={"alert": None, "phase": watch.phase, "reason": why, "incident_id": None})
+        if rule.scope == "instance":
+            watch.instance = Instance(rule.rule_id, asked.model_version, dict(asked.labels))
         if asked.revision is not None:
             watch.revision = asked.revision
             if document is None:

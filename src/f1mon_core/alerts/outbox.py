@@ -14,12 +14,12 @@ from typing import Literal, TypeAlias, cast
 from f1mon_core.records.fields import Document
 from f1mon_core.records.kinds import Delivery
 from f1mon_core.records.times import duration_micros, to_micros
-from f1mon_core.storage.change import Change, Step, state_key
+from f1mon_core.storage.change import Change, Step, state_key, state_prefix
 
 Purpose: TypeAlias = Literal["alert", "reminder", "resolved"]
 
-WAITING = "delivery/"
-DEAD = "dead/"
+WAITING = state_prefix("delivery")
+DEAD = state_prefix("dead")
 
 _OF_LEASE = frozenset({"token", "look_again"})
 _OF_WAITING = _OF_LEASE | {"due", "set_at"}

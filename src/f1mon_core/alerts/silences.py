@@ -16,7 +16,7 @@ from f1mon_core.records.ids import new_operation_id, time_id
 from f1mon_core.records.kinds import Alert
 from f1mon_core.records.times import from_micros, to_micros
 from f1mon_core.storage import plans
-from f1mon_core.storage.change import Change, state_key
+from f1mon_core.storage.change import Change, state_key, state_prefix
 from f1mon_core.storage.plans import Plan
 
 MATCHED = ("rule_id", "component", "model_version", "metric_name", "severity")
@@ -79,7 +79,7 @@ def add(
 
 def listed() -> Plan[list[Silence]]:
     """Every silence that was not lifted, past ones too, oldest first."""
-    return [_of(document) for document in (yield from plans.state("silence/")).values()]
+    return [_of(document) for document in (yield from plans.state(state_prefix("silence"))).values()]
 
 
 def lift(silence_id: str) -> Plan[None]:

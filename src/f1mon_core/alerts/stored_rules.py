@@ -7,6 +7,7 @@ from typing import cast
 from f1mon_core.alerts import rule_edits
 from f1mon_core.alerts import watch as watches
 from f1mon_core.alerts.rules import AlertRule
+from f1mon_core.alerts.watch import Watch
 from f1mon_core.errors import NotFoundError
 from f1mon_core.records.ids import new_operation_id
 from f1mon_core.records.kinds import RuleRevision
@@ -42,16 +43,23 @@ def _revise_instances(rule_id: str, revision: int, new: AlertRule | None) -> Pla
 
     Where nothing was edited, this finishes what an edit that was cut short left undone.
     """
-    for key, document in (yield from plans.state(watches.instances_prefix(rule_id))).items():
-        if cast("int", document["revision"]) < revision:
+    for key, watch in (yield from instances(rule_id)).items():
+        if watch.revision < revision:
             operation_id = new_operation_id()
             step = rule_edits.revising(rule_id, revision, new, operation_id)
             yield from plans.settle(key, step, operation_id=operation_id)
 
 
+def instances(rule_id: str) -> Plan[dict[str, Watch]]:
+    """The watches of all instances of a rule, each with its `instance`, by their key."""
+    found = yield from plans.state(watches.instances_prefix(rule_id))
+    held = {key: watches.read_instance(key, document) for key, document in found.items()}
+    return {key: watch for key, watch in held.items() if watch.instance and watch.instance.rule_id == rule_id}
+
+
 def stored_rules() -> Plan[list[AlertRule]]:
     """Every stored rule, by its id."""
-    found = (yield from plans.state("rule/")).values()
+    found = (yield from plans.state(watches.RULES)).values()
     held = [watch.rule for watch in map(watches.read, found) if watch.rule is not None]
     return sorted(held, key=lambda one: one.rule_id)
 

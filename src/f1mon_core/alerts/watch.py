@@ -1,7 +1,11 @@
-"""The state documents of rules: what a rule, or one instance of it, remembers between evaluations."""
+"""The state documents of rules: what a rule, or one instance of it, remembers between evaluations.
+
+The document of an instance says whose it is: its key cannot where a part of it is overlong.
+"""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any, Literal, TypeAlias, cast
 
@@ -13,11 +17,13 @@ from f1mon_core.alerts.rules import AlertRule
 from f1mon_core.errors import SchemaError
 from f1mon_core.records.fields import Document, canonical
 from f1mon_core.records.kinds import Alert
-from f1mon_core.storage.change import state_key
+from f1mon_core.storage.change import key_parts, state_key, state_prefix
 
 Phase: TypeAlias = Literal["inactive", "pending", "firing"]
 
 DOCUMENT_VERSION = 1
+INSTANCE_VERSION = 2
+"""Of a document that says whose it is, which whoever reads version 1 does not expect."""
 
 
 @attrs.define
@@ -48,6 +54,20 @@ class Incident:
     event_at: int = 0
 
 
+@attrs.frozen
+class Instance:
+    """What a rule of scope "instance" has a state for.
+
+    Attributes:
+        model_version: None where a document of version 1 does not tell, nor its key, which was cut.
+        labels: As they were given with the value.
+    """
+
+    rule_id: str
+    model_version: str | None
+    labels: dict[str, Any] = attrs.field(factory=dict)
+
+
 @attrs.define
 class Watch:
     """The state of one rule, or of one instance of it.
@@ -58,6 +78,7 @@ class Watch:
         phase_reason: Why it is in its phase.
         latest: The latest reading of the clock since it fired; what a backward step is measured from.
         evaluated: What the last `of_evaluations` samples were, True for a breach.
+        instance: Whose state it is; None for that of a rule, and in a document of version 1.
     """
 
     rule: AlertRule | None = None
@@ -70,6 +91,7 @@ class Watch:
     latest: int | None = None
     evaluated: list[bool] = attrs.field(factory=list)
     incident: Incident | None = None
+    instance: Instance | None = None
 
 
 _converter = cattrs.Converter(forbid_extra_keys=True, detailed_validation=False)
@@ -86,20 +108,46 @@ def read(document: Mapping[str, Any] | None) -> Watch:
     if document is None:
         return Watch()
     content = {name: value for name, value in document.items() if name not in {"v", "holds"}}
-    if document.get("v") != DOCUMENT_VERSION:
+    if document.get("v") not in {DOCUMENT_VERSION, INSTANCE_VERSION}:
         raise SchemaError("this rule's state was written by another f1mon; update f1mon")
     return _converter.structure(content, Watch)
 
 
+def read_instance(key: str, document: Mapping[str, Any]) -> Watch:
+    """The watch of an instance's document, with whose it is; of a document of version 1, as far as its key tells."""
+    watch = read(document)
+    if watch.instance is None:
+        watch.instance = _instance_of(key, watch.incident)
+    return watch
+
+
+def _instance_of(key: str, incident: Incident | None) -> Instance | None:
+    match key_parts(key)[1:]:
+        case rule_id, model_version, labels:
+            return Instance(rule_id, model_version, json.loads(labels))
+        case rule_id, model_version:
+            return Instance(rule_id, model_version)
+        case (rule_id,):
+            return Instance(rule_id, None if incident is None else incident.model_version)
+    return None
+
+
 def written(watch: Watch) -> Document | None:
     """The state document of a watch; None for one with nothing to remember."""
-    if watch == Watch():
+    if watch == Watch(instance=watch.instance):
         return None
     document = cast("Document", _converter.unstructure(watch))
-    document["v"] = DOCUMENT_VERSION
+    document["v"] = INSTANCE_VERSION
+    if watch.instance is None:
+        del document["instance"]
+        document["v"] = DOCUMENT_VERSION
     if watch.incident is not None and watch.incident.alerts:
         document["holds"] = list(watch.incident.alerts)
     return document
+
+
+RULES = state_prefix("rule")
+"""What the keys of all rules start with."""
 
 
 def rule_key(rule_id: str) -> str:
@@ -108,8 +156,8 @@ def rule_key(rule_id: str) -> str:
 
 
 def instances_prefix(rule_id: str) -> str:
-    """What the keys of all instances of a rule start with."""
-    return state_key("instance", rule_id) + "/"
+    """What the keys of all instances of a rule start with; of an overlong id, those of others may too."""
+    return state_prefix("instance", rule_id)
 
 
 def watch_key(rule: AlertRule, model_version: str, labels: Mapping[str, str] | None = None) -> str:
@@ -117,11 +165,6 @@ def watch_key(rule: AlertRule, model_version: str, labels: Mapping[str, str] | N
     if rule.scope == "rule":
         return rule_key(rule.rule_id)
     return state_key("instance", rule.rule_id, model_version, canonical(dict(labels or {})))
-
-
-def instance_model(key: str) -> str:
-    """The model version that the key of an instance names."""
-    return key.split("/")[2].replace("%2F", "/").replace("%25", "%")
 
 
 def alert_key(alert: Alert) -> str:

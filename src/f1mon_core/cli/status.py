@@ -10,7 +10,8 @@ from f1mon_core.cli.output import document, stamp, table
 from f1mon_core.cli.parameters import Window, json_option
 from f1mon_core.cli.place import Place, pass_place
 from f1mon_core.cli.window import asked
-from f1mon_core.metrics.metric import METRIC_NAMES, Metric
+from f1mon_core.metrics.measurement import METRIC_NAMES
+from f1mon_core.metrics.metric import Metric
 from f1mon_core.metrics.performance import Performance
 from f1mon_core.text import printable
 

@@ -30,7 +30,7 @@ from f1mon_core.records.fields import MAX_ID_CHARACTERS, Document
 from f1mon_core.records.ids import new_operation_id
 from f1mon_core.records.kinds import Alert, Fact, same
 from f1mon_core.storage import plans
-from f1mon_core.storage.change import Change, Step, state_key
+from f1mon_core.storage.change import Change, Step, state_key, state_prefix
 from f1mon_core.storage.contract import Storage
 from f1mon_core.storage.select import Select
 
@@ -161,7 +161,7 @@ def adopt(storage: Storage, directory: Path) -> Account:
     if not present:
         return Account(directory)
     place = hashlib.sha256(os.fsencode(directory.resolve())).hexdigest()[:16]
-    markers = storage.state(state_key("adopted", place) + "/")
+    markers = storage.state(state_prefix("adopted", place))
     accounts: list[FileAccount] = []
     settled: list[tuple[str, Document]] = []
     for name in present:

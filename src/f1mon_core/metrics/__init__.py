@@ -1,10 +1,14 @@
 """Numbers: pure functions of the cells a store answers with."""
 
-from f1mon_core.metrics.measurement import Measurement, rebinned
-from f1mon_core.metrics.metric import (
+from f1mon_core.metrics.measurement import (
     BINNED_METRICS,
     EXACT_METRICS,
     METRIC_NAMES,
+    Measurement,
+    check_names,
+    rebinned,
+)
+from f1mon_core.metrics.metric import (
     NO_ACTUAL_POSITIVES,
     NO_LABELS,
     NO_POSITIVES,
@@ -18,7 +22,6 @@ from f1mon_core.metrics.metric import (
     ReliabilityBin,
     check_label,
     check_labels,
-    check_names,
 )
 
 __all__ = [

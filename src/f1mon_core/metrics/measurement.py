@@ -1,5 +1,7 @@
 """Metrics: pure functions of cells. None is a bare float, none is ever NaN, and every missing one says why.
 
+A metric is one method of `Measurement`, registered under its name by `formula`; that is all there is to adding one.
+
 Definitions are scikit-learn's where it has the metric. `confidence` belongs to the *predicted* class, so
 P(positive) = c if the positive class was predicted, else 1 - c.
 """
@@ -8,14 +10,15 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import cached_property
+from typing import Any, Literal, TypeAlias, TypeVar
 
 import attrs
 
+from f1mon_core.errors import InvalidQueryError
 from f1mon_core.metrics.intervals import Method, proportion
 from f1mon_core.metrics.metric import (
-    METRIC_NAMES,
     NO_ACTUAL_POSITIVES,
     NO_LABELS,
     NO_POSITIVES,
@@ -32,6 +35,37 @@ from f1mon_core.storage.tally import CellKey, Moments, Tally, bin_of, merge_cell
 
 _EPSILON = 2.0**-52
 """Probabilities are clipped to [eps, 1 - eps] for the log loss, as scikit-learn does."""
+
+
+Cells: TypeAlias = Literal["any", "binned", "exact"]
+FormulaT = TypeVar("FormulaT", bound=Callable[..., Metric])
+
+
+@attrs.frozen
+class Formula:
+    """How a metric is computed.
+
+    Attributes:
+        of: The metric of a measurement, under the name given.
+        cells: What it needs: cells of any bins, of the number of bins asked for, or one per distinct confidence.
+    """
+
+    of: Callable[[Any, str], Metric]
+    cells: Cells = "any"
+
+
+FORMULAS: dict[str, Formula] = {}
+"""Every metric by its name, in the order of tables."""
+
+
+def formula(*names: str, cells: Cells = "any") -> Callable[[FormulaT], FormulaT]:
+    """Register a method of `Measurement` as the formula of these metrics."""
+
+    def register(method: FormulaT) -> FormulaT:
+        FORMULAS.update(dict.fromkeys(names, Formula(method, cells)))
+        return method
+
+    return register
 
 
 def rebinned(tally: Tally, bins: int) -> Tally | None:
@@ -117,14 +151,13 @@ class Measurement:
 
     def metrics(self, names: Collection[str]) -> dict[str, Metric]:
         """The named metrics, in the order of `METRIC_NAMES`."""
-        return {name: self.metric(name) for name in METRIC_NAMES if name in names}
+        return {name: self.metric(name) for name in FORMULAS if name in names}
 
     def metric(self, name: str) -> Metric:
         """One metric."""
         if name in self.unavailable:
             return self._none(name, self.labelled, self.unavailable[name])
-        measured: Metric = getattr(self, f"_{name}")()
-        return measured
+        return FORMULAS[name].of(self, name)
 
     # Counts -----------------------------------------------------------------------------------------------------------
 
@@ -146,66 +179,69 @@ class Measurement:
     def _unlabelled(self, name: str) -> Metric:
         return self._none(name, 0, NO_LABELS if self.total else NO_PREDICTIONS)
 
-    def _num_predictions(self) -> Metric:
-        return self._of("num_predictions", float(self.total), self.total)
+    @formula("num_predictions")
+    def _num_predictions(self, name: str) -> Metric:
+        return self._of(name, float(self.total), self.total)
 
-    def _num_labelled(self) -> Metric:
-        return self._of("num_labelled", float(self.labelled), self.total)
+    @formula("num_labelled")
+    def _num_labelled(self, name: str) -> Metric:
+        return self._of(name, float(self.labelled), self.total)
 
-    def _coverage(self) -> Metric:
+    @formula("coverage")
+    def _coverage(self, name: str) -> Metric:
         if not self.total:
-            return self._none("coverage", 0, NO_PREDICTIONS)
-        return self._of("coverage", self.labelled / self.total, self.total)
+            return self._none(name, 0, NO_PREDICTIONS)
+        return self._of(name, self.labelled / self.total, self.total)
 
-    def _accuracy(self) -> Metric:
+    @formula("accuracy")
+    def _accuracy(self, name: str) -> Metric:
         correct = sum(n for (predicted, actual), n in self.pairs.items() if predicted == actual)
-        return self._share("accuracy", correct, self.labelled, NO_LABELS)
+        return self._share(name, correct, self.labelled, NO_LABELS)
 
     # Classes ----------------------------------------------------------------------------------------------------------
 
     def of_label(self, one: int) -> LabelMetrics:
         """Precision, recall and F1 of one class against the rest."""
-        return LabelMetrics(one, self.actual[one], self._precision(one), self._recall(one), self._f1_score(one))
+        return LabelMetrics(
+            label=one,
+            support=self.actual[one],
+            precision=self._precision("precision", one),
+            recall=self._recall("recall", one),
+            f1_score=self._f1_score("f1_score", one),
+        )
 
-    def _precision(self, one: int | None = None) -> Metric:
+    @formula("precision")
+    def _precision(self, name: str, one: int | None = None) -> Metric:
         one = self.positive if one is None else one
-        return self._share("precision", self.pairs[one, one], self.predicted[one], NO_PREDICTED_POSITIVES)
+        return self._share(name, self.pairs[one, one], self.predicted[one], NO_PREDICTED_POSITIVES)
 
-    def _recall(self, one: int | None = None) -> Metric:
+    @formula("recall")
+    def _recall(self, name: str, one: int | None = None) -> Metric:
         one = self.positive if one is None else one
-        return self._share("recall", self.pairs[one, one], self.actual[one], NO_ACTUAL_POSITIVES)
+        return self._share(name, self.pairs[one, one], self.actual[one], NO_ACTUAL_POSITIVES)
 
-    def _f1_score(self, one: int | None = None) -> Metric:
+    @formula("f1_score")
+    def _f1_score(self, name: str, one: int | None = None) -> Metric:
         """2 tp / (2 tp + fp + fn); n is tp + fp + fn."""
         one = self.positive if one is None else one
         if not self.labelled:
-            return self._unlabelled("f1_score")
+            return self._unlabelled(name)
         hits, sides = self.pairs[one, one], self.predicted[one] + self.actual[one]
         if not sides:
-            return self._none("f1_score", 0, NO_POSITIVES)
-        return self._of("f1_score", 2 * hits / sides, sides - hits)
+            return self._none(name, 0, NO_POSITIVES)
+        return self._of(name, 2 * hits / sides, sides - hits)
 
-    def _precision_macro(self) -> Metric:
-        return self._averaged("precision", weighted=False)
+    @formula("precision_macro", "recall_macro", "f1_score_macro")
+    def _macro(self, name: str) -> Metric:
+        return self._averaged(name, weighted=False)
 
-    def _recall_macro(self) -> Metric:
-        return self._averaged("recall", weighted=False)
+    @formula("precision_weighted", "recall_weighted", "f1_score_weighted")
+    def _weighted(self, name: str) -> Metric:
+        return self._averaged(name, weighted=True)
 
-    def _f1_score_macro(self) -> Metric:
-        return self._averaged("f1_score", weighted=False)
-
-    def _precision_weighted(self) -> Metric:
-        return self._averaged("precision", weighted=True)
-
-    def _recall_weighted(self) -> Metric:
-        return self._averaged("recall", weighted=True)
-
-    def _f1_score_weighted(self) -> Metric:
-        return self._averaged("f1_score", weighted=True)
-
-    def _averaged(self, base: str, *, weighted: bool) -> Metric:
+    def _averaged(self, name: str, *, weighted: bool) -> Metric:
         """The mean over classes, weighted by support or not; undefined as soon as a class it needs is."""
-        name = f"{base}_weighted" if weighted else f"{base}_macro"
+        base = name.rpartition("_")[0]
         if not self.labelled:
             return self._unlabelled(name)
         terms: list[float] = []
@@ -247,12 +283,13 @@ class Measurement:
             )
         return None
 
-    def _brier_score(self) -> Metric:
+    @formula("brier_score")
+    def _brier_score(self, name: str) -> Metric:
         """Mean of (P(positive) - [actual is positive])², which for two classes is (c - [correct])².
 
         G. W. Brier, Monthly Weather Review 78 (1950) 1-3, in the one-sided form scikit-learn uses.
         """
-        if (undefined := self._not_binary("brier_score")) is not None:
+        if (undefined := self._not_binary(name)) is not None:
             return undefined
         terms: list[float] = []
         for key, moments in self.tally.cells.items():
@@ -260,7 +297,7 @@ class Measurement:
                 continue
             away = midpoint(key.bin, self.tally.bins) - (key.predicted == key.actual)
             terms += (moments.squares, 2 * away * moments.total, moments.n * away * away)
-        return self._of("brier_score", max(0.0, math.fsum(terms) / self.labelled), self.labelled)
+        return self._of(name, max(0.0, math.fsum(terms) / self.labelled), self.labelled)
 
     @cached_property
     def _scores(self) -> dict[float, list[int]]:
@@ -272,33 +309,35 @@ class Measurement:
                 scores.setdefault(score, [0, 0])[key.actual == self.positive] += moments.n
         return scores
 
-    def _log_loss(self) -> Metric:
+    @formula("log_loss", cells="exact")
+    def _log_loss(self, name: str) -> Metric:
         """Mean of -log P(actual), in nats, P clipped to [2**-52, 1 - 2**-52]."""
-        if (undefined := self._not_binary("log_loss")) is not None:
+        if (undefined := self._not_binary(name)) is not None:
             return undefined
         loss = math.fsum(
             -n * math.log(min(max(chance, _EPSILON), 1 - _EPSILON))
             for score, (negatives, positives) in self._scores.items()
             for n, chance in ((negatives, 1 - score), (positives, score))
         )
-        return self._of("log_loss", loss / self.labelled, self.labelled)
+        return self._of(name, loss / self.labelled, self.labelled)
 
-    def _roc_auc(self) -> Metric:
+    @formula("roc_auc", cells="exact")
+    def _roc_auc(self, name: str) -> Metric:
         """The chance that a positive scores above a negative, a tie counting half (midranks); exact.
 
         J. A. Hanley and B. J. McNeil, Radiology 143 (1982) 29-36: the Mann-Whitney statistic.
         """
-        if (undefined := self._not_binary("roc_auc")) is not None:
+        if (undefined := self._not_binary(name)) is not None:
             return undefined
         positives_in_all = self.actual[self.positive]
         negatives_in_all = self.labelled - positives_in_all
         if not positives_in_all or not negatives_in_all:
-            return self._none("roc_auc", self.labelled, ONE_CLASS)
+            return self._none(name, self.labelled, ONE_CLASS)
         doubled_wins = below = 0
         for _, (negatives, positives) in sorted(self._scores.items()):
             doubled_wins += positives * (2 * below + negatives)
             below += negatives
-        return self._of("roc_auc", doubled_wins / (2 * positives_in_all * negatives_in_all), self.labelled)
+        return self._of(name, doubled_wins / (2 * positives_in_all * negatives_in_all), self.labelled)
 
     # Calibration ------------------------------------------------------------------------------------------------------
 
@@ -332,32 +371,37 @@ class Measurement:
     def _gaps(self) -> list[tuple[int, float]]:
         return [(one.labelled, one.gap) for one in self.bins if one.gap is not None]
 
-    def _expected_calibration_error(self) -> Metric:
+    @formula("expected_calibration_error", cells="binned")
+    def _expected_calibration_error(self, name: str) -> Metric:
         """Mean |accuracy - confidence| of the bins, weighted by their labelled predictions.
 
         M. P. Naeini, G. Cooper and M. Hauskrecht, AAAI 2015. Biased upwards at small n, so read it with n.
         """
         if not self.labelled:
-            return self._unlabelled("expected_calibration_error")
+            return self._unlabelled(name)
         error = math.fsum(n * gap for n, gap in self._gaps()) / self.labelled
-        return self._of("expected_calibration_error", error, self.labelled)
+        return self._of(name, error, self.labelled)
 
-    def _maximum_calibration_error(self) -> Metric:
+    @formula("maximum_calibration_error", cells="binned")
+    def _maximum_calibration_error(self, name: str) -> Metric:
         """The largest |accuracy - confidence| of a bin that is not empty."""
         if not self.labelled:
-            return self._unlabelled("maximum_calibration_error")
-        return self._of("maximum_calibration_error", max(gap for _, gap in self._gaps()), self.labelled)
+            return self._unlabelled(name)
+        return self._of(name, max(gap for _, gap in self._gaps()), self.labelled)
 
     # Confidence -------------------------------------------------------------------------------------------------------
 
-    def _avg_confidence(self) -> Metric:
-        return self._of_confidence("avg_confidence", self._mean_confidence)
+    @formula("avg_confidence")
+    def _avg_confidence(self, name: str) -> Metric:
+        return self._of_confidence(name, self._mean_confidence)
 
-    def _min_confidence(self) -> Metric:
-        return self._of_confidence("min_confidence", min((m.minimum for m in self.tally.cells.values()), default=None))
+    @formula("min_confidence")
+    def _min_confidence(self, name: str) -> Metric:
+        return self._of_confidence(name, min((m.minimum for m in self.tally.cells.values()), default=None))
 
-    def _max_confidence(self) -> Metric:
-        return self._of_confidence("max_confidence", max((m.maximum for m in self.tally.cells.values()), default=None))
+    @formula("max_confidence")
+    def _max_confidence(self, name: str) -> Metric:
+        return self._of_confidence(name, max((m.maximum for m in self.tally.cells.values()), default=None))
 
     def _of_confidence(self, name: str, value: float | None) -> Metric:
         return self._none(name, 0, NO_PREDICTIONS) if value is None else self._of(name, value, self.total)
@@ -373,12 +417,12 @@ class Measurement:
         maximum = max(moments.maximum for moments in self.tally.cells.values())
         return min(max(math.fsum(terms) / self.total, minimum), maximum)
 
-    def _confidence_std(self) -> Metric:
+    @formula("confidence_std")
+    def _confidence_std(self, name: str) -> Metric:
         """The sample standard deviation (ddof 1), from the cells' own means and squares.
 
         T. F. Chan, G. H. Golub and R. J. LeVeque, The American Statistician 37 (1983) 242-247.
         """
-        name = "confidence_std"
         mean = self._mean_confidence
         if mean is None:
             return self._none(name, 0, NO_PREDICTIONS)
@@ -390,6 +434,26 @@ class Measurement:
             away = midpoint(key.bin, self.tally.bins) + offset - mean
             terms += (_inner_squares(moments), moments.n * away * away)
         return self._of(name, math.sqrt(math.fsum(terms) / (self.total - 1)), self.total)
+
+
+METRIC_NAMES = tuple(FORMULAS)
+"""The names in `Performance.metrics`, which rules, snapshots and tables use."""
+EXACT_METRICS = frozenset(name for name, one in FORMULAS.items() if one.cells == "exact")
+"""Metrics that need a cell per distinct confidence."""
+BINNED_METRICS = frozenset(name for name, one in FORMULAS.items() if one.cells == "binned")
+"""Metrics that need cells of the number of bins asked for."""
+
+
+def check_names(names: Collection[str] | None) -> frozenset[str]:
+    """The metrics asked for; all for None. Raises `InvalidQueryError` for an unknown name."""
+    if names is None:
+        return frozenset(METRIC_NAMES)
+    if isinstance(names, str) or not isinstance(names, Iterable):
+        raise InvalidQueryError(f"metrics is a collection of names, got {names!r:.80}")
+    wanted = tuple(names)
+    if unknown := [name for name in wanted if name not in METRIC_NAMES]:
+        raise InvalidQueryError(f"no metric {unknown[0]!r}; there are {', '.join(METRIC_NAMES)}")
+    return frozenset(wanted)
 
 
 def _mean(middle: float, cells: Sequence[Moments]) -> float | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import attrs
@@ -25,45 +25,13 @@ NO_ACTUAL_POSITIVES = "no actual positives"
 
 NO_POSITIVES = "no predicted and no actual positives"
 
-EXACT_METRICS = frozenset({"roc_auc", "log_loss"})
-"""Metrics that need a cell per distinct confidence."""
-
-BINNED_METRICS = frozenset({"expected_calibration_error", "maximum_calibration_error"})
-"""Metrics that need cells of the number of bins asked for."""
-
-METRIC_NAMES = (
-    "num_predictions",
-    "num_labelled",
-    "coverage",
-    "accuracy",
-    "precision",
-    "recall",
-    "f1_score",
-    "precision_macro",
-    "recall_macro",
-    "f1_score_macro",
-    "precision_weighted",
-    "recall_weighted",
-    "f1_score_weighted",
-    "brier_score",
-    "log_loss",
-    "roc_auc",
-    "expected_calibration_error",
-    "maximum_calibration_error",
-    "avg_confidence",
-    "min_confidence",
-    "max_confidence",
-    "confidence_std",
-)
-"""The names in `Performance.metrics`, which rules, snapshots and tables use."""
-
 
 @attrs.frozen
 class Metric:
     """A number with what it rests on.
 
     Attributes:
-        name: One of `METRIC_NAMES`.
+        name: One of `measurement.METRIC_NAMES`.
         value: The number, finite; None where it is undefined.
         n: Its own denominator: predictions, labelled ones, predicted positives, as the definition says.
         labelled: Predictions of the window whose outcome is known.
@@ -190,18 +158,6 @@ class LabelMetrics:
             "recall": self.recall.to_dict(),
             "f1_score": self.f1_score.to_dict(),
         }
-
-
-def check_names(names: Collection[str] | None) -> frozenset[str]:
-    """The metrics asked for; all for None. Raises `InvalidQueryError` for an unknown name."""
-    if names is None:
-        return frozenset(METRIC_NAMES)
-    if isinstance(names, str) or not isinstance(names, Iterable):
-        raise InvalidQueryError(f"metrics is a collection of names, got {names!r:.80}")
-    wanted = tuple(names)
-    if unknown := [name for name in wanted if name not in METRIC_NAMES]:
-        raise InvalidQueryError(f"no metric {unknown[0]!r}; there are {', '.join(METRIC_NAMES)}")
-    return frozenset(wanted)
 
 
 def check_labels(labels: Iterable[int] | None) -> tuple[int, ...] | None:

@@ -10,17 +10,14 @@ import attrs
 
 from f1mon_core.errors import InvalidQueryError, PrunedError
 from f1mon_core.metrics.intervals import Method, check_method
-from f1mon_core.metrics.measurement import Measurement
+from f1mon_core.metrics.measurement import BINNED_METRICS, EXACT_METRICS, Measurement, check_names
 from f1mon_core.metrics.metric import (
-    BINNED_METRICS,
-    EXACT_METRICS,
     ConfusionMatrix,
     LabelMetrics,
     Metric,
     ReliabilityBin,
     check_label,
     check_labels,
-    check_names,
 )
 from f1mon_core.metrics.windows import Window, WindowBasis, WindowRequest
 from f1mon_core.records.fields import Document

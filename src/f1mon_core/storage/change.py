@@ -1,4 +1,4 @@
-"""What a transition decides: `Change`, its documents, and the keys of state, built and checked here."""
+"""What a transition decides: `Change`, its documents, and the keys of state, built, read and checked here."""
 
 from __future__ import annotations
 
@@ -14,6 +14,13 @@ from f1mon_core.records.fields import Document, Json
 from f1mon_core.records.kinds import Fact
 
 MAX_STATE_KEY_CHARACTERS = 700
+MAX_STATE_KEY_BYTES = 2640
+"""Of UTF-8; PostgreSQL takes 2,704 into an index, its own included. No key that f1mon makes itself comes near it."""
+
+_CUT = "~"
+_HEX = frozenset("0123456789abcdef")
+_UNCUT_CHARACTERS = MAX_STATE_KEY_CHARACTERS - len(_CUT) - 64
+"""What an overlong key keeps of its beginning, before the digest."""
 
 
 @attrs.frozen
@@ -38,14 +45,48 @@ Step: TypeAlias = Callable[[Document | None, datetime], Change]
 
 
 def state_key(*parts: str) -> str:
-    """A state key of parts that may hold any character: `/` and `%` are escaped, an overlong key ends in a digest."""
-    key = "/".join(part.replace("%", "%25").replace("/", "%2F") for part in parts)
-    if len(key) <= MAX_STATE_KEY_CHARACTERS:
+    """A state key of parts that may hold any character: `/` and `%` are escaped, an overlong key ends in a digest.
+
+    No two lists of parts have one key: what would look as if it had been cut is cut too.
+    """
+    key = _joined(parts)
+    if len(key) <= MAX_STATE_KEY_CHARACTERS and _bytes(key) <= MAX_STATE_KEY_BYTES and not _is_cut(key):
         return key
     import hashlib  # noqa: PLC0415 - hardly ever needed
 
-    digest = hashlib.sha256(key.encode()).hexdigest()
-    return f"{key[: MAX_STATE_KEY_CHARACTERS - len(digest) - 1]}~{digest}"
+    return key[:_UNCUT_CHARACTERS] + _CUT + hashlib.sha256(key.encode()).hexdigest()
+
+
+def state_prefix(*parts: str) -> str:
+    """What every key of these parts and at least one more begins with.
+
+    It ends where overlong keys are cut, and then keys of other parts may begin with it too: `key_parts` tells them
+    apart as far as a key goes, beyond that only what stands in the document does.
+    """
+    return (_joined(parts) + "/")[:_UNCUT_CHARACTERS]
+
+
+def key_parts(key: str) -> tuple[str, ...]:
+    """The parts that a key was made of; of one that was cut, those that stand in it whole."""
+    parts = key[:_UNCUT_CHARACTERS].split("/")[:-1] if _is_cut(key) else key.split("/")
+    return tuple(part.replace("%2F", "/").replace("%25", "%") for part in parts)
+
+
+def _joined(parts: Sequence[str]) -> str:
+    return "/".join(part.replace("%", "%25").replace("/", "%2F") for part in parts)
+
+
+def _bytes(key: str) -> int:
+    return len(key) if key.isascii() else len(key.encode("utf-8", "surrogatepass"))
+
+
+def _is_cut(key: str) -> bool:
+    """Whether a key ends as one that was too long does."""
+    return (
+        len(key) == MAX_STATE_KEY_CHARACTERS
+        and key[_UNCUT_CHARACTERS] == _CUT
+        and _HEX.issuperset(key[_UNCUT_CHARACTERS + 1 :])
+    )
 
 
 def check_state_key(key: Any, *, prefix: bool = False) -> str:
@@ -56,9 +97,11 @@ def check_state_key(key: Any, *, prefix: bool = False) -> str:
         if "\0" in key:
             raise InvalidQueryError("a state key must not hold a NUL character")
         try:
-            key.encode()
+            size = len(key.encode())
         except UnicodeEncodeError:
             raise InvalidQueryError("a state key must not hold a lone surrogate") from None
+        if size > MAX_STATE_KEY_BYTES:
+            raise InvalidQueryError(f"a state key has at most {MAX_STATE_KEY_BYTES} bytes, got {key!r:.80}")
     return key
 
 

@@ -134,6 +134,7 @@ class Storage(Protocol):
     def transition(self, key: str, step: Step, *, operation_id: str) -> Json:
         """Lock the document of `key`, read the clock *after* the lock, call `step`, commit its `Change` as one.
 
+        - A key has 1 to 700 characters, at most 2,640 bytes of UTF-8, and no NUL; keys differ by their code points.
         - Of any number of concurrent transitions of one key each sees what the one before it stored, also when the
           document never existed.
         - A fact without a time gets the instant `step` was given.

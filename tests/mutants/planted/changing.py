@@ -344,6 +344,25 @@ class FailedStepStays(MemoryStorage):
 # state --------------------------------------------------------------------------------------------------------------
 
 
+@fault(
+    "keys end at 640 characters",
+    caught_by="keys_of_the_greatest_length_are_told_apart_by_their_last_character_and_lie_in_order",
+)
+class KeysCut(MemoryStorage):
+    def transition(self, key, step, *, operation_id):
+        return super().transition(key[:640], step, operation_id=operation_id)
+
+
+@fault(
+    "a prefix of more than 255 characters is taken for a whole key",
+    caught_by="the_prefix_of_parts_finds_every_key_that_begins_with_them",
+)
+class LongPrefixIsAKey(MemoryStorage):
+    def state(self, prefix, **paging):
+        found = super().state(prefix, **paging)
+        return found if len(prefix) <= 255 else {key: found[key] for key in found if key == prefix}
+
+
 @fault("a prefix is taken for a pattern", caught_by="a_prefix_is_text_and_not_a_pattern")
 class PrefixIsPattern(MemoryStorage):
     def state(self, prefix, *, due_before=None, limit=None, after=None):

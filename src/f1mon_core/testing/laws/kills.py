@@ -9,13 +9,12 @@ import time
 from itertools import pairwise
 from typing import Any, ClassVar
 
-from f1mon_core.alerts import watch as watches
-from f1mon_core.records.kinds import IncidentEvent, Prediction
-from f1mon_core.records.times import to_micros
+from f1mon_core.records.kinds import Prediction
 from f1mon_core.storage.select import Select
+from f1mon_core.testing.engine import Engine
 from f1mon_core.testing.facts import MINUTE, prediction
 from f1mon_core.testing.laws.base import Laws, demands
-from f1mon_core.testing.laws.races import COOLDOWN, alerts_of, fires, low_accuracy
+from f1mon_core.testing.laws.races import RULE
 from f1mon_core.testing.location import Place
 from f1mon_core.testing.races import Prey, Slots
 
@@ -60,16 +59,18 @@ class KillLaws(Laws):
         kills: How many evaluators are killed while they claim; those that were killed between two claims come on top.
         writer_kills: How many writers are killed while they append.
         evaluators: How many are alive at once.
+        engine: What decides whether a rule fires: the kit's own, or somebody else's.
     """
 
     kills: ClassVar[int] = 50
     writer_kills: ClassVar[int] = 50
     evaluators: ClassVar[int] = 3
+    engine: ClassVar[Engine] = Engine()
 
     @demands("durable", "shared")
     def test_killed_evaluators_never_fire_twice_in_a_cooldown_nor_leave_half_a_claim(self) -> None:
         rng = random.Random(7)  # noqa: S311 - moments, not secrets
-        rule = low_accuracy()
+        cooldown = self.engine.cooldown
         claiming = Slots(self.evaluators)
 
         def evaluate(place: Place, born: int) -> None:
@@ -78,7 +79,7 @@ class KillLaws(Laws):
 
             def claim() -> None:
                 claiming[slot] = 1
-                fires(store, rule)
+                self.engine.fires(store, RULE)
                 claiming[slot] = 0
 
             if slot == 0:
@@ -98,7 +99,7 @@ class KillLaws(Laws):
             with Prey.hunted(place, self.evaluators, evaluate) as prey:
                 kill = killed_claiming = 0
                 while killed_claiming < self.kills:
-                    place.clock.advance(COOLDOWN // 3)
+                    place.clock.advance(cooldown // 3)
                     slot = kill % self.evaluators
                     if slot == 0:
                         prey.await_death(slot)
@@ -110,32 +111,15 @@ class KillLaws(Laws):
                     claiming[slot] = 0
                     prey.replace(slot)
             store = place.open()
-            found = alerts_of(store, rule.rule_id)
-            times = [fact.instant for fact in found]
+            times = [fact.instant for fact in self.engine.fired(store, RULE)]
             gaps = [later - earlier for earlier, later in pairwise(times)]
-            assert min(gaps, default=COOLDOWN) >= COOLDOWN
+            assert min(gaps, default=cooldown) >= cooldown
             assert len(times) >= self.kills // 6, "the evaluators hardly came to evaluate"
-            self._assert_whole_claims(place, rule.rule_id)
-            place.clock.advance(COOLDOWN)
-            assert fires(store, rule)
-            assert not fires(store, rule)
+            self.engine.assert_whole(store, RULE)
+            place.clock.advance(cooldown)
+            assert self.engine.fires(store, RULE)
+            assert not self.engine.fires(store, RULE)
             assert store.check().ok
-
-    @staticmethod
-    def _assert_whole_claims(place: Place, rule_id: str) -> None:
-        """State, alerts, events and outbox documents of every claim are there together."""
-        store = place.open()
-        found = alerts_of(store, rule_id)
-        watch = watches.read(store.state(watches.rule_key(rule_id))[watches.rule_key(rule_id)])
-        assert watch.last_fired == to_micros(found[-1].instant)
-        events = [
-            event.details["alert_id"]
-            for event in store.find(Select("incident_event", where={"event": ["firing", "repeated", "escalated"]}))
-            if isinstance(event, IncidentEvent)
-        ]
-        assert sorted(map(str, events)) == sorted(fact.alert_id for fact in found)
-        waiting = {str(document["alert_id"]) for document in store.state("delivery/").values()}
-        assert waiting == {fact.alert_id for fact in found}
 
     @demands("durable", "shared")
     def test_what_was_acknowledged_survives_the_kill_of_its_writer_and_nothing_is_half_there(self) -> None:

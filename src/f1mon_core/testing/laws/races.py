@@ -9,39 +9,22 @@ from typing import Any, ClassVar, cast
 
 import pytest
 
-from f1mon_core.alerts import evaluate_rule, watch
-from f1mon_core.alerts.rules import AlertRule
 from f1mon_core.errors import ConflictError, PrunedError
-from f1mon_core.records.kinds import Acknowledgement, Alert, Outcome
+from f1mon_core.records.kinds import Acknowledgement, Outcome
 from f1mon_core.records.times import MICROSECOND
-from f1mon_core.storage import plans
 from f1mon_core.storage.change import Change
 from f1mon_core.storage.contract import Appended, Storage
 from f1mon_core.storage.select import Select
 from f1mon_core.storage.tally import TallyQuery
-from f1mon_core.testing.facts import HOUR, MINUTE, NOON, SECOND, acknowledgement, alert, outcome, prediction
+from f1mon_core.testing.engine import Engine
+from f1mon_core.testing.facts import MINUTE, NOON, SECOND, acknowledgement, alert, outcome, prediction
 from f1mon_core.testing.laws.base import Laws, demands
 from f1mon_core.testing.laws.prune import HORIZON, OLD
 from f1mon_core.testing.laws.transition import counted
 from f1mon_core.testing.location import Place
 from f1mon_core.testing.races import Member, Slots, crew, fork_and_wait, spawned
 
-COOLDOWN = HOUR
-
-
-def low_accuracy(rule_id: str = "low-accuracy") -> AlertRule:
-    """A rule that an accuracy of 0.5 breaches, with a cooldown of one hour."""
-    return AlertRule(rule_id, "accuracy", "threshold", 0.7, "<", "critical", "model", cooldown_minutes=60)
-
-
-def fires(store: Storage, rule: AlertRule) -> bool:
-    """Evaluate a breach with the engine; whether it made an alert."""
-    return plans.run(evaluate_rule.evaluate_rule(rule, 0.5, "podium-1"), store) is not None
-
-
-def alerts_of(store: Storage, rule_id: str) -> list[Alert]:
-    """The stored alerts of a rule, oldest first."""
-    return [fact for fact in store.find(Select("alert", where={"rule_id": rule_id})) if isinstance(fact, Alert)]
+RULE = "low-accuracy"
 
 
 def append_and_count(place: Place) -> tuple[Appended, dict[Any, int]]:
@@ -58,12 +41,14 @@ class RaceLaws(Laws):
         windows: How many cooldowns they evaluate one rule over.
         fresh_rules: How many rules that never fired they evaluate.
         meetings: How often a prediction and its outcome are appended at the same moment.
+        engine: What decides whether a rule fires: the kit's own, or somebody else's.
     """
 
     processes: ClassVar[int] = 8
     windows: ClassVar[int] = 100
     fresh_rules: ClassVar[int] = 40
     meetings: ClassVar[int] = 1000
+    engine: ClassVar[Engine] = Engine()
 
     @demands("shared")
     def test_processes_that_evaluate_one_rule_fire_once_in_each_cooldown(self) -> None:
@@ -73,14 +58,15 @@ class RaceLaws(Laws):
             def evaluate(member: Member) -> int:
                 store, fired = member.place.open(), 0
                 for _ in range(self.windows):
-                    fired += fires(store, low_accuracy())
+                    fired += self.engine.fires(store, RULE)
                     # A window is one cooldown: it is over when all have evaluated, and then the clock is turned.
                     member.barrier.wait()
                 return fired
 
-            fired = crew(place, self.processes, evaluate, at_barrier=lambda: place.clock.advance(COOLDOWN))
-            found = alerts_of(place.open(), "low-accuracy")
-            assert [fact.at for fact in found] == [NOON + number * COOLDOWN for number in range(self.windows)]
+            fired = crew(place, self.processes, evaluate, at_barrier=lambda: place.clock.advance(self.engine.cooldown))
+            found = self.engine.fired(place.open(), RULE)
+            windows = [NOON + number * self.engine.cooldown for number in range(self.windows)]
+            assert [fact.at for fact in found] == windows
             assert sum(fired) == self.windows
 
     @demands("shared")
@@ -92,13 +78,13 @@ class RaceLaws(Laws):
                 store, fired = member.place.open(), []
                 for number in range(self.fresh_rules):
                     member.barrier.wait()
-                    fired.append(fires(store, low_accuracy(f"rule-{number}")))
+                    fired.append(self.engine.fires(store, f"rule-{number}"))
                 return fired
 
             fired = crew(place, self.processes, evaluate)
             store = place.open()
             for number in range(self.fresh_rules):
-                assert len(alerts_of(store, f"rule-{number}")) == 1, number
+                assert len(self.engine.fired(store, f"rule-{number}")) == 1, number
                 assert sum(own[number] for own in fired) == 1, number
 
     @demands("shared")
@@ -337,7 +323,7 @@ class RaceLaws(Laws):
 
     @demands("shared")
     def test_claimers_blocked_for_longer_than_the_cooldown_fire_once(self) -> None:
-        rule = low_accuracy()
+        cooldown = self.engine.cooldown
         with self.place() as place:
             place.open().check()
 
@@ -350,22 +336,22 @@ class RaceLaws(Laws):
                         entered.append(True)
                         member.barrier.wait()
                         time.sleep(0.2)  # long enough for the others to come to the lock
-                        place.clock.advance(2 * COOLDOWN)
+                        place.clock.advance(2 * cooldown)
                     return Change(document)
 
                 fired = []
                 member.barrier.wait()  # all have opened the place, for which a store may want the lock too
                 if member.number:
                     member.barrier.wait()
-                    fired.append(fires(store, rule))
+                    fired.append(self.engine.fires(store, RULE))
                 else:
-                    store.transition(watch.rule_key(rule.rule_id), hold, operation_id="hold")
+                    store.transition(self.engine.key(RULE), hold, operation_id="hold")
                 # No time has passed since, so whoever looks again finds the cooldown of what was fired.
                 member.barrier.wait()
-                return [*fired, fires(store, rule)]
+                return [*fired, self.engine.fires(store, RULE)]
 
             fired = crew(place, self.processes, evaluate)
-            assert [fact.at for fact in alerts_of(place.open(), rule.rule_id)] == [NOON + 2 * COOLDOWN]
+            assert [fact.at for fact in self.engine.fired(place.open(), RULE)] == [NOON + 2 * cooldown]
             assert sum(map(sum, fired)) == 1
 
     @demands("shared")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import threading
 import time
 from datetime import datetime
@@ -14,7 +15,7 @@ import pytest
 from f1mon_core.errors import ConflictError, InvalidQueryError, InvalidRecordError
 from f1mon_core.records.fields import Document
 from f1mon_core.records.times import MICROSECOND, to_micros
-from f1mon_core.storage.change import Change, state_key
+from f1mon_core.storage.change import MAX_STATE_KEY_BYTES, MAX_STATE_KEY_CHARACTERS, Change, state_key, state_prefix
 from f1mon_core.storage.contract import Storage
 from f1mon_core.storage.select import Select
 from f1mon_core.testing.bridge import together
@@ -22,6 +23,14 @@ from f1mon_core.testing.corpus import MEBIBYTE
 from f1mon_core.testing.facts import HOUR, NOON, SECOND, acknowledgement, alert, outcome, prediction
 from f1mon_core.testing.laws.append import MANY, everything
 from f1mon_core.testing.laws.base import Laws, during
+
+_OF_FOUR_BYTES = random.Random(7)  # noqa: S311 - text that nothing can make shorter
+LONGEST = [
+    "%" * (MAX_STATE_KEY_CHARACTERS - 1),
+    "/" * (MAX_STATE_KEY_CHARACTERS - 1),
+    "".join(map(chr, _OF_FOUR_BYTES.choices(range(0x10000, 0x110000), k=MAX_STATE_KEY_BYTES // 4 - 1))),
+]
+"""State keys of the greatest length, without their last character."""
 
 
 class Interrupted(Exception):
@@ -284,7 +293,7 @@ class TransitionLaws(Laws):
 
     def test_a_key_that_cannot_be_one_is_refused(self) -> None:
         with self.store() as store:
-            for key in ("", "a\0b", "\ud800", "x" * 701, None, 1):
+            for key in ("", "a\0b", "\ud800", "x" * 701, "\U0001f3ce" * 661, None, 1):
                 with pytest.raises(InvalidQueryError):
                     store.transition(key, counted, operation_id="op")  # type: ignore[arg-type]
 
@@ -311,6 +320,30 @@ class StateLaws(Laws):
             store_documents(store, "a%b", "a_b", "a\\b", "axb", "A%b", "a*", "a[b]", "a?b")
             for prefix in ("a%", "a_", "a\\", "a*", "a[", "a?"):
                 assert [key[:2] for key in store.state(prefix)] == [prefix]
+
+    def test_keys_of_the_greatest_length_are_told_apart_by_their_last_character_and_lie_in_order(self) -> None:
+        with self.store() as store:
+            for beginning in LONGEST:
+                keys = [beginning + last for last in ("/", "A", "a", "\uffff", "\U0001f3ce")]
+                store_documents(store, *reversed(keys))
+                assert list(store.state(beginning)) == keys
+                assert list(store.state(beginning[:-1])) == keys
+                assert list(store.state(keys[1])) == keys[1:2]
+                assert list(store.state(beginning, after=keys[1], limit=2)) == keys[2:4]
+            for beginning in LONGEST:
+                assert store.transition(beginning + "a", put(None, result="gone"), operation_id="delete") == "gone"
+            assert len(store.state("")) == 4 * len(LONGEST)
+
+    def test_the_prefix_of_parts_finds_every_key_that_begins_with_them(self) -> None:
+        parts = ["/" * 255, "%" * 240, "\U0001f3ce" * 255, "a", "/" * 254 + "a"]
+        with self.store() as store:
+            made = {(first, second): state_key("k", first, second, "{}") for first in parts for second in parts}
+            store_documents(store, *made.values())
+            assert len(store.state("k/")) == len(made)
+            for wanted in parts:
+                found = set(store.state(state_prefix("k", wanted)))
+                assert found >= {key for (first, _), key in made.items() if first == wanted}
+                assert found <= {key for (first, _), key in made.items() if first[:200] == wanted[:200]}
 
     def test_due_before_keeps_documents_due_strictly_before_it(self) -> None:
         with self.store() as store:
