@@ -175,9 +175,8 @@ def stored_facts(kept: Iterable[Kept]) -> list[Fact]:
 def _reader(kind: Any, version: Any, names: tuple[str, ...], *types: type) -> Callable[..., Fact]:
     """What makes a fact of its stamps and the values of a content, for contents of these names and types.
 
-    Compiled, as attrs compiles an `__init__`: a page of 100 alerts takes 5 to 7 % longer with a loop over the fields,
-    and what the page may take, twice the bare driver's time, has no room for it. The converter takes three times as long
-    for the facts.
+    Compiled, as attrs compiles an `__init__`: with a loop over the fields a page of 100 alerts takes 5 to 7 % longer,
+    and twice the bare driver's time, which it may take, has no room for that. The converter takes three times as long.
     """
     record = _record(kind, version)
     values = {"at": "instant(_at)", "at_given": "bool(_at_given)", "recorded_at": "instant(_recorded_at)"}
