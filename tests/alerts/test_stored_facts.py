@@ -9,7 +9,7 @@ from f1mon_core.alerts.rules import AlertRule
 from f1mon_core.monitor.monitor import Monitor
 
 HOUR = timedelta(hours=1)
-BACKENDS = {"memory": None, "jsonl": "msgspec", "sqlite": "sqlalchemy"}
+BACKENDS = {"memory": None, "jsonl": None, "sqlite": "sqlalchemy"}
 
 
 @pytest.fixture(params=BACKENDS)

@@ -18,7 +18,6 @@ RULE = AlertRule(
 def alerting(tmp_path, monkeypatch):
     for name, value in {"MONITORING_DB_ENABLED": "false", "F1MON_BACKEND": "", "F1MON_URL": ""}.items():
         monkeypatch.setenv(name, value)
-    pytest.importorskip("msgspec", reason="the file backend's extra is not installed")
     with AlertingSystem(tmp_path / "monitoring") as made:
         yield made
 

@@ -77,7 +77,7 @@ def test_a_missing_extra_says_what_to_install_and_carries_the_import_error(insta
     assert isinstance(raised.value.__cause__, ModuleNotFoundError)
 
 
-@pytest.mark.parametrize(("backend", "library"), [("sql", "sqlalchemy"), ("jsonl", "msgspec")])
+@pytest.mark.parametrize(("backend", "library"), [("sql", "sqlalchemy")])
 def test_f1mons_own_missing_extra_names_the_extra(backend, library):
     code = f"""
         import sys; sys.modules[{library!r}] = None  # as if it were not installed
@@ -375,7 +375,7 @@ def test_a_printed_address_holds_no_password(url, shown):
 
 @pytest.mark.parametrize("module", ["f1mon_core", "f1mon_core.monitor", "f1mon_core.cli", "f1mon_core.legacy"])
 def test_importing_core_loads_no_backend_and_none_of_the_heavy_libraries(module):
-    heavy = ("sqlalchemy", "alembic", "numpy", "pandas", "msgspec", "apprise", "narwhals", "f1mon_jsonl", "f1mon_sql")
+    heavy = ("sqlalchemy", "alembic", "numpy", "pandas", "apprise", "narwhals", "f1mon_jsonl", "f1mon_sql")
     code = f"import sys, {module}; print([one for one in {heavy} if one in sys.modules])"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "[]"

@@ -15,7 +15,8 @@ import cattrs
 from f1mon_core.alerts import rule_files
 from f1mon_core.alerts.rules import AlertRule
 from f1mon_core.errors import SchemaError
-from f1mon_core.records.fields import Document, canonical
+from f1mon_core.records.fields import Document
+from f1mon_core.records.json_text import canonical
 from f1mon_core.records.kinds import Alert
 from f1mon_core.storage.change import key_parts, state_key, state_prefix
 

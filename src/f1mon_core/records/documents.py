@@ -7,14 +7,12 @@ A document is the fact's content under its field names (defaults left out) plus 
 from __future__ import annotations
 
 import inspect
-from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from functools import lru_cache, partial
-from itertools import islice, repeat
-from operator import add
+from itertools import islice
 from types import MemberDescriptorType
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import attrs
 import cattrs
@@ -24,12 +22,12 @@ from f1mon_core.errors import InvalidRecordError, SchemaError
 from f1mon_core.records import fields as validation
 from f1mon_core.records.fields import Document, FieldCheck, checks, ordinal, severity
 from f1mon_core.records.kinds import KINDS, Fact
-from f1mon_core.records.times import EPOCH, LATEST, from_micros, to_micros
+from f1mon_core.records.times import EPOCH, LATEST, to_micros
 
 _LAST_MICROSECOND = to_micros(LATEST)
 _STAMPS = ("at", "at_given", "recorded_at")
 _TOGETHER = 1_000
-"""How many stored facts are made together; their contents are in memory twice meanwhile."""
+"""How many contents are in memory before facts are made of them: one by one takes a page of them a tenth longer."""
 
 
 def _structure_instant(value: Any, _: Any = None) -> datetime | None:
@@ -39,7 +37,7 @@ def _structure_instant(value: Any, _: Any = None) -> datetime | None:
 def _instant(value: Any) -> datetime:
     if type(value) is not int or not 0 <= value <= _LAST_MICROSECOND:
         raise InvalidRecordError("instant", value, f"must be integer microseconds after {EPOCH.isoformat()}")
-    return from_micros(value)
+    return EPOCH + timedelta(0, 0, value)  # as `from_micros`, whose call a page of alerts would notice
 
 
 def _unstructure_instant(value: datetime | None) -> int | None:
@@ -158,69 +156,56 @@ Kept: TypeAlias = tuple[Any, Any, Any, Any, Any, Mapping[str, Any]]
 """What a store keeps of a fact: kind, version, `at`, `at_given`, `recorded_at` (microseconds) and its content."""
 
 
-class _Field(NamedTuple):
-    """How the values of one field are kept: those of these types as they are, others as `check` answers or refuses."""
+def stored_facts(kept: Iterable[Kept]) -> list[Fact]:
+    """Each as `from_content`, for what a store checked when it took it: only the types of values are looked at again.
 
-    put: Callable[[Fact, Any], None]
-    kept: frozenset[type]
-    check: Callable[[Any], Any]
-
-
-class _Layout(NamedTuple):
-    """What facts whose contents have the same names have in common.
-
-    Attributes:
-        record: Their class.
-        stamps: What sets the stamps of a record.
-        fields: How the values of a content are kept, in their order.
-        defaults: What sets the fields that the contents leave out, and to what.
-        made: What sets those whose default is made anew, and what makes it.
+    What a hand changed in a store since then is the store's `check` to find.
     """
-
-    record: type[Fact]
-    stamps: tuple[Callable[[Fact, Any], None], ...]
-    fields: tuple[_Field, ...]
-    defaults: tuple[tuple[Callable[[Fact, Any], None], Any], ...]
-    made: tuple[tuple[Callable[[Fact, Any], None], Callable[[], Any]], ...]
+    left = iter(kept)
+    facts: list[Fact] = []
+    while some := list(islice(left, _TOGETHER)):
+        facts += [
+            _reader(kind, version, tuple(content), *map(type, content.values()))(at, given, recorded, *content.values())
+            for kind, version, at, given, recorded, content in some
+        ]
+    return facts
 
 
 @lru_cache(1_024)
-def _layout(kind: str, version: Any, *names: str) -> _Layout:
+def _reader(kind: Any, version: Any, names: tuple[str, ...], *types: type) -> Callable[..., Fact]:
+    """What makes a fact of its stamps and the values of a content, for contents of these names and types.
+
+    Compiled, as attrs compiles an `__init__`: with a loop over the fields a page of 100 alerts takes 5 to 7 % longer,
+    and twice the bare driver's time, which it may take, has no room for that. The converter takes three times as long.
+    """
     record = _record(kind, version)
-    fields = {field.name: field.default for field in attrs.fields(record) if field.name not in _STAMPS}
-    if unknown := set(names) - fields.keys():
-        raise _unknown(record, unknown)
-    defaults = []
-    made = []
-    for name in fields.keys() - set(names):
-        default: Any = fields[name]
-        if default is attrs.NOTHING:
+    values = {"at": "instant(_at)", "at_given": "bool(_at_given)", "recorded_at": "instant(_recorded_at)"}
+    known: dict[str, Any] = {"new": object.__new__, "record": record, "instant": _instant}
+    found = dict(zip(names, types, strict=True))
+    for field, how in zip(attrs.fields(record), checks(record), strict=True):
+        name, default = field.name, field.default
+        known[f"put_{name}"] = _setter(record, name)
+        if name in values:
+            continue
+        if name in found:
+            kept = found[name] is _KEPT.get(how.check) or (how.optional and found[name] is type(None))
+            values[name] = f"_{name}" if kept else f"check_{name}(_{name})"
+            known[f"check_{name}"] = partial(_checked, how)
+        elif default is attrs.NOTHING:
             raise _missing(record, name)
-        if isinstance(default, attrs.Factory):  # type: ignore[arg-type]
-            made.append((_setter(record, name), default.factory))
         else:
-            defaults.append((_setter(record, name), default))
-    how = {one.name: one for one in checks(record)}
-    return _Layout(
-        record,
-        tuple(_setter(record, name) for name in _STAMPS),
-        tuple(_field(record, how[name]) for name in names),
-        tuple(defaults),
-        tuple(made),
-    )
+            made = isinstance(default, _FACTORY)
+            values[name] = f"default_{name}()" if made else f"default_{name}"
+            known[f"default_{name}"] = default.factory if made else default
+    if unknown := found.keys() - (values.keys() - set(_STAMPS)):
+        raise _unknown(record, unknown)
+    given = ", ".join(f"_{name}" for name in (*_STAMPS, *names))
+    lines = [f"put_{name}(fact, {value})" for name, value in values.items()]
+    exec("\n ".join([f"def read({given}):", "fact = new(record)", *lines, "return fact"]), known)  # noqa: S102 - of names of fields alone
+    return cast("Callable[..., Fact]", known["read"])
 
 
-def _field(record: type[Fact], how: FieldCheck) -> _Field:
-    name, check, optional = how
-    kept = {_KEPT[check]} if check in _KEPT else set()
-    if optional:
-        kept.add(type(None))
-    made = _instant if check is validation.instant else partial(_checked, check, name)
-    return _Field(_setter(record, name), frozenset(kept), made)
-
-
-def _checked(check: Callable[[Any, str], Any], name: str, value: Any) -> Any:
-    return check(value, name)
+_FACTORY: type = attrs.Factory  # type: ignore[assignment]  # its stub calls it a function
 
 
 def _setter(record: type[Fact], name: str) -> Callable[[Fact, Any], None]:
@@ -230,60 +215,8 @@ def _setter(record: type[Fact], name: str) -> Callable[[Fact, Any], None]:
     return lambda fact, value: object.__setattr__(fact, name, value)
 
 
-def stored_facts(kept: Iterable[Kept]) -> list[Fact]:
-    """Each as `from_content`, for what a store checked when it took it: only the types of values are looked at again.
-
-    Facts that look alike are made together, field by field: a page of alerts is read in a third of the time so. What
-    a hand changed in a store since then is `check`'s to find.
-    """
-    left = iter(kept)
-    facts: list[Fact] = []
-    while some := list(islice(left, _TOGETHER)):
-        facts += _made(some)
-    return facts
-
-
-def _made(kept: Sequence[Kept]) -> list[Fact]:
-    facts: list[Fact] = []
-    alike: dict[tuple[Any, ...], tuple[_Layout, list[Fact], list[Kept]]] = {}
-    for one in kept:
-        shape = (one[0], one[1], *one[5])
-        if (group := alike.get(shape)) is None:
-            group = alike[shape] = (_layout(*shape), [], [])
-        layout, made, rows = group
-        fact = object.__new__(layout.record)
-        facts.append(fact)
-        made.append(fact)
-        rows.append(one)
-    for group in alike.values():
-        _fill(*group)
-    return facts
-
-
-def _fill(layout: _Layout, facts: Sequence[Fact], rows: Sequence[Kept]) -> None:
-    """Set every field of facts of one layout."""
-    _, _, at, at_given, recorded_at, contents = zip(*rows, strict=True)
-    stamps = (_instants(at), map(bool, at_given), _instants(recorded_at))
-    for put, values in zip(layout.stamps, stamps, strict=True):
-        _put(put, facts, values)
-    columns = zip(*(content.values() for content in contents), strict=True)
-    for (put, kept, check), column in zip(layout.fields, columns, strict=True):
-        sound = kept.issuperset(map(type, column))
-        _put(put, facts, column if sound else [one if type(one) in kept else check(one) for one in column])
-    for put, default in layout.defaults:
-        _put(put, facts, repeat(default))
-    for put, factory in layout.made:
-        _put(put, facts, (factory() for _ in facts))
-
-
-def _put(put: Callable[[Fact, Any], None], facts: Iterable[Fact], values: Iterable[Any]) -> None:
-    deque(map(put, facts, values), maxlen=0)  # a loop without a step of Python's for each fact
-
-
-def _instants(column: Sequence[Any]) -> list[datetime]:
-    if set(map(type, column)) == {int} and min(column) >= 0 and max(column) <= _LAST_MICROSECOND:
-        return list(map(add, repeat(EPOCH), map(timedelta, repeat(0), repeat(0), column)))  # as `from_micros`
-    return list(map(_instant, column))  # which refuses
+def _checked(how: FieldCheck, value: Any) -> Any:
+    return _instant(value) if how.check is validation.instant else how.check(value, how.name)
 
 
 def from_stored(documents: Iterable[Mapping[str, Any]]) -> list[Fact]:

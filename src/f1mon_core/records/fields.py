@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import operator
 import re
@@ -16,10 +15,12 @@ from typing import Annotated, Any, NamedTuple, TypeAlias, Union, cast, get_args,
 import attrs
 
 from f1mon_core.errors import InvalidRecordError
+from f1mon_core.records import json_text
+from f1mon_core.records.json_text import canonical
 from f1mon_core.records.times import EPOCH
 
-Json: TypeAlias = Union[bool, int, float, str, list["Json"], dict[str, "Json"], None]  # noqa: UP007 - recursive
-Document: TypeAlias = dict[str, Json]
+Json: TypeAlias = json_text.Json
+Document: TypeAlias = json_text.Document
 
 MAX_ID_CHARACTERS = 255
 MAX_JSON_BYTES = 1 << 20
@@ -31,21 +32,6 @@ _ESCAPED = 12
 """The most ASCII bytes one character takes in JSON: a surrogate pair of escapes."""
 _NUMBER = 26
 """More ASCII bytes than any 64-bit number takes in JSON."""
-
-
-def _encoder() -> Callable[[Json], str]:
-    # `json.dumps` makes the same encoder for each call, which takes as long as a prediction's features do. What is
-    # encoded here was copied before, so it holds no cycle to look for.
-    made = json.JSONEncoder(allow_nan=False, separators=(",", ":"), check_circular=False)
-    compiled = getattr(json.encoder, "c_make_encoder", None)
-    if compiled is None:
-        return made.encode
-    encode = compiled(None, made.default, json.encoder.encode_basestring_ascii, None, ":", ",", False, False, False)
-    return lambda value: "".join(encode(value, 0))
-
-
-encoded = _encoder()
-"""Compact ASCII JSON. Raises ValueError for NaN and infinities, which JSON does not have."""
 
 
 def identifier(value: Any, field: str) -> str:
@@ -67,7 +53,7 @@ def text(value: Any, field: str) -> str:
         raise InvalidRecordError(field, value, "must be a str")
     if not value.isascii() and _surrogate(value):
         raise InvalidRecordError(field, value, "must not hold a lone surrogate")
-    if len(value) * _ESCAPED > MAX_JSON_BYTES and len(json.dumps(value)) > MAX_JSON_BYTES:
+    if len(value) * _ESCAPED > MAX_JSON_BYTES and len(canonical(value)) > MAX_JSON_BYTES:
         raise InvalidRecordError(field, value, f"must take at most {MAX_JSON_BYTES} bytes as JSON")
     return value if type(value) is str else str(value)
 
@@ -158,37 +144,9 @@ def json_array(value: Any, field: str) -> list[Json]:
 def json_value(value: Any, field: str) -> Json:
     """A fresh copy of any JSON value, under the limits of `json_object`."""
     copied, size = _copied(value, field, 1)
-    if size > MAX_JSON_BYTES and len(encoded(copied)) > MAX_JSON_BYTES:
+    if size > MAX_JSON_BYTES and len(canonical(copied)) > MAX_JSON_BYTES:
         raise InvalidRecordError(field, value, f"must take at most {MAX_JSON_BYTES} bytes as JSON")
     return copied
-
-
-def _refused(literal: str) -> Json:
-    raise ValueError(f"{literal} is no JSON")
-
-
-# `json.loads` looks at its arguments and for blanks around the text for longer than a small object takes to read.
-_scan: Callable[[str, int], tuple[Any, int]] = vars(json.JSONDecoder(parse_constant=_refused))["scan_once"]
-
-
-def decoded(text: str) -> Json:
-    """The value of a JSON text. Raises ValueError for any that is none, or more than that."""
-    try:
-        value, end = _scan(text, 0)
-    except StopIteration as error:
-        if text[:1].isspace():
-            return decoded(text.lstrip())
-        raise ValueError(f"no JSON value at character {error.value}") from None
-    except RecursionError:
-        raise ValueError("nested deeper than can be read") from None
-    if end != len(text) and not text[end:].isspace():
-        raise ValueError(f"something follows the JSON value at character {end}")
-    return cast("Json", value)
-
-
-def canonical(value: Json) -> str:
-    """Compact ASCII JSON with sorted keys: equal texts, equal values, and 1 is neither 1.0 nor true."""
-    return json.dumps(value, allow_nan=False, separators=(",", ":"), sort_keys=True)
 
 
 def _copied(value: Any, field: str, depth: int) -> tuple[Json, int]:  # noqa: PLR0911 - one for each JSON type

@@ -13,7 +13,6 @@ from typing import Any, ClassVar, NamedTuple
 
 import attrs
 
-from f1mon_core.records import fields as validation
 from f1mon_core.records.fields import (
     Array,
     Count,
@@ -31,6 +30,7 @@ from f1mon_core.records.fields import (
     checks,
 )
 from f1mon_core.records.ids import time_id
+from f1mon_core.records.json_text import canonical
 from f1mon_core.records.times import host_clock, to_micros
 
 KINDS: dict[str, type[Fact]] = {}
@@ -412,6 +412,6 @@ def same(stored: Fact, offered: Fact) -> bool:
 
 
 def _canonical(fields: Mapping[str, Any]) -> str:
-    return validation.canonical(
+    return canonical(
         {name: key_text(value) if isinstance(value, datetime) else value for name, value in fields.items()}
     )

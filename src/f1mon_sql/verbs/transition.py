@@ -11,9 +11,8 @@ from typing import Any
 from sqlalchemy import Connection
 
 from f1mon_core.errors import CorruptStoreError
-from f1mon_core.records import fields
 from f1mon_core.records.fields import Document, Json
-from f1mon_core.records.json_text import decoded, encoded
+from f1mon_core.records.json_text import canonical, decoded, encoded
 from f1mon_core.records.kinds import Fact
 from f1mon_core.records.times import Clock, from_micros, host_clock, to_micros
 from f1mon_core.storage.change import Step, check_state_key, checked_change, due_of
@@ -169,7 +168,7 @@ def check_state(prefix: str, due_before: datetime | None) -> None:
 
 
 def _digest(key: str, operation_id: str) -> str:
-    return hashlib.sha256(fields.encoded([key, operation_id]).encode()).hexdigest()
+    return hashlib.sha256(canonical([key, operation_id]).encode()).hexdigest()
 
 
 def _document(key: str, text: str) -> Document:

@@ -16,7 +16,7 @@ import attrs
 
 from f1mon_core.errors import ConflictError, PrunedError
 from f1mon_core.records import documents
-from f1mon_core.records import fields as validation
+from f1mon_core.records.json_text import canonical
 from f1mon_core.records.kinds import Acknowledgement, Alert, Outcome, Prediction
 from f1mon_core.storage.change import Change
 from f1mon_core.storage.contract import Storage
@@ -148,8 +148,8 @@ def contents(store: Storage) -> Contents:
     for kind in KINDS:
         for fact in store.find(Select(kind)):
             document = documents.to_document(fact)
-            facts.append((kind, validation.canonical(_rounded(document) if kind == "kept_tally" else document)))
-    state = tuple((key, validation.canonical(document)) for key, document in store.state("").items())
+            facts.append((kind, canonical(_rounded(document) if kind == "kept_tally" else document)))
+    state = tuple((key, canonical(document)) for key, document in store.state("").items())
     cells = tuple(
         sorted(
             repr((tuple(key), moments.n, moments.minimum, moments.maximum, round(moments.total, 9) + 0.0))

@@ -7,7 +7,7 @@ from datetime import timedelta
 import attrs
 
 from f1mon_core.errors import ConflictError
-from f1mon_core.records import fields
+from f1mon_core.records import fields, json_text
 from f1mon_core.records.times import MICROSECOND, to_micros
 from f1mon_core.storage.change import Change, checked_change
 from f1mon_core.storage.memory import MemoryStorage
@@ -480,7 +480,7 @@ class OwnDocumentsHandedOut(MemoryStorage):
 
 def _cut(value):
     """A value as a column of 64 KiB keeps it where its overflow is passed over."""
-    return value if len(fields.encoded(value)) <= TEXT_BYTES else {}
+    return value if len(json_text.encoded(value)) <= TEXT_BYTES else {}
 
 
 @fault("documents over 64 KiB are emptied", caught_by="documents_and_results_of_almost_a_mebibyte_come_back_whole")

@@ -5,7 +5,7 @@ import pickle
 from functools import partial
 from pathlib import Path
 
-from f1mon_core.records import fields
+from f1mon_core.records import json_text
 from f1mon_core.records.times import to_micros
 from f1mon_core.storage.change import check_state_key, checked_change
 from f1mon_core.storage.memory import MemoryStorage
@@ -53,12 +53,12 @@ class PickledAtClose(_AtAPath):
 def _store_state(db, key, change):
     db.execute("DELETE FROM documents WHERE key = ?", (key,))
     if change.state is not None:
-        onefile()._insert(db, "documents", key, fields.encoded(change.state))
+        onefile()._insert(db, "documents", key, json_text.encoded(change.state))
 
 
 def _store_also(db, change):
     for other, document in change.also.items():
-        db.execute("INSERT OR IGNORE INTO documents VALUES (?, ?)", (other, fields.encoded(document)))
+        db.execute("INSERT OR IGNORE INTO documents VALUES (?, ?)", (other, json_text.encoded(document)))
 
 
 class _InPieces(OneFile):
@@ -79,7 +79,7 @@ class _InPieces(OneFile):
 
             facts = partial(module._append, db, change.facts, now)
             state, also = partial(_store_state, db, key, change), partial(_store_also, db, change)
-            done_with = key, operation_id, to_micros(now), fields.encoded(change.result)
+            done_with = key, operation_id, to_micros(now), json_text.encoded(change.result)
             operation = partial(module._insert, db, "operations", *done_with)
             db.execute("SAVEPOINT conflict")
             facts()  # a conflict leaves nothing, even here
