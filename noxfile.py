@@ -44,6 +44,7 @@ def lint(session: nox.Session) -> None:
     session.install("--group", "lint")
     session.run("ruff", "check")
     session.run("ruff", "format", "--check")
+    session.run("python", "tools/generate_async.py", "--check")
     # It reads the packages where they lie, and runs nothing of them.
     session.run("lint-imports", "--no-cache", env={"PYTHONPATH": "src"})
 

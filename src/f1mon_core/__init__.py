@@ -37,7 +37,7 @@ from f1mon_core.metrics.metric import Metric
 from f1mon_core.metrics.performance import Performance
 from f1mon_core.metrics.tables import Trend
 from f1mon_core.metrics.trends import Comparison
-from f1mon_core.monitor.monitor import AsyncMonitor, Monitor
+from f1mon_core.monitor import AsyncMonitor, Monitor
 from f1mon_core.records.kinds import (
     AccuracyEstimate,
     Acknowledgement,

@@ -6,7 +6,7 @@ import pytest
 
 from f1mon_core.alerts.rules import AlertRule
 from f1mon_core.delivery.channels import Channels
-from f1mon_core.monitor.monitor import Monitor
+from f1mon_core.monitor import Monitor
 from f1mon_core.storage.memory import MemoryStorage
 
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import attrs
 import pytest
 
-from f1mon_core.monitor.monitor import AsyncMonitor, Monitor
+from f1mon_core.monitor import AsyncMonitor, Monitor
 from f1mon_core.records.kinds import Fact
 from f1mon_core.storage.memory import MemoryStorage
 from f1mon_core.storage.offload import OffloadedStorage

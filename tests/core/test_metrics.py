@@ -14,7 +14,7 @@ from sklearn import metrics as sk
 from f1mon_core.errors import InvalidQueryError
 from f1mon_core.metrics.measurement import Measurement, rebinned
 from f1mon_core.metrics.metric import METRIC_NAMES, Metric
-from f1mon_core.monitor.monitor import Monitor
+from f1mon_core.monitor import Monitor
 from f1mon_core.storage.tally import CellKey, Tally, bin_of, merge_cells, midpoint, moments_of
 
 from ..oracle import assert_equal, close, expected_metrics  # noqa: TID252 - tests are no installed package

@@ -10,7 +10,7 @@ from f1mon_core.cli.output import document, table
 from f1mon_core.cli.parameters import json_option
 from f1mon_core.cli.place import Place, pass_place
 from f1mon_core.errors import CorruptStoreError
-from f1mon_core.monitor.monitor import Monitor
+from f1mon_core.monitor import Monitor
 from f1mon_core.storage.contract import CheckReport, Problem
 from f1mon_core.text import printable
 

@@ -10,7 +10,7 @@ import click
 from f1mon_core.cli.output import stamp
 from f1mon_core.errors import PrunedError
 from f1mon_core.metrics.windows import minus
-from f1mon_core.monitor.monitor import Monitor
+from f1mon_core.monitor import Monitor
 from f1mon_core.records.times import MICROSECOND, from_micros, to_micros
 from f1mon_core.storage.tally import KEPT_BINS, KEPT_BUCKET, TallyQuery, bucket_of
 

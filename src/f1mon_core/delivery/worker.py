@@ -25,7 +25,8 @@ from f1mon_core.delivery.channels import Channels
 from f1mon_core.delivery.report import DeliveryReport
 from f1mon_core.records.times import MICROSECOND
 from f1mon_core.storage import plans
-from f1mon_core.storage.contract import AsyncStorage, Storage
+from f1mon_core.storage.async_contract import AsyncStorage
+from f1mon_core.storage.contract import Storage
 from f1mon_core.storage.plans import Plan
 
 THOROUGH_EVERY = 60

@@ -20,8 +20,9 @@ import attrs
 from f1mon_core.errors import LockTimeoutError, NotWritten, OutcomeUnknown
 from f1mon_core.records.fields import Document, Json
 from f1mon_core.records.kinds import Fact
+from f1mon_core.storage.async_contract import AsyncStorage
 from f1mon_core.storage.change import Step
-from f1mon_core.storage.contract import Appended, AsyncStorage, CheckReport, Pruned, Storage
+from f1mon_core.storage.contract import Appended, CheckReport, Pruned, Storage
 from f1mon_core.storage.select import Scalar, Select
 from f1mon_core.storage.tally import Tally, TallyQuery
 

@@ -1,0 +1,60 @@
+"""The monitor users hold, composed of its domains."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Any, Self
+
+from f1mon_core.delivery import enrichment
+from f1mon_core.delivery.attempts import Enrich
+from f1mon_core.delivery.channels import Channels
+from f1mon_core.monitor._sync.alerting import Alerting
+from f1mon_core.monitor._sync.delivering import Delivering
+from f1mon_core.monitor._sync.measuring import Measuring
+from f1mon_core.monitor._sync.recording import Recording
+from f1mon_core.storage.registry import open_storage
+
+
+class Monitor(Recording, Measuring, Alerting, Delivering):
+    """Predictions, their outcomes, metrics and alerts in one store.
+
+    A context manager: `with Monitor.open("jsonl", path="data/monitoring") as monitor: …`.
+    Safe to share between threads.
+    """
+
+    @classmethod
+    def open(
+        cls,
+        backend: str | None = None,
+        /,
+        *,
+        channels: Channels | None = None,
+        enrich: Enrich = enrichment.from_facts,
+        **options: Any,
+    ) -> Monitor:
+        """Open the store that a backend name, an address or the environment names.
+
+        Args:
+            backend: As in `open_storage`.
+            channels: As in `Monitor`.
+            enrich: As in `Monitor`.
+            **options: As in `open_storage`.
+        """
+        return cls(open_storage(backend, **options), channels=channels, enrich=enrich)
+
+    def close(self) -> None:
+        """Close the store, once what is being sent is sent; again is a no-op.
+
+        A channel that hangs is not waited for longer than `delivery.CLOSING_SECONDS`; what it was sending stays in the
+        outbox.
+        """
+        self._dispatcher.close()
+        self.storage.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
