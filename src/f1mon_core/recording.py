@@ -9,7 +9,7 @@ from typing import Any, TypeVar, cast
 
 import attrs
 
-from f1mon_core.errors import ConflictError, InvalidQueryError, InvalidRecordError
+from f1mon_core.errors import ConflictError, InvalidQueryError, InvalidRecordError, NotFoundError
 from f1mon_core.records.fields import Document
 from f1mon_core.records.kinds import Cursor, Fact, Outcome, Prediction
 from f1mon_core.storage import plans
@@ -123,6 +123,14 @@ def predictions(
     """Stored predictions in order of time."""
     select = Select("prediction", since, until, model_version, descending=descending, limit=limit, after=after)
     return cast("Sequence[Prediction]", (yield from plans.find(select)))
+
+
+def prediction_stored(prediction_id: str) -> Plan[Prediction]:
+    """The prediction of an id. Raises `NotFoundError`."""
+    found = yield from stored(Prediction, prediction_id)
+    if found is None:
+        raise NotFoundError(f"no prediction {prediction_id!r} is stored")
+    return found
 
 
 def kept(fact: F) -> Plan[F]:

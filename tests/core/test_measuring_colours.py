@@ -17,6 +17,7 @@ NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 DAY = timedelta(days=1)
 
 CALLS = [
+    ("models", (), {}),
     ("performance", ("a",), {"last": 9 * DAY, "interval": "clopper-pearson"}),
     ("label_delay", ("a",), {}),
     ("trend", ("a",), {"every": "day"}),

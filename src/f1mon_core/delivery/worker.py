@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import contextlib
 import itertools
 import logging
 import os
@@ -234,6 +235,18 @@ class AsyncDispatcher(_Channels[asyncio.Task[Counter[str]]]):
             return await asyncio.wrap_future(beside(call, f"f1mon-{channel}"))
 
         return asyncio.ensure_future(plans.run_async(plan, self._storage, aside))
+
+    async def watch(self, stop: asyncio.Event, interval: float = 1.0) -> None:
+        """See `Dispatcher.watch`."""
+        for number in itertools.count():
+            if stop.is_set():
+                return
+            try:
+                await self.round(patience=0, thorough=number % THOROUGH_EVERY == 0)
+            except Exception:  # noqa: BLE001 - as in `Dispatcher.watch`
+                _log.exception("the outbox could not be served; it is tried again")
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), interval)
 
     @staticmethod
     def _own(tasks: Mapping[str, asyncio.Task[Counter[str]]]) -> dict[str, asyncio.Task[Counter[str]]]:

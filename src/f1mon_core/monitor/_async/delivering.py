@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from asyncio import Event
+
 from f1mon_core.delivery import report
 from f1mon_core.delivery.report import DeliveryReport, Pending
 from f1mon_core.monitor._async.running import Running
@@ -18,6 +20,17 @@ class Delivering(Running):
             patience: Seconds a channel is waited for; what is not done by then goes on behind. None waits for all.
         """
         return await self._dispatcher.round(patience)
+
+    async def deliver_until(self, stop: Event, interval: float = 1.0) -> None:
+        """Deliver what is due, round after round, until `stop` is set: what a worker does.
+
+        A channel that hangs is not waited for, and what goes wrong is logged.
+
+        Args:
+            stop: Set by somebody else; what is being sent then is waited for by `close`.
+            interval: Seconds between the rounds.
+        """
+        await self._dispatcher.watch(stop, interval)
 
     async def deliver_after_commit(self, patience: float = 2.0) -> None:
         """From now on deliver in this process, after each evaluation: for those without a worker.

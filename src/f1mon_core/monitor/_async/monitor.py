@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from datetime import datetime
 from types import TracebackType
 from typing import Any, Self
 
@@ -13,6 +15,8 @@ from f1mon_core.monitor._async.alerting import Alerting
 from f1mon_core.monitor._async.delivering import Delivering
 from f1mon_core.monitor._async.measuring import Measuring
 from f1mon_core.monitor._async.recording import Recording
+from f1mon_core.storage import plans
+from f1mon_core.storage.contract import CheckReport, Pruned
 from f1mon_core.storage.registry import open_async_storage
 
 
@@ -59,3 +63,27 @@ class AsyncMonitor(Recording, Measuring, Alerting, Delivering):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.close()
+
+    async def now(self) -> datetime:
+        """The present by the store's clock, from which windows and silences are counted."""
+        return await self._run(plans.now())
+
+    async def prune(self, before: datetime, keep: Collection[str] = ()) -> Pruned:
+        """Remove what is older than `before`, floored to the full hour, for good.
+
+        Predictions go with their outcomes and leave their totals per hour behind, from which windows of full hours are
+        still answered. Rules' revisions stay, and what an open incident holds. An earlier `before` than last time
+        removes nothing.
+
+        Args:
+            before: An aware datetime.
+            keep: Names of kinds that stay, such as "alert" or "health_snapshot".
+
+        Raises:
+            InvalidQueryError: If `keep` names no kind of fact; nothing is removed.
+        """
+        return await self._run(plans.prune(before, keep))
+
+    async def check(self) -> CheckReport:
+        """Read the whole store and report what is damaged, lost, or set in a way that risks it."""
+        return await self._run(plans.check())

@@ -11,7 +11,15 @@ from f1mon_core import recording
 from f1mon_core.metrics import drift, health, importance
 from f1mon_core.metrics.drift import DriftDefaults
 from f1mon_core.monitor._async.running import Running
-from f1mon_core.records.kinds import Cursor, DriftResult, FeatureImportance, MetricSnapshot, Outcome, Prediction
+from f1mon_core.records.kinds import (
+    Cursor,
+    DriftResult,
+    FeatureImportance,
+    HealthSnapshot,
+    MetricSnapshot,
+    Outcome,
+    Prediction,
+)
 from f1mon_core.storage.contract import Appended
 
 
@@ -85,6 +93,10 @@ class Recording(Running):
         """
         return await self._run(recording.record(map(recording.outcome_of, outcomes), batch_size))
 
+    async def prediction(self, prediction_id: str) -> Prediction:
+        """One prediction. Raises `NotFoundError` if it is not stored."""
+        return await self._run(recording.prediction_stored(prediction_id))
+
     async def predictions(
         self,
         model_version: str | None = None,
@@ -99,6 +111,10 @@ class Recording(Running):
         return await self._run(
             recording.predictions(model_version, since, until, descending=descending, limit=limit, after=after)
         )
+
+    async def record_health(self, snapshot: HealthSnapshot) -> HealthSnapshot:
+        """Keep a health snapshot that was computed elsewhere; `capture_health` computes one from what is stored."""
+        return await self._run(recording.kept(snapshot))
 
     async def record_metric(
         self,

@@ -39,6 +39,11 @@ class Running:
         self._patience: float | None = None
         self._rounds = itertools.count()
 
+    @property
+    def address(self) -> str:
+        """What the store was opened on, fit to print: never with a password."""
+        return self.storage.address
+
     async def _run(self, plan: Plan[R]) -> R:
         return await plans.run_async(plan, self.storage)
 

@@ -7,12 +7,13 @@ from datetime import datetime, timedelta
 from typing import Any, Unpack
 
 from f1mon_core import recording
-from f1mon_core.metrics import degradation, estimate, health, performance, trends
+from f1mon_core.metrics import degradation, estimate, health, models, performance, trends
 from f1mon_core.metrics import label_delay as label_delays
 from f1mon_core.metrics.degradation import Baseline
 from f1mon_core.metrics.estimate import ScoredEstimate
 from f1mon_core.metrics.intervals import Method
 from f1mon_core.metrics.label_delay import LabelDelay
+from f1mon_core.metrics.models import ModelSummary
 from f1mon_core.metrics.performance import Measures, Performance, PerformanceOptions, asked
 from f1mon_core.metrics.tables import Trend
 from f1mon_core.metrics.trends import Comparison
@@ -23,6 +24,10 @@ from f1mon_core.records.kinds import AccuracyEstimate, Cursor, DegradationAnalys
 
 class Measuring(Running):
     """Metrics of a window; and the snapshots, analyses and estimates of it that are kept."""
+
+    def models(self) -> list[ModelSummary]:
+        """Every model that ever predicted, by name: how much it did, how much of that is labelled, and when."""
+        return self._run(models.models())
 
     def performance(
         self,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from datetime import datetime
 from types import TracebackType
 from typing import Any, Self
 
@@ -12,6 +14,8 @@ from f1mon_core.monitor._sync.alerting import Alerting
 from f1mon_core.monitor._sync.delivering import Delivering
 from f1mon_core.monitor._sync.measuring import Measuring
 from f1mon_core.monitor._sync.recording import Recording
+from f1mon_core.storage import plans
+from f1mon_core.storage.contract import CheckReport, Pruned
 from f1mon_core.storage.registry import open_storage
 
 
@@ -58,3 +62,27 @@ class Monitor(Recording, Measuring, Alerting, Delivering):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def now(self) -> datetime:
+        """The present by the store's clock, from which windows and silences are counted."""
+        return self._run(plans.now())
+
+    def prune(self, before: datetime, keep: Collection[str] = ()) -> Pruned:
+        """Remove what is older than `before`, floored to the full hour, for good.
+
+        Predictions go with their outcomes and leave their totals per hour behind, from which windows of full hours are
+        still answered. Rules' revisions stay, and what an open incident holds. An earlier `before` than last time
+        removes nothing.
+
+        Args:
+            before: An aware datetime.
+            keep: Names of kinds that stay, such as "alert" or "health_snapshot".
+
+        Raises:
+            InvalidQueryError: If `keep` names no kind of fact; nothing is removed.
+        """
+        return self._run(plans.prune(before, keep))
+
+    def check(self) -> CheckReport:
+        """Read the whole store and report what is damaged, lost, or set in a way that risks it."""
+        return self._run(plans.check())

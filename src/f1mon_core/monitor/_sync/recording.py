@@ -10,7 +10,15 @@ from f1mon_core import recording
 from f1mon_core.metrics import drift, health, importance
 from f1mon_core.metrics.drift import DriftDefaults
 from f1mon_core.monitor._sync.running import Running
-from f1mon_core.records.kinds import Cursor, DriftResult, FeatureImportance, MetricSnapshot, Outcome, Prediction
+from f1mon_core.records.kinds import (
+    Cursor,
+    DriftResult,
+    FeatureImportance,
+    HealthSnapshot,
+    MetricSnapshot,
+    Outcome,
+    Prediction,
+)
 from f1mon_core.storage.contract import Appended
 
 
@@ -82,6 +90,10 @@ class Recording(Running):
         """
         return self._run(recording.record(map(recording.outcome_of, outcomes), batch_size))
 
+    def prediction(self, prediction_id: str) -> Prediction:
+        """One prediction. Raises `NotFoundError` if it is not stored."""
+        return self._run(recording.prediction_stored(prediction_id))
+
     def predictions(
         self,
         model_version: str | None = None,
@@ -96,6 +108,10 @@ class Recording(Running):
         return self._run(
             recording.predictions(model_version, since, until, descending=descending, limit=limit, after=after)
         )
+
+    def record_health(self, snapshot: HealthSnapshot) -> HealthSnapshot:
+        """Keep a health snapshot that was computed elsewhere; `capture_health` computes one from what is stored."""
+        return self._run(recording.kept(snapshot))
 
     def record_metric(
         self,

@@ -38,6 +38,11 @@ class Running:
         self._patience: float | None = None
         self._rounds = itertools.count()
 
+    @property
+    def address(self) -> str:
+        """What the store was opened on, fit to print: never with a password."""
+        return self.storage.address
+
     def _run(self, plan: Plan[R]) -> R:
         return plans.run(plan, self.storage)
 
