@@ -51,9 +51,10 @@ def lint(session: nox.Session) -> None:
 
 @nox.session(python=OLDEST)
 def typing(session: nox.Session) -> None:
-    """Mypy, strict, over the three packages."""
+    """Mypy, strict, over the three packages; and what a user's checker makes of them."""
     session.install("-e", ".", "--group", "typing")
     session.run("mypy")
+    session.run("mypy", "tests/typing")
 
 
 @nox.session(python=OLDEST)

@@ -11,6 +11,7 @@ from f1mon_core.errors import NotFoundError
 from f1mon_core.records.ids import new_operation_id
 from f1mon_core.records.kinds import RuleRevision
 from f1mon_core.storage import plans
+from f1mon_core.storage.entries import whole_of
 from f1mon_core.storage.plans import Plan
 from f1mon_core.storage.select import Select
 
@@ -43,7 +44,7 @@ def _revise_instances(rule_id: str, revision: int, new: AlertRule | None) -> Pla
     Where nothing was edited, this finishes what an edit that was cut short left undone.
     """
     for key, document in (yield from plans.state(watches.instances_prefix(rule_id))).items():
-        if cast("int", document["revision"]) < revision:
+        if whole_of(document, "revision") < revision:
             operation_id = new_operation_id()
             step = rule_edits.revising(rule_id, revision, new, operation_id)
             yield from plans.settle(key, step, operation_id=operation_id)
@@ -63,5 +64,4 @@ def rule(rule_id: str) -> Plan[AlertRule | None]:
 
 def rule_revisions(rule_id: str) -> Plan[list[RuleRevision]]:
     """Every revision of a rule, oldest first."""
-    found = yield from plans.find(Select("rule_revision", where={"rule_id": rule_id}))
-    return cast("list[RuleRevision]", list(found))
+    return list((yield from plans.find(Select.of(RuleRevision, where={"rule_id": rule_id}))))

@@ -18,7 +18,7 @@ import weakref
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, wait
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar
 
 from f1mon_core.alerts import outbox
 from f1mon_core.delivery.attempts import Enrich, Policy, attempt
@@ -28,6 +28,7 @@ from f1mon_core.records.times import MICROSECOND
 from f1mon_core.storage import plans
 from f1mon_core.storage.async_contract import AsyncStorage
 from f1mon_core.storage.contract import Storage
+from f1mon_core.storage.entries import text_of
 from f1mon_core.storage.plans import Plan
 
 THOROUGH_EVERY = 60
@@ -58,7 +59,7 @@ def due(*, thorough: bool = True) -> Plan[dict[str, list[str]]]:
     by_channel: dict[str, list[str]] = {}
     for key, document in found.items():
         if outbox.is_due(document, now):
-            by_channel.setdefault(cast("str", document["channel"]), []).append(key)
+            by_channel.setdefault(text_of(document, "channel"), []).append(key)
     return by_channel
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from datetime import datetime, timedelta
-from typing import cast
 
 import attrs
 
@@ -73,10 +72,11 @@ def models() -> Plan[list[ModelSummary]]:
 
 def _edge(name: str, *, descending: bool) -> Plan[datetime | None]:
     """When a model's first or last prediction was made, or its hour if that was pruned."""
+    kinds: tuple[type[Fact], ...] = (Prediction, KeptTally)
     instants: list[datetime] = []
-    for kind in (Prediction, KeptTally):
-        select = Select(kind.kind, model_version=name, descending=descending, limit=1)
-        instants += [one.instant for one in cast("list[Fact]", (yield from plans.find(select)))]
+    for kind in kinds:
+        select = Select.of(kind, model_version=name, descending=descending, limit=1)
+        instants += [one.instant for one in (yield from plans.find(select))]
     return (max if descending else min)(instants, default=None)
 
 
