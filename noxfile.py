@@ -44,6 +44,7 @@ def lint(session: nox.Session) -> None:
     session.install("--group", "lint")
     session.run("ruff", "check")
     session.run("ruff", "format", "--check")
+    session.run("python", "tools/generate_async.py", "--check")
     # It reads the packages where they lie, and runs nothing of them.
     session.run("lint-imports", "--no-cache", env={"PYTHONPATH": "src"})
     session.run("python", "tools/generate_api.py", "--check")
@@ -52,9 +53,10 @@ def lint(session: nox.Session) -> None:
 
 @nox.session(python=OLDEST)
 def typing(session: nox.Session) -> None:
-    """Mypy, strict, over the three packages."""
+    """Mypy, strict, over the three packages; and what a user's checker makes of them."""
     session.install("-e", ".", "--group", "typing")
     session.run("mypy")
+    session.run("mypy", "tests/typing")
 
 
 @nox.session(python=OLDEST)

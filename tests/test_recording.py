@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 
 from f1mon_core.errors import InvalidRecordError
-from f1mon_core.monitor.monitor import Monitor
+from f1mon_core.monitor import Monitor
 from f1mon_core.records.kinds import Outcome
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)

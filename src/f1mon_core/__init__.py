@@ -34,10 +34,11 @@ from f1mon_core.errors import (
 from f1mon_core.metrics.estimate import ScoredEstimate
 from f1mon_core.metrics.label_delay import LabelDelay
 from f1mon_core.metrics.metric import Metric
+from f1mon_core.metrics.models import ModelSummary
 from f1mon_core.metrics.performance import Performance
 from f1mon_core.metrics.tables import Trend
 from f1mon_core.metrics.trends import Comparison
-from f1mon_core.monitor.monitor import AsyncMonitor, Monitor
+from f1mon_core.monitor import AsyncMonitor, Monitor
 from f1mon_core.records.kinds import (
     AccuracyEstimate,
     Acknowledgement,
@@ -95,6 +96,7 @@ __all__ = [
     "Metric",
     "MetricSnapshot",
     "MissingExtraError",
+    "ModelSummary",
     "Monitor",
     "NotANumberError",
     "NotFoundError",

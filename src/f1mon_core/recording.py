@@ -9,7 +9,7 @@ from typing import Any, TypeVar, cast
 
 import attrs
 
-from f1mon_core.errors import ConflictError, InvalidQueryError, InvalidRecordError
+from f1mon_core.errors import ConflictError, InvalidQueryError, InvalidRecordError, NotFoundError
 from f1mon_core.records.fields import Document
 from f1mon_core.records.kinds import Cursor, Fact, Outcome, Prediction
 from f1mon_core.storage import plans
@@ -59,11 +59,16 @@ def prediction(
         model_version=model_version,
         predicted_outcome=predicted_outcome,
         confidence=confidence,
-        features={} if features is None else cast("Document", features),
-        metadata={} if metadata is None else cast("Document", metadata),
+        features={} if features is None else given(features),
+        metadata={} if metadata is None else given(metadata),
         at=at,
     )
     return (yield from plans.append([made]))
+
+
+def given(content: Mapping[str, Any]) -> Document:
+    """What a caller gave to be kept; whether it is JSON is checked by the record it goes into."""
+    return cast("Document", content)
 
 
 def outcome(prediction_id: str, actual_outcome: int, known_at: datetime | None) -> Plan[Appended]:
@@ -121,22 +126,30 @@ def predictions(
     after: Cursor | None,
 ) -> Plan[Sequence[Prediction]]:
     """Stored predictions in order of time."""
-    select = Select("prediction", since, until, model_version, descending=descending, limit=limit, after=after)
-    return cast("Sequence[Prediction]", (yield from plans.find(select)))
+    select = Select.of(Prediction, since, until, model_version, descending=descending, limit=limit, after=after)
+    return (yield from plans.find(select))
+
+
+def prediction_stored(prediction_id: str) -> Plan[Prediction]:
+    """The prediction of an id. Raises `NotFoundError`."""
+    found = yield from stored(Prediction, prediction_id)
+    if found is None:
+        raise NotFoundError(f"no prediction {prediction_id!r} is stored")
+    return found
 
 
 def kept(fact: F) -> Plan[F]:
     """Append one fact and answer it as the store keeps it, with its times."""
     yield from plans.append([fact])
     key = {name: getattr(fact, name) for name in fact.key_fields}
-    return cast("F", (yield from plans.find(Select(fact.kind, where=key)))[0])
+    return (yield from plans.find(Select.of(type(fact), where=key)))[0]
 
 
 def stored(kind: type[F], key: str) -> Plan[F | None]:
     """The stored fact of a kind whose key is one id; None where there is none."""
     (name,) = kind.key_fields
-    found = yield from plans.find(Select(kind.kind, where={name: key}))
-    return cast("F", found[0]) if found else None
+    found = yield from plans.find(Select.of(kind, where={name: key}))
+    return found[0] if found else None
 
 
 def kept_first(made: F, repeats: Callable[[F], bool]) -> Plan[F]:
@@ -144,7 +157,7 @@ def kept_first(made: F, repeats: Callable[[F], bool]) -> Plan[F]:
     try:
         return (yield from kept(made))
     except ConflictError as error:
-        first = cast("F", error.stored)
+        first = error.stored
         if isinstance(first, type(made)) and repeats(first):
             return first
         raise
@@ -157,11 +170,11 @@ def all_kept(facts: Sequence[F]) -> Plan[list[F]]:
         facts: At least one; each has a key of one part.
     """
     yield from plans.append(facts)
-    kind, (name,) = facts[0].kind, facts[0].key_fields
+    kind, (name,) = type(facts[0]), facts[0].key_fields
     stored: dict[tuple[str, ...], F] = {}
     for begin in range(0, len(facts), _KEYS_PER_QUESTION):
         keys = [getattr(one, name) for one in facts[begin : begin + _KEYS_PER_QUESTION]]
-        found = cast("Sequence[F]", (yield from plans.find(Select(kind, where={name: keys}))))
+        found = yield from plans.find(Select.of(kind, where={name: keys}))
         stored |= {one.key: one for one in found}
     return [stored[one.key] for one in facts]
 
@@ -179,5 +192,5 @@ def listing(
 ) -> Plan[Sequence[F]]:
     """Facts of one kind, newest first unless asked otherwise; a `where` entry of None selects everything."""
     wanted = {name: value for name, value in (where or {}).items() if value is not None}
-    select = Select(kind.kind, since, until, model_version, wanted, descending=descending, limit=limit, after=after)
-    return cast("Sequence[F]", (yield from plans.find(select)))
+    select = Select.of(kind, since, until, model_version, wanted, descending=descending, limit=limit, after=after)
+    return (yield from plans.find(select))

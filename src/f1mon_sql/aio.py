@@ -8,7 +8,7 @@ import time
 from collections.abc import Collection, Coroutine, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import attrs
 from sqlalchemy.engine import URL
@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from f1mon_core.errors import ClosedError, ConfigurationError
 from f1mon_core.records.fields import Document, Json
 from f1mon_core.records.kinds import Fact
-from f1mon_core.records.times import Clock, host_clock
+from f1mon_core.records.times import AsyncClock, Clock, host_clock
 from f1mon_core.storage.change import Step
 from f1mon_core.storage.contract import Appended, CheckReport, Pruned
 from f1mon_core.storage.select import Scalar, Select
@@ -139,13 +139,13 @@ class AsyncSQLStorage:
         return (_reopened, (self._given, self._clock, self._options))
 
     @property
-    def clock(self) -> Clock:
+    def clock(self) -> AsyncClock:
         """See `AsyncStorage.clock`. Where none was given and a server has its own, what it answers must be awaited."""
         if self._clock is not None:
             return self._clock
         if self._verbs.transactions.dialect.server_clock is None:
             return host_clock
-        return cast("Clock", lambda: self._call(self._verbs.now()))
+        return lambda: self._call(self._verbs.now())
 
     @property
     def address(self) -> str:

@@ -10,7 +10,7 @@ from f1mon_core import EvaluationError, InvalidQueryError
 from f1mon_core.alerts.rules import AlertRule
 from f1mon_core.delivery.channels import Section
 from f1mon_core.delivery.enrichment import from_facts
-from f1mon_core.monitor.monitor import AsyncMonitor, Monitor
+from f1mon_core.monitor import AsyncMonitor, Monitor
 from f1mon_core.records.kinds import (
     DegradationAnalysis,
     DriftResult,

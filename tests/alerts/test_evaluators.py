@@ -11,7 +11,7 @@ from f1mon_core.storage import plans
 from f1mon_core.testing import Location, run_law
 from f1mon_core.testing.engine import Engine
 
-from ..servers import FRESH, families  # noqa: TID252 - tests are no installed package
+from ..servers import FRESH, families
 
 
 class RulesAndIncidents(Engine):

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from f1mon_core import NotFoundError
 from f1mon_core.alerts import evaluate_rule
 from f1mon_core.alerts.rules import AlertRule
-from f1mon_core.monitor.monitor import Monitor
+from f1mon_core.monitor import Monitor
 from f1mon_core.storage import plans
 from f1mon_core.storage.memory import MemoryStorage
 

@@ -11,12 +11,12 @@ import attrs
 import pytest
 
 from f1mon_core.alerts.rules import AlertRule
-from f1mon_core.monitor.monitor import Monitor
+from f1mon_core.monitor import Monitor
 from f1mon_core.records.kinds import Outcome, Prediction
 from f1mon_core.storage.change import Change
 from f1mon_core.storage.registry import open_storage
 
-from ..servers import families, ready  # noqa: TID252 - tests are no installed package
+from ..servers import families, ready
 
 HOUR = timedelta(hours=1)
 NAMES = {

@@ -14,7 +14,7 @@ import pytest
 
 from f1mon_core import open_storage
 from f1mon_core.alerts.rules import AlertRule
-from f1mon_core.monitor.monitor import Monitor
+from f1mon_core.monitor import Monitor
 
 DAY = 86_400.0
 MINUTES = 24 * 60

@@ -6,7 +6,7 @@ import attrs
 import pytest
 
 from f1mon_core.alerts.rules import AlertRule
-from f1mon_core.monitor.monitor import Monitor
+from f1mon_core.monitor import Monitor
 
 HOUR = timedelta(hours=1)
 BACKENDS = {"memory": None, "jsonl": None, "sqlite": "sqlalchemy"}

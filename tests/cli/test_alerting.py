@@ -7,7 +7,7 @@ import pytest
 
 from f1mon_core import LockTimeoutError
 from f1mon_core.alerts import evaluate_rule
-from f1mon_core.monitor.monitor import Monitor
+from f1mon_core.monitor import Monitor
 
 RULES = """
 [[rules]]

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from f1mon_core import __version__
-from f1mon_core.monitor.monitor import Monitor
+from f1mon_core.monitor import Monitor
 
 
 def test_the_version_is_said(run):

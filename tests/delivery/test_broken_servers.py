@@ -12,7 +12,7 @@ import pytest
 
 from f1mon_core.delivery.channels import Channels
 from f1mon_core.delivery.channels.webhook import WebhookChannel
-from f1mon_core.monitor.monitor import AsyncMonitor, Monitor
+from f1mon_core.monitor import AsyncMonitor, Monitor
 from f1mon_core.storage.memory import MemoryStorage
 from f1mon_core.storage.offload import OffloadedStorage
 

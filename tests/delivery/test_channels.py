@@ -37,7 +37,7 @@ from f1mon_core.delivery.channels.email import EmailChannel
 from f1mon_core.delivery.channels.slack import SlackChannel
 from f1mon_core.delivery.channels.webhook import WebhookChannel, wait_of
 from f1mon_core.delivery.messages import rendered
-from f1mon_core.monitor.monitor import Monitor
+from f1mon_core.monitor import Monitor
 from f1mon_core.records.kinds import Alert
 from f1mon_core.storage.memory import MemoryStorage
 

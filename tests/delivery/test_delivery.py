@@ -18,7 +18,7 @@ from f1mon_core.delivery import worker as delivery
 from f1mon_core.delivery.attempts import Policy
 from f1mon_core.delivery.channels import Channels
 from f1mon_core.delivery.worker import THOROUGH_EVERY
-from f1mon_core.monitor.monitor import AsyncMonitor, Monitor
+from f1mon_core.monitor import AsyncMonitor, Monitor
 from f1mon_core.storage.memory import MemoryStorage
 from f1mon_core.storage.offload import OffloadedStorage
 from f1mon_core.storage.select import Select

@@ -17,7 +17,7 @@ from f1mon_core.delivery.attempts import Policy
 from f1mon_core.delivery.channels import Channels
 from f1mon_core.delivery.channels.webhook import WebhookChannel
 from f1mon_core.delivery.worker import Dispatcher
-from f1mon_core.monitor.monitor import Monitor
+from f1mon_core.monitor import Monitor
 from f1mon_core.storage.select import Select
 
 KILLS = 200

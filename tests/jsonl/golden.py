@@ -16,7 +16,7 @@ from pathlib import Path
 from f1mon_core.alerts.rules import AlertRule
 from f1mon_core.delivery.channels import CallbackChannel, Channels
 from f1mon_core.errors import DeliveryError
-from f1mon_core.monitor.monitor import Monitor
+from f1mon_core.monitor import Monitor
 from f1mon_core.records.documents import to_document
 from f1mon_core.records.kinds import (
     KINDS,

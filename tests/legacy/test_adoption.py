@@ -12,7 +12,7 @@ from f1mon_core import open_storage
 from f1mon_core.errors import LockTimeoutError, StorageError
 from f1mon_core.legacy import adopt
 from f1mon_core.legacy.adoption import OLD_FILES
-from f1mon_core.monitor.monitor import Monitor
+from f1mon_core.monitor import Monitor
 from f1mon_core.storage.select import Select
 
 

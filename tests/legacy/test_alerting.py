@@ -6,7 +6,7 @@ import signal
 import pytest
 
 from f1mon_core.legacy import AlertingSystem, AlertRule
-from f1mon_core.monitor.monitor import Monitor
+from f1mon_core.monitor import Monitor
 from f1mon_core.storage.select import Select
 
 RULE = AlertRule(

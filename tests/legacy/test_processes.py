@@ -12,7 +12,7 @@ import pytest
 
 from f1mon_core.alerts.rules import AlertRule
 from f1mon_core.legacy import AlertingSystem, adopt
-from f1mon_core.monitor.monitor import Monitor
+from f1mon_core.monitor import Monitor
 from f1mon_core.storage.select import Select
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)

@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from f1mon_core.errors import InvalidRecordError
-from f1mon_core.monitor.monitor import Monitor
+from f1mon_core.monitor import Monitor
 from f1mon_core.records.kinds import DriftResult
 
 MONDAY = datetime(2026, 4, 27, tzinfo=UTC)

@@ -11,7 +11,7 @@ from sklearn.isotonic import IsotonicRegression
 
 from f1mon_core.errors import ConflictError, InvalidQueryError, PrunedError
 from f1mon_core.metrics.estimate import metric_of, recalibrate
-from f1mon_core.monitor.monitor import Monitor
+from f1mon_core.monitor import Monitor
 
 MONDAY = datetime(2026, 4, 27, tzinfo=UTC)
 DAY = timedelta(days=1)

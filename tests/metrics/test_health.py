@@ -8,7 +8,7 @@ import pytest
 
 from f1mon_core.errors import ConflictError, InvalidQueryError, PrunedError
 from f1mon_core.metrics.health import snapshot_metric
-from f1mon_core.monitor.monitor import Monitor
+from f1mon_core.monitor import Monitor
 from f1mon_core.records.kinds import HealthSnapshot
 
 MONDAY = datetime(2026, 4, 27, tzinfo=UTC)

@@ -10,7 +10,7 @@ from statsmodels.duration.survfunc import SurvfuncRight
 
 from f1mon_core.errors import InvalidQueryError
 from f1mon_core.metrics.label_delay import arrived_shares
-from f1mon_core.monitor.monitor import Monitor
+from f1mon_core.monitor import Monitor
 from f1mon_core.storage.tally import TallyQuery
 
 MONDAY = datetime(2026, 4, 27, tzinfo=UTC)

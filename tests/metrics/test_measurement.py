@@ -24,7 +24,7 @@ from f1mon_core.metrics.measurement import (
     rebinned,
 )
 from f1mon_core.metrics.metric import Metric
-from f1mon_core.monitor.monitor import Monitor
+from f1mon_core.monitor import Monitor
 from f1mon_core.storage.tally import CellKey, Tally, bin_of, merge_cells, midpoint, moments_of
 
 from ..oracle import assert_equal, close, expected_metrics

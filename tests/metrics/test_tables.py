@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from f1mon_core import MissingExtraError
-from f1mon_core.monitor.monitor import Monitor
+from f1mon_core.monitor import Monitor
 
 MONDAY = datetime(2026, 4, 27, tzinfo=UTC)
 DAY = timedelta(days=1)

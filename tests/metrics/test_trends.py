@@ -8,7 +8,7 @@ import pytest
 from statsmodels.stats.proportion import confint_proportions_2indep
 
 from f1mon_core.errors import InvalidQueryError
-from f1mon_core.monitor.monitor import Monitor
+from f1mon_core.monitor import Monitor
 
 from ..oracle import close
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from f1mon_core import PrunedError
-from f1mon_core.monitor.monitor import Monitor
+from f1mon_core.monitor import Monitor
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import attrs
 import pytest
 
-from f1mon_core.monitor.monitor import AsyncMonitor, Monitor
+from f1mon_core.monitor import AsyncMonitor, Monitor
 from f1mon_core.records.kinds import Fact
 from f1mon_core.storage.memory import MemoryStorage
 from f1mon_core.storage.offload import OffloadedStorage
@@ -17,6 +17,7 @@ NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 DAY = timedelta(days=1)
 
 CALLS = [
+    ("models", (), {}),
     ("performance", ("a",), {"last": 9 * DAY, "interval": "clopper-pearson"}),
     ("label_delay", ("a",), {}),
     ("trend", ("a",), {"every": "day"}),

@@ -12,7 +12,7 @@ from f1mon_core.alerts.verdict import Verdict
 from f1mon_core.delivery import attempts, messages
 from f1mon_core.delivery.attempts import Policy
 from f1mon_core.delivery.channels import slack, webhook
-from f1mon_core.monitor.monitor import Monitor
+from f1mon_core.monitor import Monitor
 from f1mon_core.storage.change import Change
 
 TESTS = Path(__file__).parents[1]

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from f1mon_core import ConflictError, InvalidQueryError, PrunedError
-from f1mon_core.monitor.monitor import Monitor
+from f1mon_core.monitor import Monitor
 from f1mon_core.storage.select import Select
 from f1mon_core.storage.tally import CellKey, Moments, TallyQuery
 

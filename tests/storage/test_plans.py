@@ -1,15 +1,19 @@
 """A plan drives either colour, and hears of failures where it asked."""
 
+import ast
 import asyncio
+import importlib.util
 import inspect
+from pathlib import Path
 
 import pytest
 
 from f1mon_core.errors import ConflictError, InvalidQueryError
-from f1mon_core.monitor.monitor import AsyncMonitor, Monitor
+from f1mon_core.monitor import AsyncMonitor, Monitor
 from f1mon_core.records.kinds import Prediction
 from f1mon_core.storage import plans
-from f1mon_core.storage.contract import AsyncStorage, Storage
+from f1mon_core.storage.async_contract import AsyncStorage
+from f1mon_core.storage.contract import Storage
 from f1mon_core.storage.memory import MemoryStorage
 from f1mon_core.storage.offload import OffloadedStorage
 
@@ -48,6 +52,31 @@ def test_an_error_names_the_first_batch_not_written():
         assert len(monitor.predictions()) == 4
         with pytest.raises(InvalidQueryError, match="batch_size"):
             monitor.record_predictions(rows, batch_size=0)
+
+
+def generator():
+    path = Path(__file__).parents[2] / "tools" / "generate_async.py"
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def meaning(text):
+    """The syntax tree, docstrings in it, without the imports, which formatting sorts and thins."""
+    return [ast.dump(node) for node in ast.parse(text).body if not isinstance(node, ast.Import | ast.ImportFrom)]
+
+
+@pytest.mark.parametrize(("target", "source"), generator().SOURCES.items(), ids=lambda path: path.stem)
+def test_the_async_side_is_what_the_sync_side_makes(target, source):
+    # To the letter it is compared by `nox -s lint`, which has the formatter.
+    assert meaning(generator().generated(source)) == meaning(target.read_text())
+
+
+@pytest.mark.parametrize("owner", [AsyncMonitor, AsyncStorage])
+def test_docstrings_are_whole_on_the_async_side(owner):
+    for name in public(owner):
+        assert not inspect.getdoc(getattr(owner, name)).startswith("See "), name
 
 
 def public(owner):

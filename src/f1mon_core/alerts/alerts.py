@@ -8,6 +8,7 @@ from typing import Any, TypeAlias, cast
 
 import attrs
 
+from f1mon_core import recording
 from f1mon_core.alerts import incident, outbox, watch
 from f1mon_core.alerts.evaluate_rule import alert_of
 from f1mon_core.errors import ConflictError, InvalidQueryError, NotFoundError
@@ -51,7 +52,7 @@ def create_alert(
             threshold=threshold,
             component=component,
             model_version=model_version,
-            metadata=cast("Document", metadata or {}),
+            metadata=recording.given(metadata or {}),
             at=now,
             at_given=False,
         )
@@ -106,7 +107,7 @@ def alerts(
     after: Cursor | None = None,
 ) -> Plan[list[Alert]]:
     """Stored alerts, newest first."""
-    given = {
+    given: dict[str, OneOrMany | None] = {
         "severity": _severities(severity),
         "component": component,
         "metric_name": metric_name,
@@ -114,19 +115,19 @@ def alerts(
         "incident_id": incident_id,
     }
     where = {name: wanted for name, wanted in given.items() if wanted is not None}
-    select = Select(
-        "alert",
+    select = Select.of(
+        Alert,
         since,
         until,
         model_version,
-        cast("Mapping[str, Scalar | Collection[Scalar]]", where),
-        lacking="acknowledgement" if acknowledged is False else None,
-        having="acknowledgement" if acknowledged is True else None,
+        where,
+        lacking=Acknowledgement if acknowledged is False else None,
+        having=Acknowledgement if acknowledged is True else None,
         descending=descending,
         limit=limit,
         after=after,
     )
-    return cast("list[Alert]", list((yield from plans.find(select))))
+    return list((yield from plans.find(select)))
 
 
 def _severities(wanted: OneOrMany | None) -> OneOrMany | None:
@@ -139,10 +140,10 @@ def _severities(wanted: OneOrMany | None) -> OneOrMany | None:
 
 def alert(alert_id: str) -> Plan[Alert]:
     """One alert. Raises `NotFoundError` if it is not stored."""
-    found = yield from plans.find(Select("alert", where={"alert_id": alert_id}))
+    found = yield from plans.find(Select.of(Alert, where={"alert_id": alert_id}))
     if not found:
         raise NotFoundError(f"no alert {alert_id!r} is stored")
-    return cast("Alert", found[0])
+    return found[0]
 
 
 def acknowledge(alert_id: str, by: str | None, note: str | None = None) -> Plan[Acknowledged]:
@@ -164,8 +165,8 @@ def acknowledge(alert_id: str, by: str | None, note: str | None = None) -> Plan[
 
 
 def _acknowledgement(alert_id: str) -> Plan[Acknowledgement | None]:
-    found = yield from plans.find(Select("acknowledgement", where={"alert_id": alert_id}))
-    return cast("Acknowledgement", found[0]) if found else None
+    found = yield from plans.find(Select.of(Acknowledgement, where={"alert_id": alert_id}))
+    return found[0] if found else None
 
 
 def acknowledgements(alert_ids: Collection[str]) -> Plan[dict[str, Acknowledgement]]:
@@ -173,8 +174,8 @@ def acknowledgements(alert_ids: Collection[str]) -> Plan[dict[str, Acknowledgeme
     wanted = list(alert_ids)
     held: dict[str, Acknowledgement] = {}
     for begin in range(0, len(wanted), _IDS_PER_QUESTION):
-        select = Select("acknowledgement", where={"alert_id": wanted[begin : begin + _IDS_PER_QUESTION]})
-        held |= {one.alert_id: one for one in cast("Sequence[Acknowledgement]", (yield from plans.find(select)))}
+        select = Select.of(Acknowledgement, where={"alert_id": wanted[begin : begin + _IDS_PER_QUESTION]})
+        held |= {one.alert_id: one for one in (yield from plans.find(select))}
     return held
 
 
@@ -184,13 +185,13 @@ def alert_statistics() -> Plan[AlertStatistics]:
     The store counts all in one question and those nobody acknowledged in another, which comes first: what fires in
     between is in the total, so that no more are unacknowledged than there are.
     """
-    unacknowledged = yield from plans.count(Select("alert", lacking="acknowledgement"))
-    counts = yield from plans.count(Select("alert"), ("severity", "component"))
+    unacknowledged = yield from plans.count(Select.of(Alert, lacking=Acknowledgement))
+    counts = yield from plans.count(Select.of(Alert), ("severity", "component"))
     by_severity = dict.fromkeys(reversed(SEVERITIES), 0)
     by_component: dict[str, int] = {}
-    for (severity, component), number in cast("Mapping[tuple[str, str], int]", counts).items():
-        by_severity[severity] += number
-        by_component[component] = by_component.get(component, 0) + number
+    for (severity, component), number in counts.items():
+        by_severity[str(severity)] += number
+        by_component[str(component)] = by_component.get(str(component), 0) + number
     total = sum(by_severity.values())
     return AlertStatistics(total, unacknowledged.get((), 0), by_severity, dict(sorted(by_component.items())))
 
@@ -206,5 +207,5 @@ def incident_history(
     """Every transition of incidents, oldest first."""
     given = {"rule_id": rule_id, "incident_id": incident_id}
     where: dict[str, Scalar | Collection[Scalar]] = {name: one for name, one in given.items() if one is not None}
-    select = Select("incident_event", since, until, model_version, where)
-    return cast("list[IncidentEvent]", list((yield from plans.find(select))))
+    select = Select.of(IncidentEvent, since, until, model_version, where)
+    return list((yield from plans.find(select)))

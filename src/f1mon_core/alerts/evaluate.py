@@ -16,7 +16,7 @@ from f1mon_core.metrics.measurement import METRIC_NAMES
 from f1mon_core.metrics.performance import Measures, Performance
 from f1mon_core.metrics.windows import Window, WindowBasis, WindowRequest, minus
 from f1mon_core.records.fields import Document
-from f1mon_core.records.kinds import Alert
+from f1mon_core.records.kinds import Alert, Prediction
 from f1mon_core.storage import plans
 from f1mon_core.storage.plans import Plan
 from f1mon_core.storage.select import Select
@@ -126,8 +126,8 @@ def _models(rule: AlertRule, request: EvaluationRequest) -> Plan[Sequence[str | 
             seen |= (yield from _waiting(window)).models
     except PrunedError:
         # What the kept cells cannot tell is no data for those that are known to be there.
-        counted = yield from plans.count(Select("prediction", window.since, window.until), ("model_version",))
-        seen = {cast("str", model) for (model,) in counted}
+        counted = yield from plans.count(Select.of(Prediction, window.since, window.until), ("model_version",))
+        seen = {str(model) for (model,) in counted}
     if rule.metric_type != NO_OUTCOMES and rule.metric_name not in METRIC_NAMES:
         seen |= yield from readings.models(rule.metric_name, window)
     # So are instances that breach, or whose missing data would be a breach: their model may just have fallen silent.

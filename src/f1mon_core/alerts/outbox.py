@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta
-from typing import Literal, TypeAlias, cast
+from typing import Literal, TypeAlias
 
 from f1mon_core.records.fields import Document
 from f1mon_core.records.kinds import Delivery
 from f1mon_core.records.times import duration_micros, to_micros
 from f1mon_core.storage.change import Change, Step, state_key, state_prefix
+from f1mon_core.storage.entries import text_of, whole_of
 
 Purpose: TypeAlias = Literal["alert", "reminder", "resolved"]
 
@@ -71,7 +72,7 @@ def lease(token: str, duration: timedelta) -> Step:
         taken: Document = {
             **kept,
             "token": token,
-            "attempts": cast("int", document["attempts"]) + 1,
+            "attempts": whole_of(document, "attempts") + 1,
             "due": to_micros(now) + duration_micros(duration),
             "set_at": to_micros(now),
         }
@@ -98,9 +99,9 @@ def complete(token: str, details: Document | None = None) -> Step:
         if document is None or document.get("token") != token:
             return Change(document, result=False)
         fact = Delivery(
-            alert_id=cast("str", document["alert_id"]),
-            channel=cast("str", document["name"]),
-            attempts=cast("int", document["attempts"]),
+            alert_id=text_of(document, "alert_id"),
+            channel=text_of(document, "name"),
+            attempts=whole_of(document, "attempts"),
             details=details or {},
             at=now,
             at_given=False,
@@ -149,8 +150,8 @@ def fail(token: str, wait: timedelta, error: str, give_up: timedelta, least_fail
     def step(document: Document | None, now: datetime) -> Change:
         if document is None or document.get("token") != token:
             return Change(document)
-        failures = cast("int", document["failures"]) + 1
-        age = abs(to_micros(now) - cast("int", document["created"]))
+        failures = whole_of(document, "failures") + 1
+        age = abs(to_micros(now) - whole_of(document, "created"))
         if failures >= least_failures and age >= duration_micros(give_up):
             return Change(None, also=_buried(document, now, error), result=True)
         return Change({**_given_back(document, now, wait), "error": error, "failures": failures}, result=False)
@@ -188,7 +189,7 @@ def _buried(document: Document, now: datetime, error: str) -> dict[str, Document
     dead: Document = {
         name: value for name, value in document.items() if name not in {"token", "look_again", "due", "set_at"}
     }
-    dead |= {"error": error, "failures": cast("int", document["failures"]) + 1, "died": to_micros(now)}
+    dead |= {"error": error, "failures": whole_of(document, "failures") + 1, "died": to_micros(now)}
     return {dead_key(document): dead}
 
 
@@ -216,4 +217,4 @@ def dead_key(document: Document) -> str:
 
 
 def _names(document: Document) -> tuple[str, str]:
-    return cast("str", document["alert_id"]), cast("str", document["name"])
+    return text_of(document, "alert_id"), text_of(document, "name")

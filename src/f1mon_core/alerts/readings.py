@@ -6,8 +6,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, cast
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeVar
 
 import attrs
 
@@ -26,6 +26,8 @@ from f1mon_core.storage.select import Select
 
 DRIFTED_FEATURES = "drifted_features"
 """How many features drifted, by the newest drift results of each; `n` is of how many features there are any."""
+
+F = TypeVar("F", bound=Fact)
 
 _PAGE = 500
 
@@ -65,12 +67,12 @@ def _source_of(metric_name: str) -> tuple[_Source, str]:
 def models(metric_name: str, window: Window) -> Plan[set[str]]:
     """The models of which the window holds facts that a metric is read from."""
     if metric_name == DRIFTED_FEATURES:
-        select = Select(DriftResult.kind, window.since, window.until)
+        select: Select = Select.of(DriftResult, window.since, window.until)
     else:
         source, subject = _source_of(metric_name)
-        select = Select(source.kind.kind, window.since, window.until, where={source.attribute: subject})
+        select = Select.of(source.kind, window.since, window.until, where={source.attribute: subject})
     counted = yield from plans.count(select, ("model_version",))
-    return {cast("str", model) for (model,) in counted}
+    return {str(model) for (model,) in counted}
 
 
 def reading(metric_name: str, window: Window) -> Plan[Reading]:
@@ -96,7 +98,7 @@ def _drifted_features(window: Window) -> Plan[Reading]:
     by = ("model_version", "feature")
     wanted = (yield from plans.count(attrs.evolve(select, limit=None), by)).keys()
     newest: dict[tuple[str, ...], list[DriftResult]] = {}
-    while page := cast("Sequence[DriftResult]", (yield from plans.find(select))):
+    while page := (yield from plans.find(select)):
         for one in page:
             results = newest.setdefault((one.model_version, one.feature), [])
             if not results or results[0].at == one.at:  # of several tests at once each has its say
@@ -114,5 +116,5 @@ def _instants(newest: Mapping[tuple[str, ...], list[DriftResult]]) -> Iterator[A
     return (results[0].instant for results in newest.values())
 
 
-def _newest_first(kind: type[Fact], window: Window, where: Mapping[str, str]) -> Select:
-    return Select(kind.kind, window.since, window.until, window.model_version, where, descending=True, limit=_PAGE)
+def _newest_first(kind: type[F], window: Window, where: Mapping[str, str]) -> Select[F]:
+    return Select.of(kind, window.since, window.until, window.model_version, where, descending=True, limit=_PAGE)

@@ -71,5 +71,4 @@ def rule(rule_id: str) -> Plan[AlertRule | None]:
 
 def rule_revisions(rule_id: str) -> Plan[list[RuleRevision]]:
     """Every revision of a rule, oldest first."""
-    found = yield from plans.find(Select("rule_revision", where={"rule_id": rule_id}))
-    return cast("list[RuleRevision]", list(found))
+    return list((yield from plans.find(Select.of(RuleRevision, where={"rule_id": rule_id}))))

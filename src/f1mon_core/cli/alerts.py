@@ -47,7 +47,7 @@ def alerts(
             component=component,
             model_version=model_version,
             rule_id=rule_id,
-            since=None if window is None else minus(monitor.storage.clock(), window),
+            since=None if window is None else minus(monitor.now(), window),
             limit=None if everything else limit,
         )
         held = monitor.acknowledgements([one.alert_id for one in found])

@@ -10,7 +10,7 @@ from f1mon_core.cli.output import document, table
 from f1mon_core.cli.parameters import json_option
 from f1mon_core.cli.place import Place, pass_place
 from f1mon_core.errors import CorruptStoreError
-from f1mon_core.monitor.monitor import Monitor
+from f1mon_core.monitor import Monitor
 from f1mon_core.storage.contract import CheckReport, Problem
 from f1mon_core.text import printable
 
@@ -40,7 +40,7 @@ def check(place: Place, *, as_json: bool) -> None:
     Exit code 4 if something is lost or wrong; warnings alone leave it at 0.
     """
     with place.open() as monitor:
-        address, report = monitor.storage.address, with_channels(monitor, monitor.storage.check())
+        address, report = monitor.address, with_channels(monitor, monitor.check())
     if as_json:
         problems = [{"severity": p.severity, "where": p.where, "message": p.message} for p in report.problems]
         document({"store": address, "ok": report.ok, "facts": dict(report.facts), "problems": problems})

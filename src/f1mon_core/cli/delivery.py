@@ -13,9 +13,7 @@ import click
 from f1mon_core.cli.output import document, stamp, table
 from f1mon_core.cli.parameters import Window, json_option
 from f1mon_core.cli.place import Place, pass_place
-from f1mon_core.delivery.enrichment import from_facts
 from f1mon_core.delivery.report import Pending
-from f1mon_core.delivery.worker import Dispatcher
 from f1mon_core.records.fields import SEVERITIES
 from f1mon_core.records.times import from_micros
 from f1mon_core.text import printable
@@ -37,9 +35,7 @@ def deliver(place: Place, *, watch: bool, interval: float) -> None:
             for number in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(number, end)
             click.echo("delivering until interrupted", err=True)
-            worker = Dispatcher(monitor.storage, monitor.channels, enrich=from_facts)
-            worker.watch(stop, interval)
-            worker.close()
+            monitor.deliver_until(stop, interval)
             return
         report = monitor.deliver()
     told = ", ".join(f"{number} {outcome}" for outcome, number in sorted(report.outcomes.items()))
@@ -119,7 +115,7 @@ def add(place: Place, /, *, duration: timedelta | None, start: datetime | None, 
     if duration is None:
         raise click.UsageError("a silence has an end: give a length of time")
     with place.open(create=True) as monitor:
-        made = monitor.silence((start or monitor.storage.clock()) + duration, start=start, **named)
+        made = monitor.silence((start or monitor.now()) + duration, start=start, **named)
     click.echo(made.silence_id)
     click.echo(f"silent until {stamp(made.end)}", err=True)
 

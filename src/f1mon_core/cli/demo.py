@@ -17,7 +17,6 @@ from f1mon_core.cli.output import stamp
 from f1mon_core.cli.place import Place, pass_place
 from f1mon_core.records.kinds import Alert, Outcome, Prediction
 from f1mon_core.storage.address import masked
-from f1mon_core.storage.select import Select
 from f1mon_core.text import printable
 
 MODEL = "points-2025"
@@ -72,10 +71,10 @@ def demo(place: Place, directory: Path | None) -> None:
         raise click.UsageError("give DIRECTORY, or a store by --backend, --url or --path, not both")
     clock = SeasonClock()
     with place.open(create=True, clock=clock) as monitor:
-        if monitor.storage.count(Select("prediction")):
-            raise CannotError(f"{monitor.storage.address} holds predictions already; the demo wants a fresh place")
+        if monitor.predictions(limit=1):
+            raise CannotError(f"{monitor.address} holds predictions already; the demo wants a fresh place")
         monitor.add_rule(RULE)
-        address = monitor.storage.address
+        address = monitor.address
     click.echo(
         f"A season in {printable(address)}: {RACES} races, {DRIVERS} predictions each by model {MODEL},\n"
         f"{LATE} of every {DRIVERS} results known only days later, and from race {NEW_RULES_FROM} on the cars have "

@@ -7,7 +7,7 @@ from typing import Any
 import attrs
 import click
 
-from f1mon_core.monitor.monitor import Monitor
+from f1mon_core.monitor import Monitor
 from f1mon_core.storage.address import masked
 from f1mon_core.storage.registry import open_existing_storage, open_storage
 

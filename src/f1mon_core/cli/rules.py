@@ -13,7 +13,7 @@ from f1mon_core.cli.errors import CannotError
 from f1mon_core.cli.output import document, table
 from f1mon_core.cli.parameters import json_option
 from f1mon_core.cli.place import Place, pass_place
-from f1mon_core.monitor.monitor import Monitor
+from f1mon_core.monitor import Monitor
 from f1mon_core.text import printable
 
 

@@ -29,7 +29,7 @@ def status(place: Place, *, as_json: bool, window: timedelta | None, model_versi
     A number that is not known is `-`; coverage says how many predictions have their outcome yet.
     """
     with place.open() as monitor:
-        address = monitor.storage.address
+        address = monitor.address
         over = asked(monitor, window, model_version=model_version)
         names = METRIC_NAMES if as_json else _SHOWN
         measured = {one: monitor.performance(one, since=over.since, metrics=names) for one in over.models}

@@ -10,9 +10,9 @@ import click
 from f1mon_core.cli.output import stamp
 from f1mon_core.errors import PrunedError
 from f1mon_core.metrics.windows import minus
-from f1mon_core.monitor.monitor import Monitor
+from f1mon_core.monitor import Monitor
 from f1mon_core.records.times import MICROSECOND, from_micros, to_micros
-from f1mon_core.storage.tally import KEPT_BINS, KEPT_BUCKET, TallyQuery, bucket_of
+from f1mon_core.storage.tally import KEPT_BUCKET, bucket_of
 
 
 @attrs.frozen(kw_only=True)
@@ -37,26 +37,19 @@ def asked(
     What pruning keeps has a resolution of one hour, which nobody's "45 days ago" falls upon; so the window then begins
     at the full hour before, and stderr says so.
     """
-    end = monitor.storage.clock()
+    end = monitor.now()
     if horizon is not None:
         end = minus(end, horizon)
-    query = TallyQuery(
-        model_version=model_version,
-        since=None if window is None else minus(end, window),
-        until=None if horizon is None else end + MICROSECOND,
-        bins=KEPT_BINS,
-    )
+    since = None if window is None else minus(end, window)
+    until = None if horizon is None else end + MICROSECOND
     try:
-        tally = monitor.storage.tally(query)
+        measured = monitor.performance(model_version, since=since, until=until, metrics=())
     except PrunedError as error:
-        query = attrs.evolve(
-            query, since=_full_hour(query.since, error.since), until=_full_hour(query.until, error.since)
-        )
-        tally = monitor.storage.tally(query)
-        told = f"since {stamp(query.since)}" + ("" if query.until is None else f" until {stamp(query.until)}")
+        since, until = _full_hour(since, error.since), _full_hour(until, error.since)
+        measured = monitor.performance(model_version, since=since, until=until, metrics=())
+        told = f"since {stamp(since)}" + ("" if until is None else f" until {stamp(until)}")
         click.echo(f"predictions that old are pruned to full hours: {told}", err=True)
-    models = sorted({key.model_version for key in tally.cells})
-    return Asked(since=query.since, until=query.until, models=models)
+    return Asked(since=since, until=until, models=sorted(measured.models))
 
 
 def _full_hour(edge: datetime | None, kept_until: datetime | None) -> datetime | None:

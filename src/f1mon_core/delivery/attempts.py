@@ -17,9 +17,10 @@ from f1mon_core.delivery.messages import Message, Section, rendered
 from f1mon_core.errors import DeliveryError, F1monError, NotFoundError
 from f1mon_core.records.fields import Document
 from f1mon_core.records.ids import new_operation_id
-from f1mon_core.records.kinds import Alert
+from f1mon_core.records.kinds import Acknowledgement, Alert, Delivery
 from f1mon_core.records.times import from_micros
 from f1mon_core.storage import plans
+from f1mon_core.storage.entries import text_of, whole_of
 from f1mon_core.storage.plans import Plan
 from f1mon_core.storage.select import Select
 from f1mon_core.text import discreet, one_line
@@ -76,7 +77,7 @@ def attempt(  # noqa: PLR0911 - one for each way a delivery ends
     if taken is None:
         return "lost"
     held = _Held(key, token, taken, policy)
-    found = cast("Sequence[Alert]", (yield from plans.find(Select("alert", where={"alert_id": taken["alert_id"]}))))
+    found = yield from plans.find(Select.of(Alert, where={"alert_id": taken["alert_id"]}))
     if not found:
         return (yield from held.bury("the alert was pruned"))
     alert = found[0]
@@ -126,7 +127,7 @@ def _unless_out_of_turn(held: _Held, alert: Alert) -> Plan[Outcome | None]:
     It waits until the alerts of its incident have left the channel's queue. A reminder has nothing to say once somebody
     took the alert on, a "resolved" where nobody was told that it fired.
     """
-    purpose, channel = held.document["purpose"], cast("str", held.document["channel"])
+    purpose, channel = held.document["purpose"], text_of(held.document, "channel")
     if purpose == "alert" or alert.incident_id is None:
         return None
     if purpose == "reminder" and (yield from _taken_on(alert)):
@@ -135,7 +136,7 @@ def _unless_out_of_turn(held: _Held, alert: Alert) -> Plan[Outcome | None]:
     now = yield from plans.now()
     for document in (yield from plans.state(outbox.WAITING)).values():
         if document["channel"] == channel and document["purpose"] == "alert" and document["alert_id"] in of_incident:
-            until = from_micros(cast("int", document["due"])) if "token" not in document else now
+            until = from_micros(whole_of(document, "due")) if "token" not in document else now
             return (yield from held.put_off("waiting", max(until - now, held.policy.base)))
     if purpose == "resolved" and not held.document.get("silenced") and not (yield from _told(of_incident, channel)):
         if (yield from _is_dead(of_incident, channel)):
@@ -146,7 +147,7 @@ def _unless_out_of_turn(held: _Held, alert: Alert) -> Plan[Outcome | None]:
 
 def _taken_on(alert: Alert) -> Plan[bool]:
     """Whether somebody acknowledged an alert, or its incident since."""
-    acknowledged = Select("acknowledgement", where={"alert_id": alert.alert_id}, limit=1)
+    acknowledged = Select.of(Acknowledgement, where={"alert_id": alert.alert_id}, limit=1)
     if (yield from plans.find(acknowledged)):
         return True
     incident = watches.read((yield from plans.document(watches.alert_key(alert)))).incident
@@ -176,7 +177,7 @@ def _still_worth_telling(held: _Held, alert: Alert) -> Plan[bool]:
     """
     if alert.incident_id is None:
         return True
-    told = yield from _told((yield from _alert_ids(alert.incident_id)), cast("str", held.document["channel"]))
+    told = yield from _told((yield from _alert_ids(alert.incident_id)), text_of(held.document, "channel"))
     if held.document["purpose"] == "resolved":
         return told
     watch = watches.read((yield from plans.document(watches.alert_key(alert))))
@@ -186,13 +187,13 @@ def _still_worth_telling(held: _Held, alert: Alert) -> Plan[bool]:
 
 
 def _alert_ids(incident_id: str) -> Plan[set[str]]:
-    found = cast("Sequence[Alert]", (yield from plans.find(Select("alert", where={"incident_id": incident_id}))))
+    found = yield from plans.find(Select.of(Alert, where={"incident_id": incident_id}))
     return {one.alert_id for one in found}
 
 
 def _told(alert_ids: Collection[str], channel: str) -> Plan[bool]:
     """Whether a channel was told of one of these alerts."""
-    select = Select("delivery", where={"alert_id": list(alert_ids), "channel": channel}, limit=1)
+    select = Select.of(Delivery, where={"alert_id": list(alert_ids), "channel": channel}, limit=1)
     return bool((yield from plans.find(select)))
 
 
@@ -207,7 +208,7 @@ def _message(held: _Held, alert: Alert, enrich: Enrich | None) -> Plan[Message |
     if (kept := held.document.get("payload")) is not None and (message := Message.of_document(kept, alert)) is not None:
         return message
     purpose = cast("outbox.Purpose", held.document["purpose"])
-    name, channel = cast("str", held.document["name"]), cast("str", held.document["channel"])
+    name, channel = text_of(held.document, "name"), text_of(held.document, "channel")
     key = alert.alert_id + name.removeprefix(channel)
     message = rendered(alert, purpose, key)
     if enrich is not None:
@@ -254,7 +255,7 @@ class _Held:
         if isinstance(error, DeliveryError) and not error.retry:
             return (yield from self.bury(reason))
         _log.warning("delivery %s failed: %s", self.key, reason, extra={"delivery": self.key})
-        failures = cast("int", self.document["failures"])
+        failures = whole_of(self.document, "failures")
         after = error.after if isinstance(error, DeliveryError) else None
         duration = self.policy.wait(failures, after)
         step = outbox.fail(self.token, duration, reason, self.policy.give_up, self.policy.least_failures)

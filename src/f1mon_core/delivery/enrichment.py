@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, cast
+from typing import Any, TypeVar
 
 from f1mon_core.alerts.evaluate import ALL_MODELS, context_window
 from f1mon_core.delivery.messages import Section
@@ -13,6 +13,7 @@ from f1mon_core.records.kinds import (
     Alert,
     DegradationAnalysis,
     DriftResult,
+    Fact,
     FeatureImportance,
     Outcome,
     Prediction,
@@ -20,6 +21,8 @@ from f1mon_core.records.kinds import (
 from f1mon_core.storage import plans
 from f1mon_core.storage.plans import Plan
 from f1mon_core.storage.select import Select
+
+F = TypeVar("F", bound=Fact)
 
 NEWEST_PREDICTIONS = 2_000
 """Slices are looked for among so many predictions at most, so that an alert never waits for a whole history."""
@@ -49,8 +52,8 @@ def _worst_slices(alert: Alert, model: str | None) -> Plan[list[str]]:
     since, until = (_instant(window.get(edge)) for edge in ("since", "until"))
     if since is None and until is None:
         return []
-    select = Select("prediction", since, until, model, descending=True, limit=NEWEST_PREDICTIONS)
-    predictions = cast("Sequence[Prediction]", (yield from plans.find(select)))
+    select = Select.of(Prediction, since, until, model, descending=True, limit=NEWEST_PREDICTIONS)
+    predictions = yield from plans.find(select)
     actual = yield from _outcomes([one.prediction_id for one in predictions])
     labelled = [one for one in predictions if one.prediction_id in actual]
     right: Counter[tuple[str, str]] = Counter()
@@ -73,19 +76,19 @@ def _outcomes(prediction_ids: Sequence[str]) -> Plan[dict[str, int]]:
     """The newest outcome of each prediction; `find` answers in the order of time, so the last one counts."""
     actual: dict[str, int] = {}
     for begin in range(0, len(prediction_ids), _IDS_PER_QUESTION):
-        select = Select("outcome", where={"prediction_id": prediction_ids[begin : begin + _IDS_PER_QUESTION]})
-        for outcome in cast("Sequence[Outcome]", (yield from plans.find(select))):
+        select = Select.of(Outcome, where={"prediction_id": prediction_ids[begin : begin + _IDS_PER_QUESTION]})
+        for outcome in (yield from plans.find(select)):
             actual[outcome.prediction_id] = outcome.actual_outcome
     return actual
 
 
-def _recent(kind: str, model: str | None, until: datetime, limit: int, **where: Any) -> Plan[Sequence[Any]]:
+def _recent(kind: type[F], model: str | None, until: datetime, limit: int, **where: bool) -> Plan[Sequence[F]]:
     since = max(until - RECENT, datetime(1970, 1, 1, tzinfo=until.tzinfo)) if until.year > 1970 else None  # noqa: PLR2004
-    return (yield from plans.find(Select(kind, since, None, model, where, descending=True, limit=limit)))
+    return (yield from plans.find(Select.of(kind, since, None, model, where, descending=True, limit=limit)))
 
 
 def _drift(model: str | None, until: datetime) -> Plan[list[str]]:
-    found: Sequence[DriftResult] = yield from _recent("drift_result", model, until, SHOWN, detected=True)
+    found = yield from _recent(DriftResult, model, until, SHOWN, detected=True)
     return [
         f"{one.feature} by {one.method}"
         + ("" if one.statistic is None else f": {one.statistic:.4g}")
@@ -97,7 +100,7 @@ def _drift(model: str | None, until: datetime) -> Plan[list[str]]:
 
 def _importances(model: str | None, until: datetime) -> Plan[list[str]]:
     """The features that mattered most when importances were last stored."""
-    found: Sequence[FeatureImportance] = yield from _recent("feature_importance", model, until, 200)
+    found = yield from _recent(FeatureImportance, model, until, 200)
     newest: dict[str, FeatureImportance] = {}
     for one in found:
         newest.setdefault(one.feature, one)
@@ -106,7 +109,7 @@ def _importances(model: str | None, until: datetime) -> Plan[list[str]]:
 
 
 def _degradation(model: str | None, until: datetime) -> Plan[list[str]]:
-    found: Sequence[DegradationAnalysis] = yield from _recent("degradation_analysis", model, until, 1, degraded=True)
+    found = yield from _recent(DegradationAnalysis, model, until, 1, degraded=True)
     return [f"{one.metric_name}: {one.summary or 'degraded'}, {one.instant.date().isoformat()}" for one in found]
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import contextlib
 import itertools
 import logging
 import os
@@ -17,7 +18,7 @@ import weakref
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, wait
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar
 
 from f1mon_core.alerts import outbox
 from f1mon_core.delivery.attempts import Enrich, Policy, attempt
@@ -25,7 +26,9 @@ from f1mon_core.delivery.channels import Channels
 from f1mon_core.delivery.report import DeliveryReport
 from f1mon_core.records.times import MICROSECOND
 from f1mon_core.storage import plans
-from f1mon_core.storage.contract import AsyncStorage, Storage
+from f1mon_core.storage.async_contract import AsyncStorage
+from f1mon_core.storage.contract import Storage
+from f1mon_core.storage.entries import text_of
 from f1mon_core.storage.plans import Plan
 
 THOROUGH_EVERY = 60
@@ -56,7 +59,7 @@ def due(*, thorough: bool = True) -> Plan[dict[str, list[str]]]:
     by_channel: dict[str, list[str]] = {}
     for key, document in found.items():
         if outbox.is_due(document, now):
-            by_channel.setdefault(cast("str", document["channel"]), []).append(key)
+            by_channel.setdefault(text_of(document, "channel"), []).append(key)
     return by_channel
 
 
@@ -233,6 +236,18 @@ class AsyncDispatcher(_Channels[asyncio.Task[Counter[str]]]):
             return await asyncio.wrap_future(beside(call, f"f1mon-{channel}"))
 
         return asyncio.ensure_future(plans.run_async(plan, self._storage, aside))
+
+    async def watch(self, stop: asyncio.Event, interval: float = 1.0) -> None:
+        """See `Dispatcher.watch`."""
+        for number in itertools.count():
+            if stop.is_set():
+                return
+            try:
+                await self.round(patience=0, thorough=number % THOROUGH_EVERY == 0)
+            except Exception:  # noqa: BLE001 - as in `Dispatcher.watch`
+                _log.exception("the outbox could not be served; it is tried again")
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), interval)
 
     @staticmethod
     def _own(tasks: Mapping[str, asyncio.Task[Counter[str]]]) -> dict[str, asyncio.Task[Counter[str]]]:

@@ -370,8 +370,8 @@ def _holders(storage: Storage, found: Sequence[OldAlert]) -> dict[str, str]:
     stored: dict[str, Alert] = {}
     for begin in range(0, len(ids), _BATCH):
         wanted = [one for one in ids[begin : begin + _BATCH] if len(one) <= MAX_ID_CHARACTERS]
-        for fact in storage.find(Select("alert", where={"alert_id": wanted})):
-            stored[fact.key[0]] = cast("Alert", fact)
+        for fact in plans.run(plans.find(Select.of(Alert, where={"alert_id": wanted})), storage):
+            stored[fact.key[0]] = fact
     holders = dict.fromkeys(stored, "")
     for one in found:
         if one.alert_id in stored and not holders[one.alert_id]:

@@ -7,9 +7,9 @@ import os
 from typing import Any
 
 from f1mon_core.errors import F1monError
+from f1mon_core.monitor import Monitor
 from f1mon_core.storage.environment import database_enabled
 from f1mon_core.storage.registry import open_storage, upgrade_storage
-from f1mon_core.storage.select import Select
 
 _log = logging.getLogger("f1mon.legacy")
 
@@ -46,11 +46,8 @@ class DatabaseManager:
     def health_check(cls) -> bool:
         """Whether the store that the environment names can be opened and read; why not goes to the log."""
         try:
-            storage = open_storage()
-            try:
-                storage.count(Select("alert"))
-            finally:
-                storage.close()
+            with Monitor.open() as monitor:
+                monitor.alert_statistics()
         except F1monError:
             _log.exception("the store cannot be read")
             return False

@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from f1mon_core.delivery.channels import Channels
 from f1mon_core.legacy.adoption import Account, adopt
-from f1mon_core.monitor.monitor import Monitor
+from f1mon_core.monitor import Monitor
 from f1mon_core.storage.environment import from_environment
 from f1mon_core.storage.registry import open_storage
 

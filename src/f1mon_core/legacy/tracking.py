@@ -6,9 +6,9 @@ import math
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
-from f1mon_core.errors import InvalidQueryError, MissingExtraError
+from f1mon_core.errors import InvalidQueryError, MissingExtraError, NotFoundError
 from f1mon_core.legacy.drop_in import DropIn
 from f1mon_core.legacy.old_files import ADOPTION
 from f1mon_core.legacy.records import (
@@ -23,9 +23,8 @@ from f1mon_core.legacy.records import (
 )
 from f1mon_core.records import fields as validation
 from f1mon_core.records.fields import Document
-from f1mon_core.records.kinds import HealthSnapshot, Prediction
+from f1mon_core.records.kinds import HealthSnapshot
 from f1mon_core.records.times import EPOCH
-from f1mon_core.storage.select import Select
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -76,10 +75,10 @@ class ModelPerformanceTracker(DropIn):
         Raises:
             InvalidRecordError: If the outcome is no whole number.
         """
-        found = self.monitor.storage.find(Select("prediction", where={"prediction_id": prediction_id}))
-        if not found:
+        try:
+            made = self.monitor.prediction(prediction_id)
+        except NotFoundError:
             return None
-        made = cast("Prediction", found[0])
         actual = validation.label(label(actual_outcome, "actual_outcome"), "actual_outcome")
         self.monitor.record_outcome(prediction_id, actual)
         correct = made.predicted_outcome == actual
@@ -91,7 +90,7 @@ class ModelPerformanceTracker(DropIn):
             "correct": correct,
             "confidence": made.confidence,
             "calibration_error": abs(made.confidence - float(correct)),
-            "timestamp": seconds(self.monitor.storage.clock()),
+            "timestamp": seconds(self.monitor.now()),
         }
 
     def get_performance_metrics(
@@ -156,7 +155,7 @@ class ModelPerformanceTracker(DropIn):
             trend=without_nan(snapshot.prediction_accuracy_trend, "trend", nulled),
             degradation_detected=bool(snapshot.degradation_detected),
         )
-        self.monitor.storage.append([fact])
+        self.monitor.record_health(fact)
 
     def get_recent_health_snapshots(
         self, model_version: str | None = None, limit: int | None = 100
@@ -188,13 +187,12 @@ class ModelPerformanceTracker(DropIn):
     def _snapshots(
         self, model_version: str | None, since: datetime | None, limit: int | None
     ) -> list[ModelHealthSnapshot]:
-        select = Select("health_snapshot", since, None, model_version, descending=True, limit=limit)
-        return [legacy_snapshot(cast("HealthSnapshot", fact)) for fact in self.monitor.storage.find(select)]
+        return [legacy_snapshot(one) for one in self.monitor.health(model_version, limit, since=since)]
 
     def _ago(self, minutes: float) -> datetime | None:
         """The instant so many minutes ago; None where that is before all time."""
         if isinstance(minutes, bool) or math.isnan(minutes) or minutes < 0:
             raise InvalidQueryError(f"a window is a number of minutes of at least 0, got {minutes!r}")
-        now = self.monitor.storage.clock()
+        now = self.monitor.now()
         longest = (now - EPOCH) / timedelta(minutes=1)
         return None if minutes >= longest else now - timedelta(minutes=minutes)

@@ -168,7 +168,7 @@ def estimate(
             "reason": reason,
             "asked": asked,
         },
-        metadata=cast("Document", metadata or {}),
+        metadata=recording.given(metadata or {}),
         at=request.as_of,
     )
     if estimate_id is not None:

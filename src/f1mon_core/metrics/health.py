@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, cast
+from typing import Any
 
 import attrs
 
@@ -14,7 +14,6 @@ from f1mon_core.metrics.degradation import Baseline, degradation
 from f1mon_core.metrics.metric import Metric
 from f1mon_core.metrics.performance import Measures
 from f1mon_core.metrics.windows import WindowRequest
-from f1mon_core.records.fields import Document
 from f1mon_core.records.kinds import HealthSnapshot, MetricSnapshot
 from f1mon_core.storage import plans
 from f1mon_core.storage.plans import Plan
@@ -54,7 +53,7 @@ def capture(
     previous = yield from previous_accuracy(request.model_version, request.as_of)
     snapshot = HealthSnapshot(
         model_version=request.model_version,
-        metrics=cast("Document", {name: one.to_dict() for name, one in measured.metrics.items()}),
+        metrics={name: one.to_dict() for name, one in measured.metrics.items()},
         window_start=window.since,
         window_end=window.until,
         trend=change_percent(previous, measured.accuracy.value),
@@ -80,7 +79,7 @@ def capture(
 
 def previous_accuracy(model_version: str, until: datetime | None) -> Plan[float | None]:
     """The accuracy of the model's newest trusted snapshot, also a bare number; None where there is none."""
-    select = Select("health_snapshot", None, until, model_version, where={"trusted": True}, descending=True, limit=1)
+    select = Select.of(HealthSnapshot, None, until, model_version, {"trusted": True}, descending=True, limit=1)
     found = yield from plans.find(select)
     kept = found[0].metrics.get("accuracy") if found else None
     if isinstance(kept, dict):
@@ -114,7 +113,7 @@ def record_metric(
         model_version=model_version,
         metric_name=metric_name,
         value=value,
-        metadata=cast("Document", metadata or {}),
+        metadata=recording.given(metadata or {}),
         at=at,
     )
     if snapshot_id is not None:

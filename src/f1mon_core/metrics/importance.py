@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, cast
+from typing import Any
 
 import attrs
 
 from f1mon_core import recording
 from f1mon_core.errors import InvalidRecordError
-from f1mon_core.records.fields import Document
 from f1mon_core.records.kinds import FeatureImportance
 from f1mon_core.storage import plans
 from f1mon_core.storage.plans import Plan
@@ -33,7 +32,7 @@ def record(
             feature=feature,
             importance=value,
             method=method,
-            metadata=cast("Document", metadata or {}),
+            metadata=recording.given(metadata or {}),
             at=at,
         )
         for feature, value in importances.items()
@@ -48,11 +47,11 @@ def latest(model_version: str, method: str | None, as_of: datetime | None) -> Pl
     """Each feature's newest importance, by feature, the most important first."""
     where = {} if method is None else {"method": method}
     until = as_of
-    counted = yield from plans.count(Select("feature_importance", None, until, model_version, where), by=("feature",))
+    counted = yield from plans.count(Select.of(FeatureImportance, None, until, model_version, where), by=("feature",))
     newest: list[FeatureImportance] = []
     for (feature,) in counted:
-        wanted = {**where, "feature": cast("str", feature)}
-        select = Select("feature_importance", None, until, model_version, wanted, descending=True, limit=1)
+        wanted = {**where, "feature": str(feature)}
+        select = Select.of(FeatureImportance, None, until, model_version, wanted, descending=True, limit=1)
         newest += yield from plans.find(select)
     newest.sort(key=lambda one: (-abs(one.importance), one.feature))
     return {one.feature: one for one in newest}

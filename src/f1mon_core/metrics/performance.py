@@ -40,6 +40,7 @@ class Performance:
         by_label: Precision, recall and F1 of each class.
         positive: The class that precision, recall, F1, ROC-AUC, Brier score and log loss are of.
         interval: How the intervals of proportions were computed.
+        models: Whose predictions they are.
     """
 
     window: Window
@@ -51,6 +52,7 @@ class Performance:
     by_label: Mapping[int, LabelMetrics]
     positive: int = 1
     interval: Method = "wilson"
+    models: frozenset[str] = frozenset()
 
     @property
     def model_version(self) -> str | None:
@@ -162,6 +164,7 @@ class Measures:
             by_label={one: measurement.of_label(one) for one in measurement.classes},
             positive=self.positive,
             interval=self.interval,
+            models=frozenset(tally.models),
         )
 
     def tally(self, window: Window, bucket: timedelta | None = None) -> Plan[tuple[Tally, Mapping[str, str]]]:

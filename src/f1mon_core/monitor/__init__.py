@@ -1,11 +1,6 @@
 """What users hold: `Monitor` and `AsyncMonitor`."""
 
-from f1mon_core.monitor.monitor import (
-    AsyncMonitor,
-    Monitor,
-)
+from f1mon_core.monitor._async.monitor import AsyncMonitor
+from f1mon_core.monitor._sync.monitor import Monitor
 
-__all__ = [
-    "AsyncMonitor",
-    "Monitor",
-]
+__all__ = ["AsyncMonitor", "Monitor"]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import TypeAlias
 
 Clock: TypeAlias = Callable[[], datetime]
 """Anything that answers the present as an aware datetime. A clock handed to a store is picklable."""
+AsyncClock: TypeAlias = Callable[[], datetime | Awaitable[datetime]]
+"""What stamps an async store: a clock, or one that is a server's and has to be awaited."""
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 LATEST = datetime(9999, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC)

@@ -2,6 +2,7 @@
 
 from f1mon_core.storage.address import masked
 from f1mon_core.storage.answers import check_count, fold_count, fold_find, fold_tally, matcher
+from f1mon_core.storage.async_contract import AsyncStorage
 from f1mon_core.storage.change import (
     MAX_STATE_KEY_CHARACTERS,
     Change,
@@ -11,7 +12,7 @@ from f1mon_core.storage.change import (
     due_of,
     state_key,
 )
-from f1mon_core.storage.contract import OPERATION_HOURS, Appended, AsyncStorage, CheckReport, Problem, Pruned, Storage
+from f1mon_core.storage.contract import OPERATION_HOURS, Appended, CheckReport, Problem, Pruned, Storage
 from f1mon_core.storage.offload import (
     DEFAULT_THREADS,
     OffloadedStorage,

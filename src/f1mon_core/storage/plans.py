@@ -1,7 +1,10 @@
-"""Operations that think once for both colours: generators that yield what they ask of a store.
+"""Operations that think once for both sides: generators that yield what they ask of a store.
 
 A plan yields requests, functions of a store, and is sent their answers; `run` drives it over a `Storage`, `run_async`
 over an `AsyncStorage`. No thinking is written twice, and none of it knows whether it waits.
+
+A generator is sent answers of one type, and requests have many: `ask` gives each answer the type of its request, and
+is the only place that takes one on trust.
 """
 
 from __future__ import annotations
@@ -13,21 +16,24 @@ import time
 from collections.abc import Awaitable, Callable, Collection, Generator, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar, cast
 
 import attrs
 
 from f1mon_core.errors import LockTimeoutError, NotWritten, OutcomeUnknown
 from f1mon_core.records.fields import Document, Json
 from f1mon_core.records.kinds import Fact
+from f1mon_core.storage.async_contract import AsyncStorage
 from f1mon_core.storage.change import Step
-from f1mon_core.storage.contract import Appended, AsyncStorage, CheckReport, Pruned, Storage
+from f1mon_core.storage.contract import Appended, CheckReport, Pruned, Storage
 from f1mon_core.storage.select import Scalar, Select
 from f1mon_core.storage.tally import Tally, TallyQuery
 
 R = TypeVar("R")
+F = TypeVar("F", bound=Fact)
 
-Request: TypeAlias = Callable[[Any], Any]
+Request: TypeAlias = Callable[[Storage], object]
+"""A verb with its arguments. Over an `AsyncStorage`, which has the same verbs, it answers what is to be awaited."""
 Plan: TypeAlias = Generator[Request, Any, R]
 
 TRIES = 4
@@ -38,22 +44,23 @@ TRIES = 4
 class Outside:
     """A request that is not the store's: blocking work, which the async driver does on a thread."""
 
-    call: Callable[[], Any]
+    call: Callable[[], object]
 
-    def __call__(self, storage: Any) -> Any:  # noqa: ARG002 - the shape of a request
+    def __call__(self, storage: Storage) -> object:  # noqa: ARG002 - the shape of a request
         """Do the work here and now."""
         return self.call()
 
 
 def run(plan: Plan[R], storage: Storage) -> R:
     """Drive a plan over a store."""
-    answer: Any = None
+    answer: object = None
     failure: Exception | None = None
     while True:
         try:
             request = plan.send(answer) if failure is None else plan.throw(failure)
         except StopIteration as done:
-            return done.value  # type: ignore[no-any-return]
+            result: R = done.value
+            return result
         answer, failure = None, None
         try:
             answer = request(storage)
@@ -64,56 +71,64 @@ def run(plan: Plan[R], storage: Storage) -> R:
 async def run_async(
     plan: Plan[R],
     storage: AsyncStorage,
-    aside: Callable[[Callable[[], Any]], Awaitable[Any]] = asyncio.to_thread,
+    aside: Callable[[Callable[[], object]], Awaitable[object]] = asyncio.to_thread,
 ) -> R:
     """Drive a plan over an async store; `aside` does blocking work on another thread."""
-    answer: Any = None
+    answer: object = None
     failure: Exception | None = None
     while True:
         try:
             request = plan.send(answer) if failure is None else plan.throw(failure)
         except StopIteration as done:
-            return done.value  # type: ignore[no-any-return]
+            result: R = done.value
+            return result
         answer, failure = None, None
         try:
             if isinstance(request, Outside):
                 answer = await aside(request.call)
             else:
-                answer = request(storage)
+                answer = request(cast("Storage", storage))
                 if inspect.isawaitable(answer):
                     answer = await answer
         except Exception as error:  # noqa: BLE001 - the plan decides what the failure means
             failure = error
 
 
+def ask(request: Callable[[Storage], R]) -> Plan[R]:
+    """Ask one thing of the store."""
+    answer: R = yield request
+    return answer
+
+
 def now() -> Plan[datetime]:
     """The present by the store's clock, for windows; whoever decides reads the clock inside a transition."""
-    return (yield lambda storage: storage.clock())  # type: ignore[no-any-return]
+    return (yield from ask(lambda storage: storage.clock()))
 
 
 def append(facts: Iterable[Fact]) -> Plan[Appended]:
     """`Storage.append`."""
-    return (yield lambda storage: storage.append(facts))  # type: ignore[no-any-return]
+    return (yield from ask(lambda storage: storage.append(facts)))
 
 
-def find(select: Select) -> Plan[Sequence[Any]]:
-    """`Storage.find`."""
-    return (yield lambda storage: storage.find(select))  # type: ignore[no-any-return]
+def find(select: Select[F]) -> Plan[Sequence[F]]:
+    """`Storage.find`: the facts that `select` selects, of the class that it is of."""
+    answer: Sequence[F] = yield lambda storage: storage.find(select)
+    return answer
 
 
 def count(select: Select, by: Sequence[str] = ()) -> Plan[Mapping[tuple[Scalar, ...], int]]:
     """`Storage.count`."""
-    return (yield lambda storage: storage.count(select, by))  # type: ignore[no-any-return]
+    return (yield from ask(lambda storage: storage.count(select, by)))
 
 
 def tally(query: TallyQuery) -> Plan[Tally]:
     """`Storage.tally`."""
-    return (yield lambda storage: storage.tally(query))  # type: ignore[no-any-return]
+    return (yield from ask(lambda storage: storage.tally(query)))
 
 
 def transition(key: str, step: Step, *, operation_id: str) -> Plan[Json]:
     """`Storage.transition`."""
-    return (yield lambda storage: storage.transition(key, step, operation_id=operation_id))  # type: ignore[no-any-return]
+    return (yield from ask(lambda storage: storage.transition(key, step, operation_id=operation_id)))
 
 
 def settle(key: str, step: Step, *, operation_id: str) -> Plan[Json]:
@@ -135,7 +150,8 @@ def settle(key: str, step: Step, *, operation_id: str) -> Plan[Json]:
 
 def outside(call: Callable[[], R]) -> Plan[R]:
     """Do blocking work that is not the store's: on this thread, or beside an event loop on another."""
-    return (yield Outside(call))  # type: ignore[no-any-return]
+    answer: R = yield Outside(call)
+    return answer
 
 
 def document(key: str) -> Plan[Document | None]:
@@ -147,14 +163,14 @@ def state(
     prefix: str, *, due_before: datetime | None = None, limit: int | None = None, after: str | None = None
 ) -> Plan[Mapping[str, Document]]:
     """`Storage.state`."""
-    return (yield lambda storage: storage.state(prefix, due_before=due_before, limit=limit, after=after))  # type: ignore[no-any-return]
+    return (yield from ask(lambda storage: storage.state(prefix, due_before=due_before, limit=limit, after=after)))
 
 
 def prune(before: datetime, keep: Collection[str] = ()) -> Plan[Pruned]:
     """`Storage.prune`."""
-    return (yield lambda storage: storage.prune(before, keep))  # type: ignore[no-any-return]
+    return (yield from ask(lambda storage: storage.prune(before, keep)))
 
 
 def check() -> Plan[CheckReport]:
     """`Storage.check`."""
-    return (yield lambda storage: storage.check())  # type: ignore[no-any-return]
+    return (yield from ask(lambda storage: storage.check()))

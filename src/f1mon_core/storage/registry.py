@@ -29,7 +29,8 @@ from f1mon_core.errors import (
     UnknownBackendError,
 )
 from f1mon_core.storage.address import masked, scheme_of
-from f1mon_core.storage.contract import AsyncStorage, Storage
+from f1mon_core.storage.async_contract import AsyncStorage
+from f1mon_core.storage.contract import Storage
 from f1mon_core.storage.environment import DATABASE_BACKEND, DEFAULT_DIRECTORY, from_environment, from_monitoring_db
 
 BACKENDS_GROUP = "f1mon.backends"

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
 import attrs
 
 from f1mon_core.errors import InvalidQueryError
 from f1mon_core.records.kinds import KINDS, Cursor, Fact, key_text
 from f1mon_core.storage.tally import check_id, check_instant
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar as TypeVarWithDefault
+
+    F_co = TypeVarWithDefault("F_co", bound=Fact, covariant=True, default=Fact)
+else:
+    F_co = TypeVar("F_co", covariant=True)
+F = TypeVar("F", bound=Fact)
 
 Scalar: TypeAlias = str | int | bool | None
 
@@ -24,8 +32,10 @@ def kind_of(name: str) -> type[Fact]:
 
 
 @attrs.frozen
-class Select:
+class Select(Generic[F_co]):
     """Which facts of one kind, in which order.
+
+    `Select.of(Alert, …)` is what `Select("alert", …)` is; and a type checker knows that alerts are what is found.
 
     Attributes:
         kind: The kind's name, as in `records.KINDS`.
@@ -51,6 +61,35 @@ class Select:
     limit: int | None = None
     after: Cursor | None = None
 
+    @classmethod
+    def of(
+        cls,
+        record: type[F],
+        since: datetime | None = None,
+        until: datetime | None = None,
+        model_version: str | None = None,
+        where: Mapping[str, Scalar | Collection[Scalar]] | None = None,
+        *,
+        lacking: type[Fact] | None = None,
+        having: type[Fact] | None = None,
+        descending: bool = False,
+        limit: int | None = None,
+        after: Cursor | None = None,
+    ) -> Select[F]:
+        """Facts of a record class; the rest as the attributes say, `lacking` and `having` by their classes too."""
+        return Select(
+            record.kind,
+            since,
+            until,
+            model_version,
+            where or {},
+            None if lacking is None else lacking.kind,
+            None if having is None else having.kind,
+            descending,
+            limit,
+            after,
+        )
+
     def __attrs_post_init__(self) -> None:
         record = kind_of(self.kind)
         check_instant("since", self.since)
@@ -73,7 +112,9 @@ def check_cursor(record: type[Fact], cursor: Any) -> None:
     """Refuse what could not be the cursor of a fact of this kind."""
     if not isinstance(cursor, Cursor):
         raise InvalidQueryError(f"after must be the cursor of a fact, got {cursor!r}")
-    at, key = cast("tuple[Any, Any]", cursor)
+    at: Any
+    key: Any
+    at, key = cursor
     if at is None:
         raise InvalidQueryError("the fact of this cursor has not been stored yet, so it has no time")
     check_instant("after", at)

@@ -14,8 +14,9 @@ from weakref import WeakSet
 from f1mon_core.records.fields import Document, Json
 from f1mon_core.records.kinds import Fact
 from f1mon_core.records.times import Clock
+from f1mon_core.storage.async_contract import AsyncStorage
 from f1mon_core.storage.change import Step
-from f1mon_core.storage.contract import Appended, AsyncStorage, CheckReport, Pruned, Storage
+from f1mon_core.storage.contract import Appended, CheckReport, Pruned, Storage
 from f1mon_core.storage.select import Scalar, Select
 from f1mon_core.storage.tally import Tally, TallyQuery
 
@@ -43,13 +44,17 @@ class BridgedStorage:
 
     @property
     def clock(self) -> Clock:
-        """The inner store's clock."""
-        return self.inner.clock
+        """The inner store's clock, waited for where it has to be."""
+        return self._now
 
     @property
     def address(self) -> str:
         """The inner store's address."""
         return self.inner.address
+
+    def _now(self) -> datetime:
+        now = self.inner.clock()
+        return now if isinstance(now, datetime) else self.run(now)
 
     def run(self, awaitable: Awaitable[R]) -> R:
         """Run an awaitable to its end on the bridge's loop; an `AssertionError` if it has none within `PATIENCE`."""

@@ -10,7 +10,8 @@ from typing import Any, Literal, TypeAlias, cast
 
 import attrs
 
-from f1mon_core.storage.contract import AsyncStorage, Storage
+from f1mon_core.storage.async_contract import AsyncStorage
+from f1mon_core.storage.contract import Storage
 from f1mon_core.storage.offload import OffloadedStorage
 from f1mon_core.storage.registry import Backend, load_backend
 from f1mon_core.testing.bridge import BridgedStorage

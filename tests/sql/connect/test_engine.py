@@ -21,7 +21,7 @@ from sqlalchemy.dialects import mysql, postgresql, sqlite
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from f1mon_core import ClosedError, ConfigurationError, LockTimeoutError, NotWritten
-from f1mon_core.monitor.monitor import AsyncMonitor, Monitor
+from f1mon_core.monitor import AsyncMonitor, Monitor
 from f1mon_core.records.kinds import Outcome, Prediction
 from f1mon_core.storage.change import Change
 from f1mon_core.storage.contract import Appended

@@ -23,7 +23,7 @@ from click.testing import CliRunner
 
 from f1mon_core import SchemaError
 from f1mon_core.cli import f1mon
-from f1mon_core.monitor.monitor import Monitor
+from f1mon_core.monitor import Monitor
 from f1mon_core.records.kinds import (
     KINDS,
     Acknowledgement,

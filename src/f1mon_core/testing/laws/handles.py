@@ -14,7 +14,8 @@ import pytest
 
 from f1mon_core.errors import ClosedError, ConflictError, PrunedError
 from f1mon_core.records.kinds import MetricSnapshot
-from f1mon_core.storage.contract import Appended, AsyncStorage, Storage
+from f1mon_core.storage.async_contract import AsyncStorage
+from f1mon_core.storage.contract import Appended, Storage
 from f1mon_core.storage.select import Select
 from f1mon_core.storage.tally import TallyQuery
 from f1mon_core.testing.bridge import BridgedStorage, together

@@ -1,0 +1,105 @@
+"""Which models a store knows, and how much of each."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import datetime, timedelta
+
+import attrs
+
+from f1mon_core.errors import PrunedError
+from f1mon_core.records.fields import Document
+from f1mon_core.records.kinds import Fact, KeptTally, Prediction
+from f1mon_core.records.times import MICROSECOND
+from f1mon_core.storage import plans
+from f1mon_core.storage.plans import Plan
+from f1mon_core.storage.select import Select
+from f1mon_core.storage.tally import KEPT_BINS, TallyQuery, bucket_start
+
+_WIDTHS = (timedelta(days=1), timedelta(minutes=1), MICROSECOND)
+"""Buckets in which the newest label is looked for, each within the one before: few cells, and exact in the end."""
+
+
+@attrs.frozen
+class ModelSummary:
+    """One model as the store has it.
+
+    Attributes:
+        name: Its `model_version`.
+        predictions: How many it made, those that were pruned too.
+        labelled: Those whose outcome is known.
+        first_prediction, last_prediction: When the oldest and the newest were made; of what was pruned, the full hour.
+        last_label: When an outcome last became known for the first time. None where none did; and where none did after
+            the newest outcome of any pruned prediction, because up to there windows by outcome time are not answered.
+    """
+
+    name: str
+    predictions: int
+    labelled: int
+    first_prediction: datetime
+    last_prediction: datetime
+    last_label: datetime | None
+
+    def to_dict(self) -> Document:
+        """As a JSON object; times in ISO 8601."""
+        return {
+            "name": self.name,
+            "predictions": self.predictions,
+            "labelled": self.labelled,
+            "first_prediction": self.first_prediction.isoformat(),
+            "last_prediction": self.last_prediction.isoformat(),
+            "last_label": None if self.last_label is None else self.last_label.isoformat(),
+        }
+
+
+def models() -> Plan[list[ModelSummary]]:
+    """Every model that ever predicted, by name."""
+    made: Counter[str] = Counter()
+    labelled: Counter[str] = Counter()
+    for key, moments in (yield from plans.tally(TallyQuery(bins=KEPT_BINS))).cells.items():
+        made[key.model_version] += moments.n
+        labelled[key.model_version] += 0 if key.actual is None else moments.n
+    newest = yield from _newest_labels(TallyQuery(bins=1, basis="outcome"), _WIDTHS[0])
+    found: list[ModelSummary] = []
+    for name in sorted(made):
+        first = yield from _edge(name, descending=False)
+        last = yield from _edge(name, descending=True)
+        if first is not None and last is not None:
+            label = yield from _last_label(name, newest.get(name))
+            found.append(ModelSummary(name, made[name], labelled[name], first, last, label))
+    return found
+
+
+def _edge(name: str, *, descending: bool) -> Plan[datetime | None]:
+    """When a model's first or last prediction was made, or its hour if that was pruned."""
+    kinds: tuple[type[Fact], ...] = (Prediction, KeptTally)
+    instants: list[datetime] = []
+    for kind in kinds:
+        select = Select.of(kind, model_version=name, descending=descending, limit=1)
+        instants += [one.instant for one in (yield from plans.find(select))]
+    return (max if descending else min)(instants, default=None)
+
+
+def _last_label(name: str, day: datetime | None) -> Plan[datetime | None]:
+    """When a model's newest label became known, given the day."""
+    newest, within = day, _WIDTHS[0]
+    for width in _WIDTHS[1:]:
+        if newest is None:
+            return None
+        query = TallyQuery(model_version=name, since=newest, until=newest + within, bins=1, basis="outcome")
+        newest, within = (yield from _newest_labels(query, width)).get(name), width
+    return newest
+
+
+def _newest_labels(query: TallyQuery, width: timedelta) -> Plan[dict[str, datetime]]:
+    """The start of the newest bucket in which a label became known, of each model; behind a prune, of what is left."""
+    query = attrs.evolve(query, bucket=width)
+    try:
+        tally = yield from plans.tally(query)
+    except PrunedError as error:
+        tally = yield from plans.tally(attrs.evolve(query, since=error.since))
+    newest: dict[str, datetime] = {}
+    for key in tally.cells:
+        if (start := bucket_start(key)) is not None:
+            newest[key.model_version] = max(start, newest.get(key.model_version, start))
+    return newest

@@ -1,0 +1,1 @@
+"""The side written by hand; `tools/generate_async.py` makes `_async` of it."""

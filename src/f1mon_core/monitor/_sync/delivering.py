@@ -1,0 +1,56 @@
+"""Alerts on their way to people."""
+
+from __future__ import annotations
+
+from threading import Event
+
+from f1mon_core.delivery import report
+from f1mon_core.delivery.report import DeliveryReport, Pending
+from f1mon_core.monitor._sync.running import Running
+
+
+class Delivering(Running):
+    """What is due is sent, now or after each evaluation; and what is on its way, or came to nothing."""
+
+    def deliver(self, patience: float | None = None) -> DeliveryReport:
+        """Send what is due in the outbox through the channels, each beside the others.
+
+        Args:
+            patience: Seconds a channel is waited for; what is not done by then goes on behind. None waits for all.
+        """
+        return self._dispatcher.round(patience)
+
+    def deliver_until(self, stop: Event, interval: float = 1.0) -> None:
+        """Deliver what is due, round after round, until `stop` is set: what a worker does.
+
+        A channel that hangs is not waited for, and what goes wrong is logged.
+
+        Args:
+            stop: Set by somebody else; what is being sent then is waited for by `close`.
+            interval: Seconds between the rounds.
+        """
+        self._dispatcher.watch(stop, interval)
+
+    def deliver_after_commit(self, patience: float = 2.0) -> None:
+        """From now on deliver in this process, after each evaluation: for those without a worker.
+
+        What is due then is delivered, whatever made it: the alert that just fired, reminders, the end of an incident,
+        repeats of what failed, and what a silence held back. So nothing is sent while nothing is evaluated. What goes
+        wrong is logged, and never the failure of an evaluation.
+
+        Args:
+            patience: Seconds whoever evaluates waits for a channel; a slower one goes on behind.
+        """
+        self._patience = patience
+
+    def deliveries(self) -> list[Pending]:
+        """What is on its way to a channel, oldest first."""
+        return self._run(report.pending())
+
+    def dead_letters(self) -> list[Pending]:
+        """What could not be delivered and is not tried again, oldest first, each with its reason."""
+        return self._run(report.dead())
+
+    def retry_dead_letters(self, alert_id: str | None = None, channel: str | None = None) -> int:
+        """Put dead letters back on their way: all, those of one alert, or of one channel. Returns how many."""
+        return self._run(report.retry_dead(alert_id, channel))

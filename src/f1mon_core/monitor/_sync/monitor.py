@@ -1,0 +1,88 @@
+"""The monitor users hold, composed of its domains."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from datetime import datetime
+from types import TracebackType
+from typing import Any, Self
+
+from f1mon_core.delivery import enrichment
+from f1mon_core.delivery.attempts import Enrich
+from f1mon_core.delivery.channels import Channels
+from f1mon_core.monitor._sync.alerting import Alerting
+from f1mon_core.monitor._sync.delivering import Delivering
+from f1mon_core.monitor._sync.measuring import Measuring
+from f1mon_core.monitor._sync.recording import Recording
+from f1mon_core.storage import plans
+from f1mon_core.storage.contract import CheckReport, Pruned
+from f1mon_core.storage.registry import open_storage
+
+
+class Monitor(Recording, Measuring, Alerting, Delivering):
+    """Predictions, their outcomes, metrics and alerts in one store.
+
+    A context manager: `with Monitor.open("jsonl", path="data/monitoring") as monitor: …`.
+    Safe to share between threads.
+    """
+
+    @classmethod
+    def open(
+        cls,
+        backend: str | None = None,
+        /,
+        *,
+        channels: Channels | None = None,
+        enrich: Enrich = enrichment.from_facts,
+        **options: Any,
+    ) -> Monitor:
+        """Open the store that a backend name, an address or the environment names.
+
+        Args:
+            backend: As in `open_storage`.
+            channels: As in `Monitor`.
+            enrich: As in `Monitor`.
+            **options: As in `open_storage`.
+        """
+        return cls(open_storage(backend, **options), channels=channels, enrich=enrich)
+
+    def close(self) -> None:
+        """Close the store, once what is being sent is sent; again is a no-op.
+
+        A channel that hangs is not waited for longer than `delivery.CLOSING_SECONDS`; what it was sending stays in the
+        outbox.
+        """
+        self._dispatcher.close()
+        self.storage.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def now(self) -> datetime:
+        """The present by the store's clock, from which windows and silences are counted."""
+        return self._run(plans.now())
+
+    def prune(self, before: datetime, keep: Collection[str] = ()) -> Pruned:
+        """Remove what is older than `before`, floored to the full hour, for good.
+
+        Predictions go with their outcomes and leave their totals per hour behind, from which windows of full hours are
+        still answered. Rules' revisions stay, and what an open incident holds. An earlier `before` than last time
+        removes nothing.
+
+        Args:
+            before: An aware datetime.
+            keep: Names of kinds that stay, such as "alert" or "health_snapshot".
+
+        Raises:
+            InvalidQueryError: If `keep` names no kind of fact; nothing is removed.
+        """
+        return self._run(plans.prune(before, keep))
+
+    def check(self) -> CheckReport:
+        """Read the whole store and report what is damaged, lost, or set in a way that risks it."""
+        return self._run(plans.check())

@@ -1,0 +1,264 @@
+"""Facts that were made elsewhere, recorded and listed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from f1mon_core import recording
+from f1mon_core.metrics import drift, health, importance
+from f1mon_core.metrics.drift import DriftDefaults
+from f1mon_core.monitor._sync.running import Running
+from f1mon_core.records.kinds import (
+    Cursor,
+    DriftResult,
+    FeatureImportance,
+    HealthSnapshot,
+    MetricSnapshot,
+    Outcome,
+    Prediction,
+)
+from f1mon_core.storage.contract import Appended
+
+
+class Recording(Running):
+    """Predictions, outcomes, and what other tools computed: kept, and listed."""
+
+    def record_prediction(
+        self,
+        prediction_id: str,
+        model_version: str,
+        predicted_outcome: int,
+        confidence: float,
+        features: Mapping[str, Any] | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        *,
+        at: datetime | None = None,
+    ) -> Appended:
+        """Store one prediction; the same one again is a no-op.
+
+        Args:
+            prediction_id: The id its outcome will name.
+            model_version: The model that made it.
+            predicted_outcome: The predicted class, a 64-bit int.
+            confidence: The probability in [0, 1] the model gave to that class.
+            features: What it was predicted from; a JSON object.
+            metadata: Whatever else belongs to it; a JSON object.
+            at: When it was made, an aware datetime; the store's clock if None.
+
+        Raises:
+            InvalidRecordError: If a value is refused; nothing is stored.
+            ConflictError: If a different prediction has this id; the first stays.
+        """
+        plan = recording.prediction(prediction_id, model_version, predicted_outcome, confidence, features, metadata, at)
+        return self._run(plan)
+
+    def record_predictions(
+        self, predictions: Iterable[Prediction | Mapping[str, Any]], batch_size: int = recording.BATCH_SIZE
+    ) -> Appended:
+        """Store many predictions, or mappings with their fields, batch by batch; each batch is atomic.
+
+        Raises:
+            InvalidRecordError, ConflictError, StorageError: With a note that names the first batch not written.
+        """
+        return self._run(recording.record(map(recording.prediction_of, predictions), batch_size))
+
+    def record_outcome(self, prediction_id: str, actual_outcome: int, *, known_at: datetime | None = None) -> Appended:
+        """Store what truly happened; a different one later is a correction, and both are kept.
+
+        Args:
+            prediction_id: The prediction's id; the outcome may come first.
+            actual_outcome: The true class, a 64-bit int.
+            known_at: When the world knew it. If None the store decides: the current outcome again is a no-op, else
+                the present, but after every earlier revision.
+
+        Raises:
+            ConflictError: If a different outcome is stored under this very known_at.
+        """
+        return self._run(recording.outcome(prediction_id, actual_outcome, known_at))
+
+    def record_outcomes(
+        self,
+        outcomes: Iterable[Outcome | Mapping[str, Any] | tuple[str, int] | tuple[str, int, datetime | None]],
+        batch_size: int = recording.BATCH_SIZE,
+    ) -> Appended:
+        """Store many outcomes: records, mappings, or `(prediction_id, actual_outcome[, known_at])`.
+
+        Raises:
+            InvalidRecordError, ConflictError, StorageError: With a note that names the first batch not written.
+        """
+        return self._run(recording.record(map(recording.outcome_of, outcomes), batch_size))
+
+    def prediction(self, prediction_id: str) -> Prediction:
+        """One prediction. Raises `NotFoundError` if it is not stored."""
+        return self._run(recording.prediction_stored(prediction_id))
+
+    def predictions(
+        self,
+        model_version: str | None = None,
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        descending: bool = False,
+        limit: int | None = None,
+        after: Cursor | None = None,
+    ) -> Sequence[Prediction]:
+        """Stored predictions in order of time; page with `after=page[-1].cursor`."""
+        return self._run(
+            recording.predictions(model_version, since, until, descending=descending, limit=limit, after=after)
+        )
+
+    def record_health(self, snapshot: HealthSnapshot) -> HealthSnapshot:
+        """Keep a health snapshot that was computed elsewhere; `capture_health` computes one from what is stored."""
+        return self._run(recording.kept(snapshot))
+
+    def record_metric(
+        self,
+        model_version: str,
+        metric_name: str,
+        value: float | None,
+        *,
+        at: datetime | None = None,
+        snapshot_id: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> MetricSnapshot:
+        """Keep one metric value that was computed elsewhere."""
+        return self._run(health.record_metric(model_version, metric_name, value, at, snapshot_id, metadata))
+
+    def metric_snapshots(
+        self,
+        model_version: str | None = None,
+        metric_name: str | None = None,
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        limit: int | None = 100,
+        after: Cursor | None = None,
+    ) -> Sequence[MetricSnapshot]:
+        """Kept metric values, newest first."""
+        return self._run(
+            recording.listing(
+                MetricSnapshot,
+                model_version=model_version,
+                since=since,
+                until=until,
+                where={"metric_name": metric_name},
+                limit=limit,
+                after=after,
+            )
+        )
+
+    def record_drift(
+        self,
+        result: Any,
+        model_version: str | None = None,
+        feature: str | None = None,
+        *,
+        method: str | None = None,
+        threshold: float | None = None,
+        detected: bool | None = None,
+        at: datetime | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> list[DriftResult]:
+        """Keep what a drift library found: one fact for each feature, all or none.
+
+        Args:
+            result: A mapping with the fields of `DriftResult`, a scipy test result, a distance, or an Evidently report
+                (the object or its dictionary).
+            model_version: The model; the result rarely says it.
+            feature: The feature, where the result does not say it; refused for a report of several.
+            method: The test's name; scipy's results are named by their class.
+            threshold: Drift is a p-value below it, or a distance of at least it. It goes before the result's own
+                verdict.
+            detected: The verdict, if it is not to be derived from the threshold; refused for a report of several
+                features.
+            at: When it was found; the store's clock if None.
+            metadata: Whatever else belongs to it.
+
+        Raises:
+            InvalidRecordError: If the shape is unknown, the verdict can neither be read nor derived, or one feature or
+                verdict is given for several.
+        """
+        defaults = DriftDefaults(
+            model_version=model_version,
+            feature=feature,
+            method=method,
+            threshold=threshold,
+            detected=detected,
+            at=at,
+            metadata=metadata,
+        )
+        return self._run(drift.record(result, defaults))
+
+    def drift_results(
+        self,
+        model_version: str | None = None,
+        feature: str | None = None,
+        *,
+        detected: bool | None = None,
+        method: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        limit: int | None = 100,
+        after: Cursor | None = None,
+    ) -> Sequence[DriftResult]:
+        """Kept drift results, newest first; `detected=True` for those that found drift."""
+        return self._run(
+            recording.listing(
+                DriftResult,
+                model_version=model_version,
+                since=since,
+                until=until,
+                where={"feature": feature, "detected": detected, "method": method},
+                limit=limit,
+                after=after,
+            )
+        )
+
+    def record_importances(
+        self,
+        model_version: str,
+        importances: Mapping[str, float],
+        *,
+        method: str = "unspecified",
+        at: datetime | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> list[FeatureImportance]:
+        """Keep the feature importances of one computation, ranked by absolute size; all or none."""
+        return self._run(importance.record(model_version, importances, method, at, metadata))
+
+    def importance_trend(
+        self,
+        model_version: str,
+        feature: str,
+        *,
+        method: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        limit: int | None = None,
+        after: Cursor | None = None,
+    ) -> Sequence[FeatureImportance]:
+        """The importance of one feature over time, oldest first."""
+        return self._run(
+            recording.listing(
+                FeatureImportance,
+                model_version=model_version,
+                since=since,
+                until=until,
+                where={"feature": feature, "method": method},
+                descending=False,
+                limit=limit,
+                after=after,
+            )
+        )
+
+    def latest_importances(
+        self,
+        model_version: str,
+        *,
+        method: str | None = None,
+        until: datetime | None = None,
+    ) -> dict[str, FeatureImportance]:
+        """Each feature's newest importance (before `until`), by feature, the most important first."""
+        return self._run(importance.latest(model_version, method, until))

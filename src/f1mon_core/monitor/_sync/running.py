@@ -1,0 +1,67 @@
+"""What every part of a monitor stands on: a store, channels, and plans run over them."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from typing import TypeVar
+
+from f1mon_core.delivery import enrichment, worker
+from f1mon_core.delivery.attempts import Enrich
+from f1mon_core.delivery.channels import Channels, directory_of
+from f1mon_core.storage import plans
+from f1mon_core.storage.contract import Storage
+from f1mon_core.storage.plans import Plan
+
+R = TypeVar("R")
+
+_log = logging.getLogger("f1mon.delivery")
+
+
+class Running:
+    """An open store, the channels of its alerts, and the plans that are run over it."""
+
+    def __init__(
+        self, storage: Storage, *, channels: Channels | None = None, enrich: Enrich = enrichment.from_facts
+    ) -> None:
+        """Hold an open store.
+
+        Args:
+            storage: The store; closing the monitor closes it.
+            channels: Where alerts go; those of the environment if None.
+            enrich: What is said beside an alert in what this monitor delivers; by default what stored facts have to
+                say about its model.
+        """
+        self.storage = storage
+        self.channels = channels or Channels(directory=directory_of(storage.address))
+        self._dispatcher = worker.Dispatcher(storage, self.channels, enrich=enrich)
+        self._patience: float | None = None
+        self._rounds = itertools.count()
+
+    @property
+    def address(self) -> str:
+        """What the store was opened on, fit to print: never with a password."""
+        return self.storage.address
+
+    def _run(self, plan: Plan[R]) -> R:
+        return plans.run(plan, self.storage)
+
+    def _evaluated(self, plan: Plan[R]) -> R:
+        """Run a plan that may make alerts; then deliver, if this monitor does, also where the plan failed midway."""
+        try:
+            result = self._run(plan)
+        except Exception:
+            self._deliver_due()
+            raise
+        self._deliver_due()
+        return result
+
+    def _deliver_due(self) -> None:
+        """Deliver what is due, if this monitor does: also reminders, repeats, and what a silence held back."""
+        if self._patience is None:
+            return
+        try:
+            self._dispatcher.round(self._patience, thorough=next(self._rounds) % worker.THOROUGH_EVERY == 0)
+        except Exception:  # noqa: BLE001 - whatever it is, it is logged
+            # The alert is stored, and whoever evaluated is to learn of it; the outbox keeps the rest.
+            _log.exception("what is due could not be delivered; the next evaluation tries again")
