@@ -83,12 +83,7 @@ class Dialect(ABC):
         return []
 
     def prepared(
-        self,
-        connection: Connection,
-        settings: Settings,
-        *,
-        shared: bool,
-        in_memory: bool,  # noqa: ARG002 - only SQLite is
+        self, connection: Connection, settings: Settings, *, shared: bool, in_memory: bool
     ) -> AbstractContextManager[None]:
         """Set up and check a driver's connection; an application's own one is as it was after the block.
 
@@ -98,7 +93,7 @@ class Dialect(ABC):
             shared: Whether it is an application's own.
             in_memory: Whether the database lives in this one connection.
         """
-        del settings
+        del settings, in_memory  # the session was told when it began, and only SQLite has databases in memory
         asked = connection.get_execution_options().get("isolation_level", ISOLATION)
         if not connection.info.get(PREPARED) or asked != ISOLATION:
             if not connection.in_transaction():

@@ -101,8 +101,9 @@ class Postgresql(Dialect):
     # Schema ---------------------------------------------------------------------------------------------------------
 
     @contextmanager
-    def alone(self, connection: Connection, lock_timeout: float) -> Iterator[None]:  # noqa: ARG002 - the session's
-        """See `Dialect.alone`."""
+    def alone(self, connection: Connection, lock_timeout: float) -> Iterator[None]:
+        """See `Dialect.alone`; the session has its own timeout."""
+        del lock_timeout
         statements.rows(connection, f"SELECT pg_advisory_xact_lock({_UPGRADE_LOCK}, hashtext(current_schema()))")
         yield
 

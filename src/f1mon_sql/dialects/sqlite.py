@@ -73,8 +73,9 @@ class Sqlite(Dialect):
 
     # Schema ---------------------------------------------------------------------------------------------------------
 
-    def alone(self, connection: Connection, lock_timeout: float) -> AbstractContextManager[None]:  # noqa: ARG002 - a writer is
-        """See `Dialect.alone`."""
+    def alone(self, connection: Connection, lock_timeout: float) -> AbstractContextManager[None]:
+        """See `Dialect.alone`; a writer is."""
+        del connection, lock_timeout
         return UNCHANGED
 
     def view_differs(self, connection: Connection, view: str, query: str) -> bool:
