@@ -27,8 +27,10 @@ from f1mon_core import open_async_storage, open_storage
 from f1mon_core.records.kinds import Alert, Outcome, Prediction
 from f1mon_core.storage.change import Change
 from f1mon_core.storage.select import Select
+from f1mon_sql.connect import statements
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
+LATE = START + timedelta(days=365)
 POSTGRESQL = os.environ.get("F1MON_TEST_POSTGRESQL_URL", "postgresql://postgres@127.0.0.1:5432/test")
 FEATURES = {"grid": 3.0, "driver_form": 0.25, "constructor_form": 0.5, "field": 20.0}
 PREDICTION_COLUMNS = (
@@ -300,6 +302,43 @@ def async_against_sync(label: str, url: str, options: dict[str, Any], scale: int
     return label, *asyncio.run(measure()), limit
 
 
+def through_sqlalchemy(label: str, store: Any, scale: int) -> Iterator[tuple[Any, ...]]:
+    """Each verb with its statements sent by `exec_driver_sql`, against the driver's own cursor.
+
+    What loses less than a tenth needs no way of its own in `connect/statements.py`.
+    """
+    look = statements.look
+    key, counter = secrets.token_hex(8), itertools.count()
+
+    def long_way(call: Callable[[], object]) -> Callable[[], object]:
+        def called() -> object:
+            statements.look = lambda connection, **_: connection.info.pop(statements._CURSOR, None)  # noqa: SLF001
+            try:
+                return call()
+            finally:
+                statements.look = look
+
+        return called
+
+    def step(_document: Any, _now: datetime) -> Change:
+        return Change({"n": next(counter)})
+
+    fresh = iter([prediction() for _ in range(4 * (scale + 10))])
+    store.append([next(fresh) for _ in range(2 * (scale + 10))])
+    stored = iter(store.find(Select("prediction", lacking="outcome", limit=2 * (scale + 10))))
+    newest = Select("alert", descending=True, limit=100)
+    verbs: dict[str, Callable[[], object]] = {
+        "append": lambda: store.append([next(fresh)]),
+        "outcome": lambda: store.append([Outcome(prediction_id=next(stored).prediction_id, actual_outcome=1, at=LATE)]),
+        "claim": lambda: store.transition(key, step, operation_id=secrets.token_hex(16)),
+        "state": lambda: store.state(key),
+        "page": lambda: store.find(newest),
+    }
+    for verb, call in verbs.items():
+        wanted = "about 1" if verb == "page" else "> 1.1, or drop the short way"
+        yield f"{label}: {verb}, SQLAlchemy / driver", *ratio(long_way(call), call, scale), wanted
+
+
 # Fairness -----------------------------------------------------------------------------------------------------------
 
 
@@ -359,6 +398,7 @@ def rows(scale: int, directory: Path) -> Iterator[tuple[Any, ...]]:
     url = f"sqlite:///{directory / 'ours.db'}"
     with closing(open_storage("sql", url=url)) as store, closing(BareSqlite(directory / "bare.db")) as bare:
         yield from against_bare("SQLite", store, bare, limits, scale)
+        yield from through_sqlalchemy("SQLite", store, scale)
     yield async_against_sync("SQLite: offloaded append / sync", url, {}, scale, "<= 1.6")
     native = {"async_url": url.replace("sqlite:", "sqlite+aiosqlite:")}
     yield async_against_sync("SQLite: aiosqlite append / sync", url, native, scale, "about 3")
@@ -368,6 +408,7 @@ def rows(scale: int, directory: Path) -> Iterator[tuple[Any, ...]]:
             yield from against_bare(
                 "PostgreSQL", _Located(store, ours), bare, {**limits, "append": 1.8, "bulk": 0.4}, scale
             )
+            yield from through_sqlalchemy("PostgreSQL", store, scale)
         yield async_against_sync("PostgreSQL: async append / sync", ours, {}, scale, "<= 1.6")
 
 

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from f1mon_core.records.times import Clock
 from f1mon_core.storage.registry import Backend
 from f1mon_sql.aio import AsyncSQLStorage
-from f1mon_sql.connect.engine import names_async_driver, place_of
+from f1mon_sql.connect.target import names_async_driver, target_of
 from f1mon_sql.fresh import fresh_sql
 from f1mon_sql.sync import SQLStorage
 
@@ -32,23 +32,23 @@ async def open_async_sql(
     """
     if isinstance(url, Engine):
         return None
-    if not isinstance(url, AsyncEngine) and not names_async_driver(url) and place_of(url).family == "sqlite":
+    if not isinstance(url, AsyncEngine) and not names_async_driver(url) and target_of(url).family == "sqlite":
         return None
     return await AsyncSQLStorage.open(url, clock=clock, **settings)
 
 
 def upgrade_sql(*, url: str | URL, clock: Clock | None = None, **settings: Any) -> None:  # noqa: ARG001 - as `open_sql`
     """Bring a database's schema up to date, creating it where there is none; what `f1mon db upgrade` does."""
-    from f1mon_sql.schema import upgrade  # noqa: PLC0415 - only for who upgrades
+    from f1mon_sql.schema import upgrading  # noqa: PLC0415 - only for who upgrades
 
-    upgrade.upgrade(url)
+    upgrading.upgrade(url)
 
 
 def sql_exists(*, url: str | URL | Engine | AsyncEngine, **_settings: Any) -> bool:
     """Whether the file of an SQLite database is there; a server, or a database in memory, always is."""
     if isinstance(url, Engine | AsyncEngine):
         return True
-    file = place_of(url).database_file
+    file = target_of(url).database_file
     try:
         return file is None or file.exists()
     except OSError:

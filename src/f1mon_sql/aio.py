@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import threading
-import time
 from collections.abc import Collection, Coroutine, Iterable, Mapping, Sequence
-from contextlib import suppress
 from datetime import datetime
+from functools import partial
 from typing import Any, TypeVar
 
-import attrs
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -23,68 +20,15 @@ from f1mon_core.storage.change import Step
 from f1mon_core.storage.contract import Appended, CheckReport, Pruned
 from f1mon_core.storage.select import Scalar, Select
 from f1mon_core.storage.tally import Tally, TallyQuery
-from f1mon_sql.connect.engine import (
-    Settings,
-    abandon,
-    let_go,
-    make_async_engine,
-    place_of,
-    place_of_engine,
-    remake_after_fork,
-)
+from f1mon_sql.connect.engine import make_async_engine, remake_after_fork
 from f1mon_sql.connect.errors import cause_of, translated
+from f1mon_sql.connect.loops import LoopEngines
+from f1mon_sql.connect.settings import Settings
+from f1mon_sql.connect.target import target_of, target_of_engine
 from f1mon_sql.schema import versions
 from f1mon_sql.verbs.calls import Call, Verbs
 
 R = TypeVar("R")
-
-
-_CLOSED = "this store is closed; open it again"
-_PATIENCE = 1.0
-"""Seconds to wait for another event loop to close its connections, before that is left to it."""
-_POLL = 0.002
-
-
-@attrs.define(eq=False)
-class LoopEngine:
-    """The engine of one event loop, used up when it is retired and its last call has ended.
-
-    Attributes:
-        engine: The engine.
-        calls: How many calls are under way. Only its event loop changes this.
-        retired: Whether its connections are to go.
-        gone: Whether they are gone.
-    """
-
-    engine: AsyncEngine
-    calls: int = 0
-    retired: bool = False
-    gone: bool = False
-
-    def retire(self) -> None:
-        """Let go of its connections as soon as no call is under way; inside its event loop, which may end then."""
-        self.retired = True
-        if self.calls == 0 and not self.gone:
-            let_go(self.engine)
-            self.gone = True
-
-
-async def _retire_elsewhere(engines: Mapping[asyncio.AbstractEventLoop, LoopEngine]) -> None:
-    """Have the event loops of other threads let go of their connections, and do it for those that have ended."""
-    waiting = dict(engines)
-    for loop, held in engines.items():
-        with suppress(RuntimeError):  # it is closed
-            loop.call_soon_threadsafe(held.retire)
-    deadline = time.monotonic() + _PATIENCE
-    while waiting:
-        # A loop that does not run does nothing; one that has heard of it does the rest when its last call has ended.
-        ended = [loop for loop in waiting if not loop.is_running()]
-        await abandon(*(held.engine for held in map(waiting.pop, ended) if not held.gone))
-        waiting = {loop: held for loop, held in waiting.items() if not held.retired}
-        if time.monotonic() > deadline:
-            return
-        if waiting:
-            await asyncio.sleep(_POLL)
 
 
 class AsyncSQLStorage:
@@ -100,16 +44,15 @@ class AsyncSQLStorage:
         self._options = settings
         self._clock = clock
         if isinstance(place, AsyncEngine):
-            where = place_of_engine(place.sync_engine)
+            target = target_of_engine(place.sync_engine)
             remake_after_fork(place.sync_engine)
         else:
-            where = place_of(place, asynchronous=True)
-        self._verbs = Verbs(where, Settings.of(settings), clock, shared=isinstance(place, AsyncEngine))
-        self._guard = threading.Lock()
-        self._engines: dict[asyncio.AbstractEventLoop, LoopEngine] = {}
+            target = target_of(place, asynchronous=True)
+        self._verbs = Verbs(target, Settings.of(settings), clock, shared=isinstance(place, AsyncEngine))
+        self._engines = LoopEngines(partial(make_async_engine, target, self._verbs.settings))
         self._only: AsyncEngine | None = place if isinstance(place, AsyncEngine) else None
-        if self._only is None and where.in_memory:
-            self._only = make_async_engine(where, self._verbs.settings)
+        if self._only is None and target.in_memory:
+            self._only = make_async_engine(target, self._verbs.settings)
         self._first_loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
 
@@ -133,7 +76,7 @@ class AsyncSQLStorage:
         return f"AsyncSQLStorage({self.address!r})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        if isinstance(self._given, AsyncEngine) or self._verbs.place.in_memory:
+        if isinstance(self._given, AsyncEngine) or self._verbs.target.in_memory:
             message = "only a store opened by the address of a file or a server can be pickled"
             raise TypeError(message)
         return (_reopened, (self._given, self._clock, self._options))
@@ -143,14 +86,14 @@ class AsyncSQLStorage:
         """See `AsyncStorage.clock`. Where none was given and a server has its own, what it answers must be awaited."""
         if self._clock is not None:
             return self._clock
-        if self._verbs.transactions.dialect.server_clock is None:
+        if self._verbs.dialect.server_clock is None:
             return host_clock
         return lambda: self._call(self._verbs.now())
 
     @property
     def address(self) -> str:
         """See `AsyncStorage.address`."""
-        return self._verbs.place.address
+        return self._verbs.target.address
 
     async def append(self, facts: Iterable[Fact]) -> Appended:
         """See `Storage.append`."""
@@ -193,16 +136,8 @@ class AsyncSQLStorage:
 
         Calls that are under way, in this event loop or another, end as if the store were open.
         """
-        with self._guard:
-            self._closed = True
-            engines = dict(self._engines)
-            self._engines.clear()
-        here = engines.pop(asyncio.get_running_loop(), None)
-        if here is not None:
-            here.retired = True
-            if here.calls == 0:
-                await here.engine.dispose()
-        await _retire_elsewhere(engines)
+        self._closed = True
+        await self._engines.close()
         if self._only is not None and self._only is not self._given:
             await self._only.dispose()
         self._verbs.transactions.close()
@@ -210,41 +145,21 @@ class AsyncSQLStorage:
     async def _call(self, call: Call[R]) -> R:
         if self._only is not None:
             if self._closed:
-                raise ClosedError(_CLOSED)
+                raise ClosedError("this store is closed; open it again")
             calling = self._on(self._shared(self._only, asyncio.get_running_loop()), call)
-            return await (_to_its_end(calling) if self._verbs.place.in_memory else calling)
-        held, ended = self._held(asyncio.get_running_loop())
-        try:
-            await abandon(*ended)
-            return await self._on(held.engine, call)
-        finally:
-            held.calls -= 1
-            if held.retired:
-                held.retire()
+            return await (_to_its_end(calling) if self._verbs.target.in_memory else calling)
+        async with self._engines.engine() as engine:
+            return await self._on(engine, call)
 
     async def _on(self, engine: AsyncEngine, call: Call[R]) -> R:
         try:
             connection = await engine.connect()
         except SQLAlchemyError as error:
-            raise translated(error, self._verbs.place.secrets, committing=False) from cause_of(error)
+            raise translated(error, self._verbs.target.secrets, committing=False) from cause_of(error)
         try:
             return await connection.run_sync(self._verbs.run, call)
         finally:
             await connection.close()
-
-    def _held(self, loop: asyncio.AbstractEventLoop) -> tuple[LoopEngine, list[AsyncEngine]]:
-        """The engine of an event loop with one more call, and those of loops that have ended, now nobody's."""
-        with self._guard:
-            if self._closed:
-                raise ClosedError(_CLOSED)
-            held = self._engines.get(loop)
-            ended: list[AsyncEngine] = []
-            if held is None:
-                ended = [self._engines.pop(other).engine for other in list(self._engines) if other.is_closed()]
-                made = make_async_engine(self._verbs.place, self._verbs.settings)
-                held = self._engines[loop] = LoopEngine(made)
-            held.calls += 1
-            return held, ended
 
     def _shared(self, engine: AsyncEngine, loop: asyncio.AbstractEventLoop) -> AsyncEngine:
         first = self._first_loop = self._first_loop or loop

@@ -11,9 +11,8 @@ from f1mon_core.errors import ConfigurationError
 from f1mon_core.storage.environment import from_environment
 from f1mon_core.storage.registry import require_existing
 from f1mon_sql import backend
-from f1mon_sql.connect.engine import place_of
-from f1mon_sql.schema import upgrade as _upgrading
-from f1mon_sql.schema import versions
+from f1mon_sql.connect.target import target_of
+from f1mon_sql.schema import upgrading, versions
 
 BEHIND = 1
 """The exit code for a schema that is not what it should be."""
@@ -44,8 +43,8 @@ def db() -> None:
 @click.option("--timeout", default=300.0, show_default=True, help="Seconds to wait for someone else's upgrade.")
 def upgrade(url: str, revision: str, timeout: float) -> None:
     """Bring the schema to this f1mon's; safe to run again, and from several places at once."""
-    done = _upgrading.upgrade(url, revision, lock_timeout=timeout)
-    click.echo(f"{place_of(url).address}: {done.before or 'none'} -> {done.after or 'none'}")
+    done = upgrading.upgrade(url, revision, lock_timeout=timeout)
+    click.echo(f"{target_of(url).address}: {done.before or 'none'} -> {done.after or 'none'}")
 
 
 @db.command
@@ -54,7 +53,7 @@ def upgrade(url: str, revision: str, timeout: float) -> None:
 def current(ctx: click.Context, url: str) -> None:
     """Show the schema's revision; exit code 1 if it is not this f1mon's, or there is no database."""
     require_existing(backend, {"url": url})
-    revision = _upgrading.current(url)
+    revision = upgrading.current(url)
     version = versions.version_of(revision)
     click.echo(f"{revision or 'none'} ({_WORDS[version]})")
     if version is not versions.Version.CURRENT:
@@ -67,13 +66,13 @@ def current(ctx: click.Context, url: str) -> None:
 def check(ctx: click.Context, url: str) -> None:
     """Compare tables and views with what they should be; exit code 1 if they differ, or there is no database."""
     require_existing(backend, {"url": url})
-    revision = _upgrading.current(url)
+    revision = upgrading.current(url)
     if versions.version_of(revision) is not versions.Version.CURRENT:
-        raise versions.refusal(revision, place_of(url).address)
-    differences = _upgrading.drift(url)
+        raise versions.refusal(revision, target_of(url).address)
+    differences = upgrading.drift(url)
     for one in differences:
         click.echo(one)
-    click.echo(f"{place_of(url).address}: {'as it should be' if not differences else 'differs'}", err=True)
+    click.echo(f"{target_of(url).address}: {'as it should be' if not differences else 'differs'}", err=True)
     if differences:
         ctx.exit(BEHIND)
 
@@ -81,7 +80,7 @@ def check(ctx: click.Context, url: str) -> None:
 @db.command
 def history() -> None:
     """List the revisions of the schema, oldest first."""
-    for one in _upgrading.history():
+    for one in upgrading.history():
         click.echo(f"{one.revision}  {one.summary}")
 
 

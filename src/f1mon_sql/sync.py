@@ -17,14 +17,10 @@ from f1mon_core.storage.change import Step
 from f1mon_core.storage.contract import Appended, CheckReport, Pruned
 from f1mon_core.storage.select import Scalar, Select
 from f1mon_core.storage.tally import Tally, TallyQuery
-from f1mon_sql.connect.engine import (
-    Settings,
-    make_engine,
-    place_of,
-    place_of_engine,
-    remake_after_fork,
-)
+from f1mon_sql.connect.engine import make_engine, remake_after_fork
 from f1mon_sql.connect.errors import cause_of, translated
+from f1mon_sql.connect.settings import Settings
+from f1mon_sql.connect.target import target_of, target_of_engine
 from f1mon_sql.verbs.calls import Call, Verbs
 
 R = TypeVar("R")
@@ -51,9 +47,9 @@ class SQLStorage:
         self._options = settings
         self._clock = clock
         self._own = not isinstance(place, Engine)
-        where = place_of_engine(place) if isinstance(place, Engine) else place_of(place)
-        self._verbs = Verbs(where, Settings.of(settings), clock, shared=not self._own)
-        engine = place if isinstance(place, Engine) else make_engine(where, self._verbs.settings)
+        target = target_of_engine(place) if isinstance(place, Engine) else target_of(place)
+        self._verbs = Verbs(target, Settings.of(settings), clock, shared=not self._own)
+        engine = place if isinstance(place, Engine) else make_engine(target, self._verbs.settings)
         remake_after_fork(engine)
         self._engine: Engine | None = engine
         try:
@@ -68,7 +64,7 @@ class SQLStorage:
         return f"SQLStorage({self.address!r})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        if not self._own or self._verbs.place.in_memory:
+        if not self._own or self._verbs.target.in_memory:
             message = "only a store opened by the address of a file or a server can be pickled"
             raise TypeError(message)
         return (_reopened, (self._given, self._clock, self._options))
@@ -78,19 +74,19 @@ class SQLStorage:
         """See `Storage.clock`. Where none was given, a server is asked for its own."""
         if self._clock is not None:
             return self._clock
-        if self._verbs.transactions.dialect.server_clock is None:
+        if self._verbs.dialect.server_clock is None:
             return host_clock
         return lambda: self._call(self._verbs.now())
 
     @property
     def address(self) -> str:
         """See `Storage.address`."""
-        return self._verbs.place.address
+        return self._verbs.target.address
 
     @property
     def concurrency(self) -> int:
         """How many verbs it runs at once."""
-        return 1 if self._verbs.place.in_memory else self._verbs.settings.pool_size
+        return 1 if self._verbs.target.in_memory else self._verbs.settings.pool_size
 
     def append(self, facts: Iterable[Fact]) -> Appended:
         """See `Storage.append`."""
@@ -141,7 +137,7 @@ class SQLStorage:
         try:
             connection = engine.connect()
         except SQLAlchemyError as error:
-            raise translated(error, self._verbs.place.secrets, committing=False) from cause_of(error)
+            raise translated(error, self._verbs.target.secrets, committing=False) from cause_of(error)
         with connection:
             return self._verbs.run(connection, call)
 

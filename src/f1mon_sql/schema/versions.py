@@ -7,17 +7,16 @@ import os
 import shlex
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from f1mon_core.errors import LockTimeoutError, SchemaError
+from f1mon_core.errors import SchemaError
 from f1mon_sql import migrations
 from f1mon_sql.connect import statements
-from f1mon_sql.dialects.sqlite import Sqlite, dialect_of
+from f1mon_sql.dialects import dialect_of
 from f1mon_sql.tables.definitions import MYSQL_NAMES, VERSION_TABLE, metadata
 from f1mon_sql.transactions import pausing
 
@@ -28,7 +27,6 @@ REVISIONS = ("0001", "0002")
 """Every revision, oldest first; the last is what this f1mon works with."""
 HEAD = REVISIONS[-1]
 VIEWS = ("f1mon_predictions_v", "f1mon_alerts_v", "f1mon_daily_accuracy_v")
-UPGRADE_LOCK = 0x66316D70
 
 _log = logging.getLogger("f1mon.sql")
 
@@ -86,27 +84,6 @@ def ensure(connection: Connection, address: str) -> None:
         _log.info("created the schema", extra={"store": address, "revision": HEAD})
     elif version_of(revision) is not Version.CURRENT:
         raise refusal(revision, address)
-
-
-@contextmanager
-def alone(connection: Connection, dialect: Sqlite, lock_timeout: float) -> Iterator[None]:
-    """Let nobody else create or upgrade this schema; on servers until the transaction, or the block, ends."""
-    if dialect.name == "postgresql":
-        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({UPGRADE_LOCK}, hashtext(current_schema()))")
-        yield
-    elif dialect.name == "mysql":
-        # DDL commits by itself there, so the lock must outlive transactions.
-        name = connection.exec_driver_sql("SELECT CONCAT('f1mon upgrade ', MD5(DATABASE()))").scalar_one()
-        wait = max(1, round(lock_timeout))
-        if connection.exec_driver_sql("SELECT GET_LOCK(%s, %s)", (name, wait)).scalar() != 1:
-            raise LockTimeoutError("someone else has been upgrading this database for longer than the timeout")
-        try:
-            yield
-            connection.exec_driver_sql("COMMIT")  # or who is let in next would not see the revision yet
-        finally:
-            connection.exec_driver_sql("SELECT RELEASE_LOCK(%s)", (name,))
-    else:
-        yield  # an SQLite writer is alone
 
 
 def refuse_foreign(connection: Connection, address: str) -> None:
@@ -170,7 +147,7 @@ def run_migrations(connection: Connection, work: Callable[[Any, Any], Any]) -> A
 
 
 def drift(connection: Connection) -> Sequence[Any]:
-    """How the database differs from `_tables.metadata` and the views of the migrations; empty if it does not."""
+    """How the database differs from `definitions.metadata` and the views of the migrations; empty if it does not."""
     from alembic.autogenerate import compare_metadata  # noqa: PLC0415 - only to check
     from alembic.migration import MigrationContext  # noqa: PLC0415
 
@@ -181,45 +158,15 @@ def drift(connection: Connection) -> Sequence[Any]:
 def _view_drift(connection: Connection) -> Iterator[str]:
     from alembic.script import ScriptDirectory  # noqa: PLC0415 - only to check
 
-    name = "mysql" if connection.dialect.name in MYSQL_NAMES else connection.dialect.name
+    dialect = dialect_of(connection.dialect.name)
     scripts = ScriptDirectory.from_config(configuration()).walk_revisions()
-    queries = next(script.module.queries(name) for script in scripts if hasattr(script.module, "queries"))
+    queries = next(script.module.queries(dialect.name) for script in scripts if hasattr(script.module, "queries"))
     present = set(sa.inspect(connection).get_view_names())
     for view, query in queries.items():
         if view not in present:
             yield f"view {view} is missing"
-        elif _VIEW_DIFFERS[name](connection, view, query):
+        elif dialect.view_differs(connection, view, query):
             yield f"view {view} is not the one f1mon made"
-
-
-def _sqlite_view_differs(connection: Connection, view: str, query: str) -> bool:
-    found = connection.exec_driver_sql("SELECT sql FROM sqlite_master WHERE name = ?", (view,)).scalar_one()
-    return str(found).split() != f"CREATE VIEW {view} AS {query}".split()
-
-
-def _postgresql_view_differs(connection: Connection, view: str, query: str) -> bool:
-    # The server keeps no text but what it understood, so it is told the other one too, for this session only.
-    connection.exec_driver_sql(f"CREATE TEMPORARY VIEW f1mon_expected AS {query}")
-    texts = "SELECT pg_get_viewdef(to_regclass(%s)), pg_get_viewdef(to_regclass('f1mon_expected'))"
-    found, expected = connection.exec_driver_sql(texts, (view,)).one()
-    connection.exec_driver_sql("DROP VIEW f1mon_expected")
-    return bool(found != expected)
-
-
-def _mysql_view_differs(connection: Connection, view: str, query: str) -> bool:
-    # It keeps what it understood too, but has no temporary views, and types a column of a view in its own way.
-    found, expected = (
-        [column[0] for column in connection.exec_driver_sql(f"{text} LIMIT 0").cursor.description]
-        for text in (f"SELECT * FROM {view}", query)
-    )
-    return found != expected
-
-
-_VIEW_DIFFERS: dict[str, Callable[[Connection, str, str], bool]] = {
-    "sqlite": _sqlite_view_differs,
-    "postgresql": _postgresql_view_differs,
-    "mysql": _mysql_view_differs,
-}
 
 
 def context_options() -> dict[str, Any]:

@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import repeat
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
 from f1mon_core.errors import CorruptStoreError, F1monError, InvalidQueryError, SchemaError
 from f1mon_core.records import fields
@@ -39,7 +39,7 @@ ATTRIBUTE_COLUMNS = ("kind", "key_1", "key_2", "name", "at", "value")
 STATE_COLUMNS = ("state_key", "document", "due")
 OPERATION_COLUMNS = ("operation", "at", "result")
 
-Row = tuple[Any, ...]
+Row: TypeAlias = tuple[Any, ...]
 KEY_PARTS = 2
 
 

@@ -15,9 +15,28 @@ from f1mon_core.records.kinds import Alert, Fact, Outcome, Prediction, same
 from f1mon_core.records.times import from_micros, to_micros
 from f1mon_core.storage.contract import Appended
 from f1mon_core.storage.stamping import refuse_pruned, timed
-from f1mon_sql.connect.statements import Row
-from f1mon_sql.dialects.sqlite import Sqlite
-from f1mon_sql.tables import rows as _rows
+from f1mon_sql.dialects import Dialect
+from f1mon_sql.tables.rows import (
+    ALERT_COLUMNS,
+    ATTRIBUTE_COLUMNS,
+    CURRENT_COLUMNS,
+    FACT_COLUMNS,
+    FEATURE_COLUMNS,
+    OUTCOME_COLUMNS,
+    PREDICTION_COLUMNS,
+    Row,
+    alert_row,
+    attribute_rows,
+    content_parts,
+    fact_row,
+    feature_rows,
+    key_columns,
+    outcome_parts,
+    outcome_row,
+    prediction_parts,
+    prediction_row,
+    restored,
+)
 
 F = TypeVar("F", bound=Fact)
 Stored: TypeAlias = Fact | Literal["stub", "pruned"]
@@ -26,21 +45,24 @@ Key: TypeAlias = Any
 Read: TypeAlias = Callable[[Sequence[Key]], dict[Key, Stored]]
 
 _ROUNDS = 100
-_FILLED = _rows.PREDICTION_COLUMNS[1:]
+_FILLED = PREDICTION_COLUMNS[1:]
 
 
-class Appending:
+def append(
+    connection: Connection, dialect: Dialect, clock: Callable[[int | None], datetime], batch: Iterable[Fact]
+) -> Appended:
+    """See `Storage.append`; inside a writing transaction.
+
+    The clock is asked once the rows are locked. It is told the microseconds of the server's where a statement after the
+    lock has answered them.
+    """
+    return _Appending(connection, dialect, clock).append(batch)
+
+
+class _Appending:
     """One batch on one connection, inside a transaction."""
 
-    def __init__(self, connection: Connection, dialect: Sqlite, clock: Callable[[int | None], datetime]) -> None:
-        """Begin a batch.
-
-        Args:
-            connection: Inside a writing transaction.
-            dialect: What its database says differently.
-            clock: The store's clock, asked once the rows are locked. It is told the microseconds of the server's where
-                a statement after the lock has answered them.
-        """
+    def __init__(self, connection: Connection, dialect: Dialect, clock: Callable[[int | None], datetime]) -> None:
         self.connection = connection
         self.dialect = dialect
         self.clock = clock
@@ -85,8 +107,8 @@ class Appending:
         self._refuse_old(staged, self._stored_predictions)
         recorded = to_micros(now)
         fresh = [staged[key] for key in sorted(staged)]
-        rows = [_rows.prediction_row(one, recorded) for one in fresh]
-        features = _rows.feature_rows(fresh)
+        rows = [prediction_row(one, recorded) for one in fresh]
+        features = feature_rows(fresh)
         # As most come: alone, so that there is no order in which to take locks, table by table.
         alone = len(rows) == len(features) == 1 and not self._stubs_are_made
         if alone and self.dialect.insert_both(self.connection, rows[0], features[0]):
@@ -97,19 +119,19 @@ class Appending:
         for key, stored in taken.items():
             refuse_pruned(staged[key], None, pruned=stored == "pruned")
             if stored == "stub":
-                stubs.append(_rows.prediction_row(staged[key], recorded))
+                stubs.append(prediction_row(staged[key], recorded))
         self._compared(taken, staged, again)
         self.dialect.update(self.connection, "f1mon_predictions", ("prediction_id",), _FILLED, sorted(stubs))
         if taken:
             fresh = [one for one in fresh if taken.get(one.prediction_id, "stub") == "stub"]
-            features = _rows.feature_rows(fresh)
-        self._insert_free("f1mon_features", _rows.FEATURE_COLUMNS, features)
+            features = feature_rows(fresh)
+        self._insert_free("f1mon_features", FEATURE_COLUMNS, features)
         return Appended(len(fresh), len(offered) - len(fresh))
 
     def _taken_predictions(self, rows: Sequence[Row]) -> dict[Key, Stored]:
         """Insert the rows if all their ids are free; else lock all of them and answer what is stored under them."""
         if not self._stubs_are_made:
-            if self._all_inserted("f1mon_predictions", _rows.PREDICTION_COLUMNS, rows):
+            if self._all_inserted("f1mon_predictions", PREDICTION_COLUMNS, rows):
                 return {}
             self.dialect.make_stubs(self.connection, [row[0] for row in rows])
         return self._stored_predictions([row[0] for row in rows])
@@ -137,7 +159,7 @@ class Appending:
                 found[key] = "pruned" if row[7] else "stub"
             else:
                 whole = (key, *row[1:4], out(row[4]), *row[5:7], *documents.get(row[0], (None, None)))
-                (found[key],) = _rows.restored(_rows.prediction_parts, [whole])
+                (found[key],) = restored(prediction_parts, [whole])
         return found
 
     # Outcomes -------------------------------------------------------------------------------------------------------
@@ -169,19 +191,17 @@ class Appending:
             if known is None or key[1] >= known[0]:
                 current[key_id] = (key[1], fact.actual_outcome)
         recorded = to_micros(now)
-        rows = [_rows.outcome_row(cast("Outcome", staged[key]), recorded) for key in sorted(staged)]
+        rows = [outcome_row(cast("Outcome", staged[key]), recorded) for key in sorted(staged)]
         if len(rows) == 1:
             (standing,) = self._moved(held, staged, staged)
             if self.dialect.insert_current(self.connection, rows[0], standing):
                 self._compared({}, staged, again)
                 return Appended(1, len(offered) - 1)
-        taken = self._insert("f1mon_outcomes", _rows.OUTCOME_COLUMNS, 2, rows, self._stored_outcomes)
+        taken = self._insert("f1mon_outcomes", OUTCOME_COLUMNS, 2, rows, self._stored_outcomes)
         self._compared(taken, staged, again)
         fresh = [key for key in staged if key not in taken]
         current_rows = self._moved(held, fresh, staged)
-        self.dialect.update(
-            self.connection, "f1mon_predictions", ("prediction_id",), _rows.CURRENT_COLUMNS, current_rows
-        )
+        self.dialect.update(self.connection, "f1mon_predictions", ("prediction_id",), CURRENT_COLUMNS, current_rows)
         return Appended(len(fresh), len(offered) - len(fresh))
 
     def _locked(self, ids: set[str]) -> dict[str, Row]:
@@ -218,12 +238,12 @@ class Appending:
 
     def _stored_outcomes(self, keys: Sequence[Key]) -> dict[Key, Stored]:
         wanted = set(keys)
-        text = f"SELECT {','.join(_rows.OUTCOME_COLUMNS)} FROM f1mon_outcomes WHERE prediction_id"
+        text = f"SELECT {','.join(OUTCOME_COLUMNS)} FROM f1mon_outcomes WHERE prediction_id"
         found: dict[Key, Stored] = {}
         for one, *row in self.dialect.select_in(self.connection, text, {key[0] for key in keys}):
             key = (self.dialect.text_out(one), row[0])
             if key in wanted:
-                (found[key],) = _rows.restored(_rows.outcome_parts, [(key[0], *row)])
+                (found[key],) = restored(outcome_parts, [(key[0], *row)])
         return found
 
     # Alerts and all other kinds -------------------------------------------------------------------------------------
@@ -232,27 +252,27 @@ class Appending:
         now = self.clock(self._server)
         staged, again = self._staged(offered, now, lambda fact: (fact.alert_id,))
         self._refuse_old(staged, self._stored_alerts)
-        rows = [_rows.alert_row(staged[key], to_micros(now)) for key in sorted(staged)]
-        taken = self._insert("f1mon_alerts", _rows.ALERT_COLUMNS, 1, rows, self._stored_alerts)
+        rows = [alert_row(staged[key], to_micros(now)) for key in sorted(staged)]
+        taken = self._insert("f1mon_alerts", ALERT_COLUMNS, 1, rows, self._stored_alerts)
         self._compared(taken, staged, again)
         return Appended(len(staged) - len(taken), len(offered) - len(staged) + len(taken))
 
     def _stored_alerts(self, keys: Sequence[Key]) -> dict[Key, Stored]:
         text = "SELECT alert_id, at, at_given, recorded_at, v, content FROM f1mon_alerts WHERE alert_id"
         rows = list(self.dialect.select_in(self.connection, text, {key[0] for key in keys}))
-        found = _rows.restored(partial(_rows.content_parts, "alert"), (row[1:] for row in rows))
+        found = restored(partial(content_parts, "alert"), (row[1:] for row in rows))
         return {(self.dialect.text_out(row[0]),): fact for row, fact in zip(rows, found, strict=True)}
 
     def _others(self, offered: Sequence[Fact]) -> Appended:
         now = self.clock(self._server)
-        staged, again = self._staged(offered, now, lambda fact: (fact.kind, *_rows.key_columns(fact)))
+        staged, again = self._staged(offered, now, lambda fact: (fact.kind, *key_columns(fact)))
         self._refuse_old(staged, self._stored_others)
         ordered = sorted(staged)
-        rows = [_rows.fact_row(staged[key], to_micros(now)) for key in ordered]
-        taken = self._insert("f1mon_facts", _rows.FACT_COLUMNS, 3, rows, self._stored_others)
+        rows = [fact_row(staged[key], to_micros(now)) for key in ordered]
+        taken = self._insert("f1mon_facts", FACT_COLUMNS, 3, rows, self._stored_others)
         self._compared(taken, staged, again)
-        attributes = [row for key in ordered if key not in taken for row in _rows.attribute_rows(staged[key])]
-        self.dialect.insert_absent(self.connection, "f1mon_attributes", _rows.ATTRIBUTE_COLUMNS, attributes)
+        attributes = [row for key in ordered if key not in taken for row in attribute_rows(staged[key])]
+        self.dialect.insert_absent(self.connection, "f1mon_attributes", ATTRIBUTE_COLUMNS, attributes)
         return Appended(len(staged) - len(taken), len(offered) - len(staged) + len(taken))
 
     def _stored_others(self, keys: Sequence[Key]) -> dict[Key, Stored]:
@@ -263,7 +283,7 @@ class Appending:
         for first, kind, second, *row in self.dialect.select_in(self.connection, text, {key[1] for key in keys}):
             key = (out(kind), out(first), out(second))
             if key in wanted:
-                (found[key],) = _rows.restored(partial(_rows.content_parts, key[0]), [row])
+                (found[key],) = restored(partial(content_parts, key[0]), [row])
         return found
 
     # Shared ---------------------------------------------------------------------------------------------------------

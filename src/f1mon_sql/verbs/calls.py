@@ -1,4 +1,4 @@
-"""Each verb of the contract as a call: what to do inside a transaction, and of which sort. Both colours make them."""
+"""Each verb of the contract as a call: what to do inside a transaction, and of which sort. Sync and async make them."""
 
 from __future__ import annotations
 
@@ -6,21 +6,29 @@ import random
 import threading
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Generic, NamedTuple, TypeVar
 
 from sqlalchemy import Connection
 
 from f1mon_core.records.fields import Document, Json
 from f1mon_core.records.kinds import Fact
-from f1mon_core.records.times import Clock
+from f1mon_core.records.times import Clock, from_micros, host_clock
 from f1mon_core.storage.change import Step, check_state_key
 from f1mon_core.storage.contract import Appended, CheckReport, Pruned
 from f1mon_core.storage.select import Scalar, Select
 from f1mon_core.storage.tally import Tally, TallyQuery
-from f1mon_sql.connect.engine import Place, Settings
+from f1mon_sql.connect.settings import Settings
+from f1mon_sql.connect.target import Target
+from f1mon_sql.dialects import Dialect
 from f1mon_sql.schema import versions
 from f1mon_sql.transactions import Transactions
-from f1mon_sql.verbs.transition import Operations, check_state
+from f1mon_sql.verbs.append import append
+from f1mon_sql.verbs.check import check
+from f1mon_sql.verbs.find import count, find
+from f1mon_sql.verbs.prune import prune
+from f1mon_sql.verbs.tally import tally
+from f1mon_sql.verbs.transition import check_state, forget, state, transition
 
 R = TypeVar("R")
 
@@ -43,68 +51,86 @@ class Call(NamedTuple, Generic[R]):
 
 
 class Verbs:
-    """The verbs of a store at a place."""
+    """The verbs of a store at a target."""
 
-    def __init__(self, place: Place, settings: Settings, clock: Clock | None, *, shared: bool = False) -> None:
-        self.place = place
+    def __init__(self, target: Target, settings: Settings, clock: Clock | None, *, shared: bool = False) -> None:
+        self.target = target
         self.settings = settings
-        self.transactions = Transactions(place, settings, shared=shared)
-        self.operations = Operations(self.transactions.dialect, clock)
+        self.transactions = Transactions(target, settings, shared=shared)
+        self._clock = clock
         self._guard = threading.Lock()
         # Begun anywhere, so that handles that live for a few transitions have their share of it too.
         self._transitions = random.randrange(FORGET_EVERY)  # noqa: S311 - only to spread it
+
+    @property
+    def dialect(self) -> Dialect:
+        """What its database says differently."""
+        return self.transactions.dialect
 
     def run(self, connection: Connection, call: Call[R]) -> R:
         """Run a call on a connection."""
         return self.transactions.run(connection, call.work, write=call.write, snapshot=call.snapshot)
 
+    # Clock ----------------------------------------------------------------------------------------------------------
+
     def now(self) -> Call[datetime]:
         """The clock that facts are stamped with."""
-        return Call(self.operations.now)
+        return Call(self._now)
+
+    def _now(self, connection: Connection, server: int | None = None) -> datetime:
+        """The time of the given clock, else the server's, which may have said it already, else the host's."""
+        if self._clock is not None:
+            return self._clock()
+        micros = self.dialect.now(connection) if server is None else server
+        return host_clock() if micros is None else from_micros(micros)
+
+    # Verbs ----------------------------------------------------------------------------------------------------------
 
     def append(self, facts: Iterable[Fact]) -> Call[Appended]:
         """See `Storage.append`."""
         batch = list(facts)
-        return Call(lambda connection: self.operations.append(connection, batch), write=True)
+        return Call(lambda on: append(on, self.dialect, partial(self._now, on), batch), write=True)
 
     def find(self, select: Select) -> Call[Sequence[Fact]]:
         """See `Storage.find`."""
-        return Call(lambda connection: self.operations.find(connection, select))
+        return Call(lambda on: find(on, self.dialect, select))
 
     def count(self, select: Select, by: Sequence[str]) -> Call[Mapping[tuple[Scalar, ...], int]]:
         """See `Storage.count`."""
-        return Call(lambda connection: self.operations.count(connection, select, by))
+        return Call(lambda on: count(on, self.dialect, select, by))
 
     def tally(self, query: TallyQuery) -> Call[Tally]:
         """See `Storage.tally`."""
-        return Call(lambda connection: self.operations.tally(connection, query), snapshot=True)
+        return Call(lambda on: tally(on, self.dialect, query), snapshot=True)
 
     def transition(self, key: str, step: Step, operation_id: str) -> Call[Json]:
         """See `Storage.transition`."""
         check_state_key(key)
-        return Call(lambda connection: self.operations.transition(connection, key, step, operation_id), write=True)
+        return Call(
+            lambda on: transition(on, self.dialect, partial(self._now, on), key, step, operation_id), write=True
+        )
 
     def forget(self) -> Call[None] | None:
         """The call that drops old results of transitions, once in `FORGET_EVERY` times."""
         with self._guard:
             self._transitions += 1
             due = self._transitions % FORGET_EVERY == 0
-        return Call(self.operations.forget_operations, write=True) if due else None
+        return Call(lambda on: forget(on, self.dialect, self._now(on)), write=True) if due else None
 
     def state(
         self, prefix: str, due_before: datetime | None, limit: int | None, after: str | None
     ) -> Call[Mapping[str, Document]]:
         """See `Storage.state`."""
         check_state(prefix, due_before)
-        return Call(lambda connection: self.operations.state(connection, prefix, due_before, limit, after))
+        return Call(lambda on: state(on, self.dialect, prefix, due_before, limit, after))
 
     def prune(self, before: datetime, keep: Collection[str]) -> Call[Pruned]:
         """See `Storage.prune`."""
-        return Call(lambda connection: self.operations.prune(connection, before, keep), write=True)
+        return Call(lambda on: prune(on, self.dialect, partial(self._now, on), before, keep), write=True)
 
     def check(self) -> Call[CheckReport]:
         """See `Storage.check`."""
-        return Call(self.operations.check, snapshot=True)
+        return Call(lambda on: check(on, self.dialect), snapshot=True)
 
     # Schema ---------------------------------------------------------------------------------------------------------
 
@@ -118,12 +144,11 @@ class Verbs:
         if version is versions.Version.CURRENT:
             return None
         if version is versions.Version.NEWER:
-            raise versions.refusal(revision, self.place.address)
+            raise versions.refusal(revision, self.target.address)
         # An older one may be a creation under way, which MariaDB shows step by step; so it is looked at again, alone.
 
         def create(connection: Connection) -> None:
-            dialect, timeout = self.transactions.dialect, self.settings.lock_timeout
-            with versions.alone(connection, dialect, timeout):
-                versions.ensure(connection, self.place.address)
+            with self.dialect.alone(connection, self.settings.lock_timeout):
+                versions.ensure(connection, self.target.address)
 
         return Call(create, write=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from typing import Any
@@ -16,28 +16,28 @@ from f1mon_core.records.json_text import decoded
 from f1mon_core.records.kinds import KINDS, Fact
 from f1mon_core.storage.contract import CheckReport, Problem
 from f1mon_core.storage.select import kind_of
+from f1mon_sql.connect import statements
 from f1mon_sql.connect.errors import is_damage
-from f1mon_sql.dialects.sqlite import Sqlite
-from f1mon_sql.tables import rows as _rows
+from f1mon_sql.dialects import Dialect
 from f1mon_sql.tables.definitions import attributes, facts, features, outcomes, predictions, state
+from f1mon_sql.tables.rows import checked
 from f1mon_sql.verbs.find import Listing
 
 _PAGE = 5_000
 _SHOWN = 20
 """How many problems of one sort are listed one by one."""
-_WAL_RESET_FIXED = (3, 51, 3)
 
 
-def check(connection: Connection, dialect: Sqlite) -> CheckReport:
+def check(connection: Connection, dialect: Dialect) -> CheckReport:
     """See `Storage.check`; inside a transaction that reads one snapshot."""
     problems: list[Problem] = []
     counts: dict[str, int] = {}
     # First what a database finds out about itself, which says more than where reading fails.
     with _damage(problems, "settings"):
-        problems += _SETTINGS[dialect.name](connection)
+        problems += dialect.problems(connection)
     stored: set[str] = set()
     with _damage(problems, "f1mon_facts"):
-        stored = set(connection.execute(sa.select(facts.c.kind).distinct()).scalars())
+        stored = set(statements.execute(connection, sa.select(facts.c.kind).distinct()).scalars())
     for kind in sorted({*KINDS, *stored}, key=str):
         if kind not in KINDS:
             problems.append(
@@ -66,7 +66,7 @@ def _damage(problems: list[Problem], where: str) -> Iterator[None]:
         problems.append(Problem("error", where, f"cannot be read: {error.orig}"))
 
 
-def _read_kind(connection: Connection, dialect: Sqlite, kind: str, problems: list[Problem]) -> Iterator[int]:
+def _read_kind(connection: Connection, dialect: Dialect, kind: str, problems: list[Problem]) -> Iterator[int]:
     """Read the facts of a kind; how many there were so far, now and then."""
     listing = Listing(kind_of(kind), dialect)
     number, seen, after = 0, 0, None
@@ -76,12 +76,12 @@ def _read_kind(connection: Connection, dialect: Sqlite, kind: str, problems: lis
         if after is not None:
             statement = statement.where(_beyond((*listing.key, *_second(listing)), after))
         order = (*listing.key, *_second(listing))
-        rows = connection.execute(statement.order_by(*order).limit(_PAGE)).all()
+        rows = statements.execute(connection, statement.order_by(*order).limit(_PAGE)).all()
         for row in rows:
             number += 1
             key = tuple(row[: len(listing.key)])
             try:
-                fact = _rows.checked(listing.parts, row[len(listing.key) + 1 :])
+                fact = checked(listing.parts, row[len(listing.key) + 1 :])
                 _same_key(fact, key)
             except (CorruptStoreError, SchemaError) as error:
                 seen += 1
@@ -144,15 +144,15 @@ def _disagreements(connection: Connection) -> Iterator[Problem]:
         .where(sa.func.coalesce(p.actual_outcome, 0) != o.actual_outcome)
     )
     for statement in (moved, other):
-        for one in connection.execute(statement.limit(_SHOWN)).scalars():
+        for one in statements.execute(connection, statement.limit(_SHOWN)).scalars():
             yield Problem("error", f"f1mon_predictions, key {one!r}", "its current outcome is not its newest one")
     lost = sa.select(o.prediction_id).where(~sa.exists().where(p.prediction_id == o.prediction_id))
-    for one in connection.execute(lost.limit(_SHOWN)).scalars():
+    for one in statements.execute(connection, lost.limit(_SHOWN)).scalars():
         yield Problem("error", f"f1mon_outcomes, key {one!r}", "there is no row for its prediction")
     orphaned = sa.select(f.prediction_id).where(
         ~sa.exists().where(p.prediction_id == f.prediction_id, p.predicted_at.is_not(None))
     )
-    for one in connection.execute(orphaned.limit(_SHOWN)).scalars():
+    for one in statements.execute(connection, orphaned.limit(_SHOWN)).scalars():
         yield Problem("error", f"f1mon_features, key {one!r}", "there is no prediction they belong to")
     yield from _attribute_disagreements(connection)
 
@@ -161,7 +161,7 @@ def _attribute_disagreements(connection: Connection) -> Iterator[Problem]:
     a, f = attributes.c, facts.c
     same = (f.kind == a.kind, f.key_1 == a.key_1, f.key_2 == a.key_2)
     orphaned = sa.select(a.kind, a.key_1, a.name).where(~sa.exists().where(*same))
-    for kind, key, name in connection.execute(orphaned.limit(_SHOWN)):
+    for kind, key, name in statements.execute(connection, orphaned.limit(_SHOWN)):
         yield Problem("error", f"f1mon_attributes, {kind} {key!r}, {name}", "there is no fact it belongs to")
     for kind, record in sorted(KINDS.items()):
         if kind in {"prediction", "outcome", "alert"} or not record.attributes:
@@ -173,75 +173,15 @@ def _attribute_disagreements(connection: Connection) -> Iterator[Problem]:
             .group_by(f.key_1, f.key_2)
             .having(sa.func.count(a.name) != len(record.attributes))
         )
-        for key, _ in connection.execute(held.limit(_SHOWN)):
+        for key, _ in statements.execute(connection, held.limit(_SHOWN)):
             yield Problem("error", f"f1mon_facts, {kind} {key!r}", "its attributes are not all indexed")
 
 
 def _bad_documents(connection: Connection) -> Iterator[Problem]:
-    for key, text in connection.execute(sa.select(state.c.state_key, state.c.document)):
+    for key, text in statements.execute(connection, sa.select(state.c.state_key, state.c.document)):
         try:
             sound = text is not None and isinstance(decoded(text), dict)
         except (TypeError, ValueError):
             sound = False
         if not sound:
             yield Problem("error", f"f1mon_state, key {key!r}", "its document is not a JSON object")
-
-
-def _sqlite_settings(connection: Connection) -> list[Problem]:
-    found = []
-    for (said,) in connection.exec_driver_sql("PRAGMA integrity_check(20)"):
-        if said != "ok":
-            found.append(Problem("error", "SQLite integrity_check", str(said)))
-    if connection.exec_driver_sql("PRAGMA synchronous").scalar() == 1:
-        found.append(Problem("warning", "synchronous=NORMAL", "a power loss may take the newest acknowledged facts"))
-    version = str(connection.exec_driver_sql("SELECT sqlite_version()").scalar())
-    if tuple(map(int, version.split("."))) < _WAL_RESET_FIXED:
-        found.append(
-            Problem(
-                "warning",
-                f"SQLite {version}",
-                "before 3.51.3 a rare race of a checkpoint with a writer that takes no turns can damage the file:"
-                " update SQLite, and let all writers be f1mon with take_turns",
-            )
-        )
-    return found
-
-
-def _postgresql_settings(connection: Connection) -> list[Problem]:
-    advice = {
-        "fsync": ("error", "a crash of the machine may damage the database"),
-        "full_page_writes": ("error", "a crash of the machine may damage the database"),
-        "synchronous_commit": ("warning", "a crash may take the newest acknowledged facts"),
-    }
-    found = []
-    for name, (severity, message) in advice.items():
-        if connection.exec_driver_sql(f"SHOW {name}").scalar() == "off":
-            found.append(Problem("warning" if severity == "warning" else "error", f"{name}=off", message))
-    return found
-
-
-def _mysql_settings(connection: Connection) -> list[Problem]:
-    flush, engine = connection.exec_driver_sql(
-        "SELECT @@innodb_flush_log_at_trx_commit, (SELECT COUNT(*) FROM information_schema.tables"
-        " WHERE table_schema = DATABASE() AND table_name LIKE 'f1mon\\_%%' AND engine <> 'InnoDB'"
-        " AND table_type = 'BASE TABLE')"
-    ).one()
-    found = []
-    if int(flush) != 1:
-        found.append(
-            Problem(
-                "warning",
-                f"innodb_flush_log_at_trx_commit={flush}",
-                "a crash may take the newest acknowledged facts",
-            )
-        )
-    if engine:
-        found.append(Problem("error", "storage engine", f"{engine} tables of f1mon are not InnoDB: nothing is atomic"))
-    return found
-
-
-_SETTINGS: dict[str, Callable[[Connection], list[Problem]]] = {
-    "sqlite": _sqlite_settings,
-    "postgresql": _postgresql_settings,
-    "mysql": _mysql_settings,
-}

@@ -15,9 +15,21 @@ from f1mon_core.records.kinds import Alert, Fact
 from f1mon_core.records.times import to_micros
 from f1mon_core.storage.answers import check_count, fold_count
 from f1mon_core.storage.select import Scalar, Select, alternatives, kind_of
-from f1mon_sql.dialects.sqlite import Sqlite
-from f1mon_sql.tables import rows
+from f1mon_sql.connect import statements
+from f1mon_sql.dialects import Dialect
 from f1mon_sql.tables.definitions import alerts, attributes, facts, features, outcomes, predictions
+from f1mon_sql.tables.rows import (
+    OUTCOME_COLUMNS,
+    PREDICTION_COLUMNS,
+    attribute_text,
+    attribute_value,
+    content_parts,
+    key_choice,
+    key_part,
+    outcome_parts,
+    prediction_parts,
+    restored,
+)
 
 _Column = sa.ColumnElement[Any]
 
@@ -64,7 +76,7 @@ class Listing:
         columns: What a fact is made of.
     """
 
-    def __init__(self, record: type[Fact], dialect: Sqlite) -> None:
+    def __init__(self, record: type[Fact], dialect: Dialect) -> None:
         self.record = record
         self.dialect = dialect
         self.at: _Column
@@ -88,9 +100,9 @@ class Listing:
         self.table: sa.FromClause = predictions
         self.at, self.key = t.predicted_at, (t.prediction_id,)
         self.conditions = [t.predicted_at.is_not(None)]
-        names = rows.PREDICTION_COLUMNS[:-1]
+        names = PREDICTION_COLUMNS[:-1]
         self.columns = (*(t[name] for name in names), features.c.features, features.c.metadata)
-        self.parts = rows.prediction_parts
+        self.parts = prediction_parts
         self.plain = {
             "prediction_id": (t.prediction_id, str),
             "model_version": (t.model_version, str),
@@ -102,8 +114,8 @@ class Listing:
         self.source = self.table = outcomes
         # Of two outcomes at one instant the second parts of the keys are equal, so the first one orders them.
         self.at, self.key = t.known_at, (t.prediction_id,)
-        self.columns = tuple(t[name] for name in rows.OUTCOME_COLUMNS)
-        self.parts = rows.outcome_parts
+        self.columns = tuple(t[name] for name in OUTCOME_COLUMNS)
+        self.parts = outcome_parts
         self.plain = {"prediction_id": (t.prediction_id, str), "actual_outcome": (t.actual_outcome, int)}
 
     def _of_alerts(self) -> None:
@@ -111,7 +123,7 @@ class Listing:
         self.source = self.table = alerts
         self.at, self.key = t.at, (t.alert_id,)
         self.columns = (t.at, t.at_given, t.recorded_at, t.v, t.content)
-        self.parts = partial(rows.content_parts, self.record.kind)
+        self.parts = partial(content_parts, self.record.kind)
         self.plain = {name: (t[name], str) for name in (*Alert.key_fields, *Alert.attributes)}
 
     def _of_others(self) -> None:
@@ -120,7 +132,7 @@ class Listing:
         self.at, self.key = t.at, (t.key_1, t.key_2)
         self.conditions = [t.kind == self.record.kind]
         self.columns = (t.at, t.at_given, t.recorded_at, t.v, t.content)
-        self.parts = partial(rows.content_parts, self.record.kind)
+        self.parts = partial(content_parts, self.record.kind)
 
     # Conditions -----------------------------------------------------------------------------------------------------
 
@@ -156,7 +168,7 @@ class Listing:
             found["until"] = to_micros(select.until)
         if select.model_version is not None:
             text = select.model_version
-            found["model_version"] = text if self._model_column() is not None else rows.attribute_text(text)
+            found["model_version"] = text if self._model_column() is not None else attribute_text(text)
         if select.limit is not None:
             found["limit"] = min(select.limit, INT64_MAX)
         if select.after is not None:
@@ -191,10 +203,10 @@ class Listing:
             condition = self.dialect.is_in(column, equal)
             return sa.or_(condition, column.is_(None)) if None in choices else condition
         if name in self.record.key_fields:
-            texts = [rows.key_choice(self.record, name, choice) for choice in choices]
+            texts = [key_choice(self.record, name, choice) for choice in choices]
             column = self.key[self.record.key_fields.index(name)]
             return self.dialect.is_in(column, [text for text in texts if text is not None])
-        values = [rows.attribute_text(choice) for choice in choices]
+        values = [attribute_text(choice) for choice in choices]
         return self._has_attribute(name, self.dialect.is_in(attributes.c.value, values))
 
     def joined(self, table: Any) -> tuple[_Column, ...]:
@@ -255,18 +267,20 @@ class Listing:
         return [column.desc() if descending else column.asc() for column in (self.at, *self.key)]
 
 
-def find(connection: Connection, dialect: Sqlite, select: Select) -> Sequence[Fact]:
+def find(connection: Connection, dialect: Dialect, select: Select) -> Sequence[Fact]:
     """See `Storage.find`."""
     if select.limit == 0:
         return []
     listing, statement = _page(dialect, Shape.of(select))
     if select.where:
         statement = statement.where(*listing.wanted(select))
-    return rows.restored(listing.parts, connection.execute(statement, listing.values(select)))
+    # Closed also where a row cannot be read: half read, it would hold a snapshot for as long as the error is kept.
+    with statements.execute(connection, statement, listing.values(select)) as found:
+        return restored(listing.parts, found)
 
 
 @lru_cache(_SHAPES)
-def _page(dialect: Sqlite, shape: Shape) -> tuple[Listing, sa.Select[Any]]:
+def _page(dialect: Dialect, shape: Shape) -> tuple[Listing, sa.Select[Any]]:
     """The statement of a shape, which SQLAlchemy compiles once, and how to read its rows."""
     listing = Listing(kind_of(shape.kind), dialect)
     statement = sa.select(*listing.columns).select_from(listing.source).where(*listing.where(shape))
@@ -277,7 +291,7 @@ def _page(dialect: Sqlite, shape: Shape) -> tuple[Listing, sa.Select[Any]]:
 
 
 def count(
-    connection: Connection, dialect: Sqlite, select: Select, by: Sequence[str] = ()
+    connection: Connection, dialect: Dialect, select: Select, by: Sequence[str] = ()
 ) -> Mapping[tuple[Scalar, ...], int]:
     """See `Storage.count`."""
     check_count(select, by)
@@ -292,18 +306,18 @@ def count(
             values.append(_as_is)
         elif name in record.key_fields:
             groups.append(listing.key[record.key_fields.index(name)])
-            values.append(lambda text, name=name: rows.key_part(record, name, text))  # type: ignore[misc]
+            values.append(lambda text, name=name: key_part(record, name, text))  # type: ignore[misc]
         else:
             joined = attributes.alias(f"by_{number}")
             source = source.join(joined, sa.and_(*listing.joined(joined), joined.c.name == name))
             groups.append(joined.c.value)
-            values.append(rows.attribute_value)
+            values.append(attribute_value)
     conditions = (*listing.where(Shape.of(select)), *listing.wanted(select))
     statement = sa.select(sa.func.count(), *groups).select_from(source).where(*conditions).group_by(*groups)
     try:
         return {
             tuple(value(cell) for value, cell in zip(values, row[1:], strict=True)): row[0]
-            for row in connection.execute(statement, listing.values(select))
+            for row in statements.execute(connection, statement, listing.values(select))
             if row[0]
         }
     except LookupError:

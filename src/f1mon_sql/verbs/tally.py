@@ -23,8 +23,7 @@ from f1mon_core.storage.tally import (
     TallyQuery,
 )
 from f1mon_sql.connect import statements
-from f1mon_sql.connect.statements import Row
-from f1mon_sql.dialects.sqlite import Sqlite
+from f1mon_sql.dialects import Dialect
 from f1mon_sql.tables.definitions import outcomes, predictions
 from f1mon_sql.verbs.find import find
 
@@ -68,33 +67,33 @@ def _given(name: str) -> _Column:
     return sa.bindparam(name, type_=sa.BigInteger)
 
 
-def tally(connection: Connection, dialect: Sqlite, query: TallyQuery) -> Tally:
+def tally(connection: Connection, dialect: Dialect, query: TallyQuery) -> Tally:
     """See `Storage.tally`; inside a transaction that reads one snapshot."""
     kept = _kept(connection, dialect, query)
     counted = rows_tally(connection, dialect, query)
     return counted if kept is None else counted + kept
 
 
-def _kept(connection: Connection, dialect: Sqlite, query: TallyQuery) -> Tally | None:
+def _kept(connection: Connection, dialect: Dialect, query: TallyQuery) -> Tally | None:
     text = dialect.sql("SELECT pruned_before, outcomes_until FROM f1mon_horizons WHERE kind = ?")
     rows = statements.rows(connection, text, (dialect.text_in("prediction"),))
     if not rows:
         return None
-    row: Row = rows[0]
-    if not check_kept(query, from_micros(row[0]), None if row[1] is None else from_micros(row[1])):
+    ((before, until),) = rows
+    if not check_kept(query, from_micros(before), None if until is None else from_micros(until)):
         return None
     select = Select("kept_tally", query.since, query.until, query.model_version)
     return kept_tally(cast("list[KeptTally]", find(connection, dialect, select)), query)
 
 
-def rows_tally(connection: Connection, dialect: Sqlite, query: TallyQuery) -> Tally:
+def rows_tally(connection: Connection, dialect: Dialect, query: TallyQuery) -> Tally:
     """The cells of the predictions that are stored whole."""
     instants = {name: getattr(query, name) for name in ("since", "until", "as_of", "as_recorded")}
     values: dict[str, Any] = {name: to_micros(value) for name, value in instants.items() if value is not None}
     if query.model_version is not None:
         values["model_version"] = query.model_version
     cells: dict[CellKey, Moments] = {}
-    for row in connection.execute(_statement(dialect, Shape.of(query)), values):
+    for row in statements.execute(connection, _statement(dialect, Shape.of(query)), values):
         place = row[3] if query.bins == "exact" else int(row[3])
         bucket, delay = (None if value is None else int(value) for value in row[4:6])
         cells[CellKey(row[0], row[1], row[2], place, bucket, delay)] = Moments(row[6], *map(float, row[7:11]))
@@ -102,7 +101,7 @@ def rows_tally(connection: Connection, dialect: Sqlite, query: TallyQuery) -> Ta
 
 
 @lru_cache(_SHAPES)
-def _statement(dialect: Sqlite, shape: Shape) -> sa.Select[Any]:
+def _statement(dialect: Dialect, shape: Shape) -> sa.Select[Any]:
     """The statement of a shape, which SQLAlchemy compiles once."""
     predicted = _counted(shape).subquery("counted")
     t = predicted.c
@@ -207,7 +206,7 @@ def _windowed(statement: sa.Select[Any], shape: Shape, stands: _Column, conditio
 # Into which cells ---------------------------------------------------------------------------------------------------
 
 
-def _bin(confidence: _Column, dialect: Sqlite, shape: Shape) -> tuple[_Column, Any]:
+def _bin(confidence: _Column, dialect: Dialect, shape: Shape) -> tuple[_Column, Any]:
     """`tally.bin_of` and `tally.midpoint`, to the last float: multiplied, then corrected by the edges."""
     if shape.bins == "exact":
         return confidence, lambda place: place

@@ -30,10 +30,10 @@ from f1mon_core.storage.registry import open_async_storage, open_storage
 from f1mon_core.storage.select import Select
 from f1mon_core.storage.tally import TallyQuery
 from f1mon_sql import AsyncSQLStorage, SQLStorage
-from f1mon_sql.connect import engine as _engine
-from f1mon_sql.connect.engine import place_of
-from f1mon_sql.schema import upgrade
-from f1mon_sql.verbs import calls as _verbs
+from f1mon_sql.connect import loops
+from f1mon_sql.connect.target import target_of, target_of_engine
+from f1mon_sql.schema import upgrading
+from f1mon_sql.verbs import calls
 from f1mon_sql.verbs.calls import Call
 
 from ...servers import SERVERS, admin, administering
@@ -46,7 +46,7 @@ def made(name="a", **fields):
 
 
 def driver_url(url, asynchronous=False):
-    return place_of(url, asynchronous=asynchronous).url
+    return target_of(url, asynchronous=asynchronous).url
 
 
 # Settings -----------------------------------------------------------------------------------------------------------
@@ -96,7 +96,7 @@ def _pragmas(connection):
 
 
 def test_the_environment_names_pool_and_echo(sqlite_url, monkeypatch):
-    path = place_of(sqlite_url).database_file
+    path = target_of(sqlite_url).database_file
     for name, value in {
         "ENABLED": "true",
         "PATH": str(path),
@@ -120,7 +120,7 @@ def test_directories_are_made(tmp_path):
 
 def test_writes_begin_immediately_also_against_a_writer_that_takes_no_turns(sqlite_url):
     store = SQLStorage(sqlite_url, take_turns=False)
-    other = sqlite3.connect(place_of(sqlite_url).database_file, isolation_level=None, check_same_thread=False)
+    other = sqlite3.connect(target_of(sqlite_url).database_file, isolation_level=None, check_same_thread=False)
     seen = []
 
     def step(state, now):
@@ -138,7 +138,7 @@ def test_writes_begin_immediately_also_against_a_writer_that_takes_no_turns(sqli
 
 def test_a_lock_held_by_someone_else_is_a_typed_timeout_and_then_all_goes_on(sqlite_url):
     store = SQLStorage(sqlite_url, lock_timeout=0.2)
-    other = sqlite3.connect(place_of(sqlite_url).database_file, isolation_level=None)
+    other = sqlite3.connect(target_of(sqlite_url).database_file, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     with pytest.raises(LockTimeoutError):
         store.append([made()])
@@ -170,7 +170,7 @@ def committed(url):
 
 
 def test_handles_that_live_for_a_few_transitions_forget_old_results_too(sqlite_url, monkeypatch):
-    monkeypatch.setattr(_verbs, "random", random.Random(1))
+    monkeypatch.setattr(calls, "random", random.Random(1))
     now = [NOON]
     for day in range(200):
         now[0] += timedelta(days=1)
@@ -178,7 +178,7 @@ def test_handles_that_live_for_a_few_transitions_forget_old_results_too(sqlite_u
         for number in range(10):
             store.transition("k", lambda state, now: Change({}), operation_id=f"{day}-{number}")
         store.close()
-    raw = sqlite3.connect(place_of(sqlite_url).database_file)
+    raw = sqlite3.connect(target_of(sqlite_url).database_file)
     (kept,) = raw.execute("SELECT COUNT(*) FROM f1mon_operations").fetchone()
     (plan,) = (row[3] for row in raw.execute("EXPLAIN QUERY PLAN DELETE FROM f1mon_operations WHERE at < 1"))
     raw.close()
@@ -354,8 +354,8 @@ def test_connections_of_a_loop_that_ended_are_gone_before_the_next_one_ends(sqli
     store = AsyncSQLStorage(sqlite_url)
     SQLStorage(sqlite_url).close()
     asyncio.run(_together(store, "a"))
-    (held,) = store._engines.values()
-    for connection in _engine._connected[held.engine.sync_engine].values():
+    (held,) = store._engines.by_loop.values()
+    for connection in loops.connected[held.engine.sync_engine].values():
         connection.driver_connection._tx.put((None, lambda: time.sleep(0.2)))  # each ends late
     if then == "go on":
         asyncio.run(_together(store, "b"))
@@ -763,7 +763,7 @@ def test_a_locked_table_is_a_typed_timeout(mysql_url):
         other.rollback()
         other.exec_driver_sql("SELECT * FROM f1mon_predictions_v")
         with pytest.raises(LockTimeoutError):
-            upgrade.upgrade(mysql_url, "0001", lock_timeout=1.0)
+            upgrading.upgrade(mysql_url, "0001", lock_timeout=1.0)
     engine.dispose()
     store.close()
 
@@ -781,7 +781,7 @@ def test_a_locked_table_is_a_typed_timeout(mysql_url):
 def test_an_engine_of_another_driver_is_refused_by_name(dialect, driver):
     unused = SimpleNamespace(dialect=dialect(), url=sa.make_url("sqlite://"))
     with pytest.raises(ConfigurationError, match=f"through {driver}, not {dialect.driver}"):
-        _engine.place_of_engine(unused)
+        target_of_engine(unused)
 
 
 @pytest.mark.servers

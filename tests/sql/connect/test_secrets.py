@@ -11,9 +11,10 @@ import sqlalchemy as sa
 from f1mon_core.records.kinds import Prediction
 from f1mon_core.storage.registry import open_storage
 from f1mon_sql import AsyncSQLStorage, SQLStorage
-from f1mon_sql.connect import engine as _engine
-from f1mon_sql.connect.engine import place_of
-from f1mon_sql.schema import upgrade
+from f1mon_sql.connect.engine import make_engine
+from f1mon_sql.connect.settings import Settings
+from f1mon_sql.connect.target import target_of
+from f1mon_sql.schema import upgrading
 
 from ...servers import admin
 
@@ -55,8 +56,8 @@ def test_no_error_and_no_log_shows_it(address, caplog):
 
 @pytest.mark.parametrize("address", [*WRONG[:5], *WRONG[-2:]])
 def test_no_repr_shows_it(address):
-    place = place_of(address)
-    engine = _engine.make_engine(place, _engine.Settings())
+    place = target_of(address)
+    engine = make_engine(place, Settings())
     assert clean(place.address + repr(place) + repr(engine) + str(engine.url))
     assert clean(repr(AsyncSQLStorage(address)))
     engine.dispose()
@@ -95,11 +96,11 @@ def _work(text):
         for table in sa.inspect(connection).get_table_names():
             assert clean(repr(connection.exec_driver_sql(f"SELECT * FROM {table}").all()))
     store.close()
-    upgrade.upgrade(text, "0001")
+    upgrading.upgrade(text, "0001")
     with pytest.raises(Exception, match="db upgrade") as refused:
         SQLStorage(text)
     assert clean(str(refused.value))
-    upgrade.upgrade(text)
+    upgrading.upgrade(text)
 
 
 def test_rows_stay_out_of_logs_and_errors(sqlite_url, caplog):

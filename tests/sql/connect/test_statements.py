@@ -93,6 +93,30 @@ def test_an_error_that_is_kept_holds_no_old_snapshot(sqlite_url, colour):
     asyncio.run(run())
 
 
+def test_a_fact_that_cannot_be_read_holds_no_old_snapshot(sqlite_url):
+    facts = [
+        Prediction(
+            prediction_id=f"{number:03d}",
+            model_version="m",
+            predicted_outcome=1,
+            confidence=0.5,
+            features={"x": 1},
+            at=NOW,
+        )
+        for number in range(300)
+    ]
+    with closing(SQLStorage(sqlite_url, pool_size=1, max_overflow=0, lock_timeout=2.0)) as storage:
+        storage.append(facts)
+        with closing(sqlite3.connect(sqlite_url.removeprefix("sqlite:///"), isolation_level=None)) as other:
+            other.execute("UPDATE f1mon_features SET features = '{' WHERE prediction_id = '002'")
+        with pytest.raises(CorruptStoreError) as kept:
+            storage.find(Select("prediction"))
+        with closing(SQLStorage(sqlite_url)) as other:
+            write_everything(other)
+        assert storage.append([Outcome(prediction_id="b", actual_outcome=1, at=NOW)]).new == 1
+        assert kept.value is not None
+
+
 def test_a_call_that_is_cancelled_does_not_take_a_database_in_memory_along():
     def batch(prefix):
         made = Prediction(prediction_id="a", model_version="m", predicted_outcome=1, confidence=0.5, at=NOW)

@@ -37,8 +37,8 @@ from f1mon_core.storage.change import Change
 from f1mon_core.storage.select import Select
 from f1mon_core.storage.tally import TallyQuery
 from f1mon_sql import SQLStorage, commands
-from f1mon_sql.connect.engine import place_of
-from f1mon_sql.schema import upgrade, versions
+from f1mon_sql.connect.target import target_of
+from f1mon_sql.schema import upgrading, versions
 from f1mon_sql.tables import definitions
 
 ASSETS = Path(__file__).parents[2] / "assets" / "sql"
@@ -47,7 +47,7 @@ NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 
 def execute(url, *statements):
     """Run statements in a transaction of their own; the rows of the last one."""
-    engine = sa.create_engine(place_of(url).url, poolclass=sa.NullPool)
+    engine = sa.create_engine(target_of(url).url, poolclass=sa.NullPool)
     with engine.begin() as connection:
         for statement in statements:
             result = connection.exec_driver_sql(statement)
@@ -58,7 +58,7 @@ def execute(url, *statements):
 
 def tables(url):
     """The names of tables and views."""
-    engine = sa.create_engine(place_of(url).url, poolclass=sa.NullPool)
+    engine = sa.create_engine(target_of(url).url, poolclass=sa.NullPool)
     inspector = sa.inspect(engine)
     names = {*inspector.get_table_names(), *inspector.get_view_names()}
     engine.dispose()
@@ -72,22 +72,22 @@ def test_four_processes_open_an_empty_database_at_once(url):
     for store in opened:
         assert store.append([Prediction(prediction_id="a", model_version="m", predicted_outcome=1, confidence=0.5)])
         store.close()
-    assert upgrade.current(url) == versions.HEAD
+    assert upgrading.current(url) == versions.HEAD
 
 
 @pytest.mark.races
 def test_four_processes_upgrade_at_once(url):
-    upgrade.upgrade(url, "0001")
+    upgrading.upgrade(url, "0001")
     with ProcessPoolExecutor(4, mp_context=get_context("spawn")) as pool:
-        done = list(pool.map(upgrade.upgrade, [url] * 4))
+        done = list(pool.map(upgrading.upgrade, [url] * 4))
     assert sorted(one.before for one in done) == ["0001", "0002", "0002", "0002"]
     assert {one.after for one in done} == {versions.HEAD}
 
 
 def test_the_next_upgrade_begins_when_the_one_before_it_is_committed(url):
-    upgrade.upgrade(url, "0001")
+    upgrading.upgrade(url, "0001")
     with _slow_commits(), ThreadPoolExecutor(2) as pool:
-        done = list(pool.map(upgrade.upgrade, [url] * 2))
+        done = list(pool.map(upgrading.upgrade, [url] * 2))
     assert sorted(one.before for one in done) == ["0001", versions.HEAD]
 
 
@@ -119,11 +119,11 @@ def test_whoever_meets_half_a_creation_waits_for_the_rest(url, monkeypatch):
 
 
 def test_the_code_knows_every_revision():
-    assert [one.revision for one in upgrade.history()] == list(versions.REVISIONS)
+    assert [one.revision for one in upgrading.history()] == list(versions.REVISIONS)
 
 
 def test_an_older_schema_is_refused_with_the_exact_command_which_then_works(url):
-    upgrade.upgrade(url, "0001")
+    upgrading.upgrade(url, "0001")
     with pytest.raises(SchemaError, match="f1mon db upgrade --url") as refused:
         SQLStorage(url)
     command = re.search(r"`f1mon (db upgrade .*)`", str(refused.value))[1]
@@ -137,23 +137,23 @@ def test_a_newer_schema_is_refused(url):
     with pytest.raises(SchemaError, match="update f1mon"):
         SQLStorage(url)
     with pytest.raises(SchemaError, match="update f1mon"):
-        upgrade.upgrade(url)
+        upgrading.upgrade(url)
 
 
 def test_every_revision_goes_up_and_down(url):
     names = [tables(url) - {definitions.VERSION_TABLE}]
     for revision in versions.REVISIONS:
-        upgrade.upgrade(url, revision)
+        upgrading.upgrade(url, revision)
         names.append(tables(url) - {definitions.VERSION_TABLE})
     for revision, expected in zip((*versions.REVISIONS[-2::-1], "base"), names[-2::-1], strict=True):
-        upgrade.upgrade(url, revision)
+        upgrading.upgrade(url, revision)
         assert tables(url) - {definitions.VERSION_TABLE} == expected
     SQLStorage(url).close()
 
 
 def test_the_migrations_make_what_the_tables_say(url):
     SQLStorage(url).close()
-    assert upgrade.drift(url) == []
+    assert upgrading.drift(url) == []
 
 
 @pytest.mark.parametrize(
@@ -169,7 +169,7 @@ def test_the_migrations_make_what_the_tables_say(url):
 def test_drift_is_seen(url, statement):
     SQLStorage(url).close()
     execute(url, *statement.split(";"))
-    assert upgrade.drift(url)
+    assert upgrading.drift(url)
 
 
 @pytest.mark.servers
@@ -221,7 +221,7 @@ def test_a_view_with_another_condition_is_drift(url):
     script = "f1mon_sql.migrations.versions.0002_views"
     query = importlib.import_module(script).queries(url.partition(":")[0])["f1mon_predictions_v"]
     execute(url, "DROP VIEW f1mon_predictions_v", f"CREATE VIEW f1mon_predictions_v AS {query} AND pruned = 0")
-    assert upgrade.drift(url) == ["view f1mon_predictions_v is not the one f1mon made"]
+    assert upgrading.drift(url) == ["view f1mon_predictions_v is not the one f1mon made"]
 
 
 def test_a_shared_database_keeps_its_own_tables_and_alembic_version(url):
@@ -233,9 +233,9 @@ def test_a_shared_database_keeps_its_own_tables_and_alembic_version(url):
         "INSERT INTO orders VALUES (7)",
     )
     SQLStorage(url).close()
-    assert upgrade.drift(url) == []
-    upgrade.upgrade(url, "base")
-    upgrade.upgrade(url)
+    assert upgrading.drift(url) == []
+    upgrading.upgrade(url, "base")
+    upgrading.upgrade(url)
     assert execute(url, "SELECT version_num FROM alembic_version") == [("theirs",)]
     assert execute(url, "SELECT id FROM orders") == [(7,)]
 
@@ -243,7 +243,7 @@ def test_a_shared_database_keeps_its_own_tables_and_alembic_version(url):
 KILLED = """
 import os, sys
 from alembic import op
-from f1mon_sql import _upgrading
+from f1mon_sql.schema import upgrading
 left = int(sys.argv[2])
 def counted(call):
     def wrapped(*arguments, **options):
@@ -255,7 +255,7 @@ def counted(call):
     return wrapped
 for name in ("create_table", "create_index", "execute"):
     setattr(op, name, counted(getattr(op, name)))
-_upgrading.upgrade(sys.argv[1])
+upgrading.upgrade(sys.argv[1])
 """
 
 
@@ -264,26 +264,26 @@ _upgrading.upgrade(sys.argv[1])
 def test_an_upgrade_killed_at_any_step_runs_again(url, steps):
     killed = subprocess.run([sys.executable, "-c", KILLED, url, str(steps)], check=False, capture_output=True)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
-    with Monitor.open("sql", url=url) if upgrade.current(url) is None else _upgraded(url) as monitor:
+    with Monitor.open("sql", url=url) if upgrading.current(url) is None else _upgraded(url) as monitor:
         monitor.record_prediction("a", "m", 1, 0.5)
-    assert upgrade.drift(url) == []
+    assert upgrading.drift(url) == []
     assert {"f1mon_predictions_v", "f1mon_alerts_v", "f1mon_daily_accuracy_v"} <= tables(url)
 
 
 def _upgraded(url):
-    upgrade.upgrade(url)
+    upgrading.upgrade(url)
     return Monitor.open("sql", url=url)
 
 
 def restore(family, url):
     """Put the oldest asset of a family at an address."""
     if family == "sqlite":
-        shutil.copy(ASSETS / "sqlite-0001.db", place_of(url).database_file)
+        shutil.copy(ASSETS / "sqlite-0001.db", target_of(url).database_file)
         return
     text = (ASSETS / f"{family}-0001.sql").read_text()
     # psycopg and PyMySQL take one statement at a time.
     statements = [one for one in re.split(r";\n", text) if one.strip()]
-    engine = sa.create_engine(place_of(url).url, poolclass=sa.NullPool)
+    engine = sa.create_engine(target_of(url).url, poolclass=sa.NullPool)
     with engine.begin() as connection:
         for statement in statements:
             connection.connection.cursor().execute(statement)
@@ -338,7 +338,7 @@ def test_an_old_database_upgrades_with_every_fact(family, url):
     restore(family, url)
     with pytest.raises(SchemaError):
         SQLStorage(url)
-    assert upgrade.upgrade(url) == upgrade.Upgrade("0001", versions.HEAD)
+    assert upgrading.upgrade(url) == upgrading.Upgrade("0001", versions.HEAD)
     store = SQLStorage(url)
     found = [fact for kind in KINDS for fact in store.find(Select(kind))]
     assert sorted(found, key=repr) == sorted(KEPT, key=repr)
@@ -357,7 +357,7 @@ def test_an_old_database_upgrades_with_every_fact(family, url):
     store.append([Prediction(prediction_id="early", model_version="podium-3", predicted_outcome=1, confidence=0.5)])
     assert [key.actual for key in store.tally(TallyQuery(model_version="podium-3")).cells] == [1]
     store.close()
-    assert upgrade.drift(url) == []
+    assert upgrading.drift(url) == []
 
 
 def test_the_commands_say_what_is_there(url):
@@ -379,7 +379,7 @@ def test_names_of_f1mon_that_its_migrations_did_not_make_are_refused(url, statem
     with pytest.raises(SchemaError, match="did not make"):
         SQLStorage(url)
     with pytest.raises(SchemaError, match="did not make"):
-        upgrade.upgrade(url)
+        upgrading.upgrade(url)
     assert tables(url) == {statement.split()[2]}
 
 

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from f1mon_core.monitor import Monitor
 from f1mon_core.records.kinds import Acknowledgement, Alert
-from f1mon_sql.connect.engine import place_of
+from f1mon_sql.connect.target import target_of
 
 NOON = datetime(2026, 5, 1, 12, 30, 15, 123456, tzinfo=UTC)
 DOCS = Path(__file__).parents[3] / "docs" / "sql.md"
@@ -39,7 +39,7 @@ def filled(url):
 
 
 def rows(url, query):
-    engine = sa.create_engine(place_of(url).url, poolclass=sa.NullPool)
+    engine = sa.create_engine(target_of(url).url, poolclass=sa.NullPool)
     with engine.connect() as connection:
         found = [dict(row._mapping) for row in connection.exec_driver_sql(query)]
     engine.dispose()

@@ -12,8 +12,10 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import SQLAlchemyError
 
 from f1mon_core.errors import SchemaError
-from f1mon_sql.connect.engine import Settings, make_engine, place_of
+from f1mon_sql.connect.engine import make_engine
 from f1mon_sql.connect.errors import cause_of, translated
+from f1mon_sql.connect.settings import Settings
+from f1mon_sql.connect.target import target_of
 from f1mon_sql.schema import versions
 from f1mon_sql.transactions import Transactions
 
@@ -65,33 +67,33 @@ def upgrade(url: str | URL, revision: str = "head", *, lock_timeout: float = 300
             revision.
         LockTimeoutError: If someone else upgrades for longer than `lock_timeout` seconds.
     """
-    target = versions.HEAD if revision == "head" else revision
-    if target not in (*versions.REVISIONS, "base"):
+    goal = versions.HEAD if revision == "head" else revision
+    if goal not in (*versions.REVISIONS, "base"):
         known = ", ".join((*versions.REVISIONS, "head"))
         raise SchemaError(f"there is no revision {revision!r}; there are {known}")
-    place = place_of(url)
+    target = target_of(url)
 
     def work(connection: Connection) -> Upgrade:
-        with versions.alone(connection, transactions.dialect, lock_timeout):
+        with transactions.dialect.alone(connection, lock_timeout):
             before = versions.stored_revision(connection)
             if versions.version_of(before) is versions.Version.NEWER:
-                raise versions.refusal(before, place.address)
-            if before is None and target != "base":
-                versions.refuse_foreign(connection, place.address)
-            versions.run_migrations(connection, lambda config, command: _move(config, command, before, target))
+                raise versions.refusal(before, target.address)
+            if before is None and goal != "base":
+                versions.refuse_foreign(connection, target.address)
+            versions.run_migrations(connection, lambda config, command: _move(config, command, before, goal))
             return Upgrade(before, versions.stored_revision(connection))
 
-    transactions = Transactions(place, Settings(lock_timeout=lock_timeout))
+    transactions = Transactions(target, Settings(lock_timeout=lock_timeout))
     with _opened(url, Settings(lock_timeout=lock_timeout)) as run:
         done: Upgrade = run(work, True)
         return done
 
 
-def _move(config: Any, command: Any, before: str | None, target: str) -> None:
-    if before is not None and (target == "base" or target < before):
-        command.downgrade(config, target)
-    elif target != "base":
-        command.upgrade(config, target)
+def _move(config: Any, command: Any, before: str | None, goal: str) -> None:
+    if before is not None and (goal == "base" or goal < before):
+        command.downgrade(config, goal)
+    elif goal != "base":
+        command.upgrade(config, goal)
 
 
 def drift(url: str | URL) -> list[str]:
@@ -102,15 +104,15 @@ def drift(url: str | URL) -> list[str]:
 
 @contextmanager
 def _opened(url: str | URL, settings: Settings) -> Iterator[Callable[[Callable[[Connection], Any], bool], Any]]:
-    place = place_of(url)
-    transactions = Transactions(place, settings)
-    engine = make_engine(place, settings)
+    target = target_of(url)
+    transactions = Transactions(target, settings)
+    engine = make_engine(target, settings)
 
     def run(work: Callable[[Connection], Any], write: bool) -> Any:
         try:
             connection = engine.connect()
         except SQLAlchemyError as error:
-            raise translated(error, place.secrets, committing=False) from cause_of(error)
+            raise translated(error, target.secrets, committing=False) from cause_of(error)
         with connection:
             return transactions.run(connection, work, write=write)
 

@@ -1,0 +1,65 @@
+"""How an engine that f1mon makes is set up."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+
+from f1mon_core.errors import ConfigurationError
+
+
+@attrs.frozen(kw_only=True)
+class Settings:
+    """What an owner may set.
+
+    Attributes:
+        pool_size, max_overflow: Connections kept, and how many more for a rush.
+        pool_timeout: Seconds to wait for one of them.
+        echo: Log every statement.
+        lock_timeout: Seconds to wait for a lock of another writer, or for a turn on SQLite.
+        statement_timeout: Seconds one statement may take; None for any.
+        idle_timeout: Seconds after which a server ends a transaction whose owner does nothing.
+        synchronous: SQLite's setting: "FULL" (what was acknowledged survives a power loss), "EXTRA", or "NORMAL" (the
+            newest facts may not).
+        take_turns: Whether writers of one SQLite file queue up at a lock file beside it.
+    """
+
+    pool_size: int = 5
+    max_overflow: int = 10
+    pool_timeout: float = 30.0
+    echo: bool = False
+    lock_timeout: float = 30.0
+    statement_timeout: float | None = None
+    idle_timeout: float = 60.0
+    synchronous: str = "FULL"
+    take_turns: bool = True
+
+    def __attrs_post_init__(self) -> None:
+        for name in ("pool_size", "max_overflow"):
+            if type(getattr(self, name)) is not int or getattr(self, name) < (1 if name == "pool_size" else 0):
+                raise ConfigurationError(f"{name} must be a whole number, got {getattr(self, name)!r}")
+        for name in ("pool_timeout", "lock_timeout", "statement_timeout", "idle_timeout"):
+            value = getattr(self, name)
+            if value is None and name == "statement_timeout":
+                continue
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 10**6:
+                raise ConfigurationError(f"{name} must be a number of seconds above 0, got {value!r}")
+        if self.synchronous not in ("FULL", "EXTRA", "NORMAL"):
+            raise ConfigurationError(f"synchronous must be FULL, EXTRA or NORMAL, got {self.synchronous!r}")
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any]) -> Settings:
+        """Settings from options by name. Raises `ConfigurationError` for an unknown name, naming those there are."""
+        known = attrs.fields_dict(cls)
+        if unknown := sorted(set(options) - set(known)):
+            raise ConfigurationError(
+                f"backend 'sql' has no option {', '.join(unknown)}; it takes url, clock, {', '.join(sorted(known))}"
+            )
+        return cls(**options)
+
+
+def milliseconds(seconds: float | None) -> int:
+    """Whole milliseconds, at least 1; 0 for None."""
+    return 0 if seconds is None else max(1, round(seconds * 1000))

@@ -1,0 +1,124 @@
+"""Where a store is: what an address names, through which driver, and which secrets it holds."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import attrs
+import sqlalchemy as sa
+from sqlalchemy.engine import URL, Engine
+from sqlalchemy.exc import ArgumentError
+
+from f1mon_core.errors import ConfigurationError
+from f1mon_core.storage.address import masked
+from f1mon_sql.connect.errors import Secrets
+from f1mon_sql.tables.definitions import MYSQL_NAMES
+
+_DRIVERS: Mapping[str, tuple[str, str]] = {
+    "sqlite": ("sqlite+pysqlite", "sqlite+aiosqlite"),
+    "postgresql": ("postgresql+psycopg", "postgresql+psycopg"),
+    "mysql": ("mysql+pymysql", "mysql+asyncmy"),
+}
+_FAMILIES = {"postgres": "postgresql", "mariadb": "mysql"}
+_PASSWORD_QUERY = ("password", "passwd", "pwd")
+_SECRET_QUERY = re.compile("password|passwd|pwd|secret|token", re.IGNORECASE)
+_MEMORY = {None, "", ":memory:"}
+
+
+@attrs.frozen(repr=False)
+class Target:
+    """Where a store is.
+
+    Attributes:
+        url: The address, with its driver; a password in its password field only, which its texts do not show.
+        secrets: What must not be seen.
+        arguments: What the driver is told besides the address: the secrets that were part of its query.
+    """
+
+    url: URL
+    secrets: Secrets
+    arguments: Mapping[str, Any] = attrs.field(factory=dict)
+
+    def __repr__(self) -> str:
+        return f"Target({self.address!r})"
+
+    @property
+    def family(self) -> str:
+        """sqlite, postgresql or mysql."""
+        return self.url.get_backend_name()
+
+    @property
+    def address(self) -> str:
+        """The address, fit to print."""
+        plain = self.url.set(drivername="sqlite" if self.family == "sqlite" else self.family)
+        return self.secrets.hide(masked(plain.render_as_string(hide_password=True)))
+
+    @property
+    def database_file(self) -> Path | None:
+        """The database file of SQLite; None on a server or in memory."""
+        if self.family != "sqlite" or self.url.database in _MEMORY or "uri" in self.url.query:
+            return None
+        return Path(str(self.url.database))
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether it is an SQLite database that lives in one connection."""
+        return self.family == "sqlite" and self.url.database in _MEMORY
+
+
+def target_of(address: str | URL, *, asynchronous: bool = False) -> Target:
+    """The target an address names. Raises `ConfigurationError` if it names none."""
+    if not isinstance(address, str | URL):
+        raise ConfigurationError(f"url must be an address or an Engine, got a {type(address).__name__}")
+    try:
+        url = sa.make_url(address)
+    except (ArgumentError, ValueError):
+        # The library's message may repeat the address, password included.
+        raise ConfigurationError(f"{masked(str(address))!r} is not a database address") from None
+    family, _, driver = url.drivername.partition("+")
+    family = _FAMILIES.get(family, family)
+    if family not in _DRIVERS:
+        raise ConfigurationError(f"no {family!r} here: f1mon keeps its facts in sqlite, postgresql, mysql or mariadb")
+    if driver and driver not in _driver_names(family):
+        raise ConfigurationError(_unknown_driver(family, driver))
+    url = url.set(drivername=_DRIVERS[family][asynchronous])
+    query = dict(url.query)
+    for name in _PASSWORD_QUERY:
+        if (value := query.pop(name, None)) is not None:
+            url = url.set(password=value if isinstance(value, str) else value[-1])
+    hidden = {name: query.pop(name) for name in list(query) if _SECRET_QUERY.search(name)}
+    if family == "mysql":
+        query.setdefault("charset", "utf8mb4")
+    url = url.set(query=query)
+    secrets = [url.password, *map(str, hidden.values())]
+    escaped = [part.rpartition("@")[0].rpartition(":")[2] for part in (url.render_as_string(hide_password=False),)]
+    return Target(url, Secrets([*secrets, *(one for one in escaped if url.password)]), hidden)
+
+
+def target_of_engine(engine: Engine) -> Target:
+    """Where an application's own engine leads."""
+    url = engine.url
+    family = "mysql" if engine.dialect.name in MYSQL_NAMES else engine.dialect.name
+    if family not in _DRIVERS:
+        raise ConfigurationError(f"f1mon keeps its facts in SQLite, PostgreSQL, MariaDB or MySQL, not in {family}")
+    if engine.dialect.driver.removesuffix("_async") not in _driver_names(family):
+        raise ConfigurationError(_unknown_driver(family, engine.dialect.driver))
+    secrets = [url.password, *(str(value) for name, value in url.query.items() if _SECRET_QUERY.search(name))]
+    return Target(url.set(drivername=url.drivername.replace("mariadb", "mysql", 1)), Secrets(secrets))
+
+
+def _driver_names(family: str) -> set[str]:
+    return {one.partition("+")[2] for one in _DRIVERS[family]}
+
+
+def _unknown_driver(family: str, driver: str) -> str:
+    return f"f1mon reaches {family} through {' or '.join(sorted(_driver_names(family)))}, not {driver}"
+
+
+def names_async_driver(address: str | URL) -> bool:
+    """Whether an address asks for a driver that only event loops can use."""
+    name = address.drivername if isinstance(address, URL) else str(address).partition("://")[0]
+    return name.endswith(("+aiosqlite", "+asyncmy"))

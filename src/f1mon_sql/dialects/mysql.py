@@ -1,0 +1,167 @@
+"""MariaDB and MySQL: row locks under READ COMMITTED; identifiers are bytes; inserts that meet a row say so."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import Connection
+from sqlalchemy.exc import IntegrityError
+
+from f1mon_core.errors import ConfigurationError, LockTimeoutError
+from f1mon_core.storage.contract import Problem
+from f1mon_sql.connect import statements
+from f1mon_sql.connect.settings import Settings
+from f1mon_sql.dialects.base import Dialect, insert_sql
+from f1mon_sql.tables.definitions import utf8
+from f1mon_sql.tables.rows import Row
+
+_DUPLICATE_ENTRY = 1062
+_DOCUMENTS = frozenset({"content", "features", "metadata", "document", "result"})
+"""The columns whose text is no identifier."""
+
+
+class Mysql(Dialect):
+    """MariaDB and MySQL."""
+
+    name = "mysql"
+    has_table_sql = "SELECT 1 FROM information_schema.tables WHERE table_schema = DATABASE() AND table_name = ?"
+    server_clock = "TIMESTAMPDIFF(MICROSECOND, '1970-01-01 00:00:00', UTC_TIMESTAMP(6))"
+
+    def text_in(self, value: str) -> Any:
+        """See `Dialect.text_in`."""
+        return value.encode()
+
+    def text_out(self, value: Any) -> str:
+        """See `Dialect.text_out`."""
+        return utf8(value)
+
+    def session_statements(self, settings: Settings) -> list[str]:
+        """See `Dialect.session_statements`."""
+        return [
+            "SET SESSION sql_mode = 'STRICT_ALL_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION'",
+            # One for rows; one for tables and their definitions, which the server would wait a day for.
+            f"SET SESSION innodb_lock_wait_timeout = {max(1, round(settings.lock_timeout))}",
+            f"SET SESSION lock_wait_timeout = {max(1, round(settings.lock_timeout))}",
+            # Only MariaDB has these two, and says them in a comment MySQL does not read.
+            f"/*M!100300 SET SESSION idle_transaction_timeout = {max(1, round(settings.idle_timeout))} */",
+            f"/*M!100300 SET SESSION max_statement_time = {settings.statement_timeout or 0} */",
+        ]
+
+    def check_session(self, connection: Connection) -> None:
+        """See `Dialect.check_session`."""
+        ((mode, charset),) = statements.rows(connection, "SELECT @@sql_mode, @@character_set_client")
+        if "STRICT_" not in mode:
+            raise ConfigurationError(
+                "sql_mode must contain STRICT_ALL_TABLES: else the server cuts what it cannot store"
+            )
+        if charset != "utf8mb4":
+            raise ConfigurationError(
+                f"the connection's character set must be utf8mb4, not {charset} (?charset=utf8mb4)"
+            )
+
+    # Transactions -------------------------------------------------------------------------------------------------
+
+    def begin(self, connection: Connection, *, write: bool, snapshot: bool) -> None:
+        """Begin a reader of several statements, which gets one snapshot; all else the driver begins."""
+        del write
+        if snapshot:
+            statements.rows(connection, "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+            statements.rows(connection, "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")
+
+    def horizons(self, connection: Connection, *, exclusive: bool = False) -> tuple[int | None, dict[str, Row]]:
+        """See `Dialect.horizons`; the clock is not asked here, as it stands still in a statement that waits."""
+        lock = "FOR UPDATE" if exclusive else "LOCK IN SHARE MODE"
+        rows = statements.rows(connection, f"SELECT kind, pruned_before, outcomes_until FROM f1mon_horizons {lock}")
+        return None, {self.text_out(kind): (before, until) for kind, before, until in rows if kind}
+
+    # Schema ---------------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def alone(self, connection: Connection, lock_timeout: float) -> Iterator[None]:
+        """See `Dialect.alone`; DDL commits by itself here, so the lock outlives transactions."""
+        ((name,),) = statements.rows(connection, "SELECT CONCAT('f1mon upgrade ', MD5(DATABASE()))")
+        wait = max(1, round(lock_timeout))
+        ((taken,),) = statements.rows(connection, "SELECT GET_LOCK(%s, %s)", (name, wait))
+        if taken != 1:
+            raise LockTimeoutError("someone else has been upgrading this database for longer than the timeout")
+        try:
+            yield
+            statements.rows(connection, "COMMIT")  # or who is let in next would not see the revision yet
+        finally:
+            statements.rows(connection, "SELECT RELEASE_LOCK(%s)", (name,))
+
+    def view_differs(self, connection: Connection, view: str, query: str) -> bool:
+        """See `Dialect.view_differs`; by the columns alone, whose types a view has in its own way.
+
+        The server keeps no text but what it understood, and has no temporary views to tell it the other one.
+        """
+        found, expected = (
+            statements.columns(connection, f"{text} LIMIT 0") for text in (f"SELECT * FROM {view}", query)
+        )
+        return found != expected
+
+    def problems(self, connection: Connection) -> list[Problem]:
+        """See `Dialect.problems`."""
+        ((flush, engine),) = statements.rows(
+            connection,
+            "SELECT @@innodb_flush_log_at_trx_commit, (SELECT COUNT(*) FROM information_schema.tables"
+            " WHERE table_schema = DATABASE() AND table_name LIKE 'f1mon\\_%%' AND engine <> 'InnoDB'"
+            " AND table_type = 'BASE TABLE')",
+        )
+        found = []
+        if int(flush) != 1:
+            where = f"innodb_flush_log_at_trx_commit={flush}"
+            found.append(Problem("warning", where, "a crash may take the newest acknowledged facts"))
+        if engine:
+            message = f"{engine} tables of f1mon are not InnoDB: nothing is atomic"
+            found.append(Problem("error", "storage engine", message))
+        return found
+
+    # Rows -----------------------------------------------------------------------------------------------------------
+
+    def insert_absent(self, connection: Connection, table: str, columns: Sequence[str], rows: Sequence[Row]) -> int:
+        """See `Dialect.insert_absent`; a plain INSERT that may fail, as IGNORE would swallow far more than that."""
+        try:
+            self._sent(connection, insert_sql(table, columns), columns, rows)
+        except IntegrityError as error:
+            if error.orig is None or error.orig.args[:1] != (_DUPLICATE_ENTRY,):
+                raise
+            return 0
+        return len(rows)
+
+    def insert_or_lock(self, connection: Connection, table: str, columns: Sequence[str], rows: Sequence[Row]) -> None:
+        """See `Dialect.insert_or_lock`; a row that is there is locked in its turn, by setting its key to itself."""
+        text = f"{insert_sql(table, columns)} ON DUPLICATE KEY UPDATE {columns[0]}={columns[0]}"
+        self._sent(connection, text, columns, rows)
+
+    def update(
+        self, connection: Connection, table: str, key: Sequence[str], columns: Sequence[str], rows: Sequence[Row]
+    ) -> None:
+        """See `Dialect.update`; one statement, which the driver would otherwise send row by row."""
+        names = (*key, *columns)
+        setting = ",".join(f"{name}=VALUES({name})" for name in columns)
+        text = f"{insert_sql(table, names)} ON DUPLICATE KEY UPDATE {setting}"
+        self._sent(connection, text, names, rows)
+
+    def _sent(self, connection: Connection, text: str, columns: Sequence[str], rows: Sequence[Row]) -> None:
+        encoded = [
+            tuple(
+                value.encode() if isinstance(value, str) and name not in _DOCUMENTS else value
+                for name, value in zip(columns, row, strict=True)
+            )
+            for row in rows
+        ]
+        statements.changed(connection, self.sql(text), encoded)
+
+    # Expressions ----------------------------------------------------------------------------------------------------
+
+    def is_in(self, column: sa.ColumnElement[Any], values: Sequence[Any]) -> sa.ColumnElement[Any]:
+        """See `Dialect.is_in`; the drivers put values into the text, so there may be any number."""
+        return column.in_(values)
+
+    def real_of(self, value: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+        """See `Dialect.real_of`."""
+        return sa.type_coerce(value + self.real(0), sa.Double)

@@ -1,0 +1,234 @@
+"""PostgreSQL: row locks under READ COMMITTED; advisory locks keep pruning and writing apart; batches are arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import Connection
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.engine import AdaptedConnection
+from sqlalchemy.exc import IntegrityError
+
+from f1mon_core.errors import ConfigurationError
+from f1mon_core.storage.contract import Problem
+from f1mon_sql.connect import statements
+from f1mon_sql.connect.settings import Settings, milliseconds
+from f1mon_sql.dialects.base import IN_CHUNK, Dialect, insert_absent_sql, turned, update_sql
+from f1mon_sql.tables.rows import (
+    CURRENT_COLUMNS,
+    FEATURE_COLUMNS,
+    OPERATION_COLUMNS,
+    OUTCOME_COLUMNS,
+    PREDICTION_COLUMNS,
+    Row,
+)
+
+_COPY_FROM = 500
+"""Batches of at least so many rows go by COPY."""
+_PRUNE_LOCK = 0x66316D6F
+"""What pruning and writing lock, with the schema: the bytes of "f1mo"."""
+_UPGRADE_LOCK = 0x66316D70
+_UNIQUE_VIOLATION = "23505"
+_MADE = "EXISTS (SELECT FROM made)"
+_TYPES = {
+    "predicted_at": "bigint",
+    "known_at": "bigint",
+    "first_known_at": "bigint",
+    "at": "bigint",
+    "recorded_at": "bigint",
+    "predicted_outcome": "bigint",
+    "actual_outcome": "bigint",
+    "confidence": "float8",
+    "at_given": "smallint",
+    "pruned": "smallint",
+    "v": "int",
+}
+
+
+class Postgresql(Dialect):
+    """PostgreSQL, by psycopg."""
+
+    name = "postgresql"
+    # Not to_regclass, which may remember that there was none from before a wait for whoever made it.
+    has_table_sql = "SELECT 1 FROM pg_catalog.pg_class WHERE relname = ? AND pg_catalog.pg_table_is_visible(oid)"
+    server_clock = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
+    begins_by_statement = True
+
+    def session_statements(self, settings: Settings) -> list[str]:
+        """See `Dialect.session_statements`."""
+        return [
+            f"SET lock_timeout = {milliseconds(settings.lock_timeout)}",
+            f"SET idle_in_transaction_session_timeout = {milliseconds(settings.idle_timeout)}",
+            f"SET statement_timeout = {milliseconds(settings.statement_timeout)}",
+        ]
+
+    def check_session(self, connection: Connection) -> None:
+        """See `Dialect.check_session`."""
+        ((encoding,),) = statements.rows(connection, "SHOW server_encoding")
+        if encoding != "UTF8":
+            raise ConfigurationError(f"the database must be encoded in UTF8, not {encoding}")
+
+    # Transactions -------------------------------------------------------------------------------------------------
+
+    def begin(self, connection: Connection, *, write: bool, snapshot: bool) -> None:
+        """Begin on a connection of f1mon's own, unless it reads by one statement; on others the driver does.
+
+        A reader of several statements gets one snapshot.
+        """
+        driver: Any = connection.connection.dbapi_connection
+        if not driver.autocommit:
+            if snapshot:
+                statements.rows(connection, "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        elif snapshot:
+            statements.rows(connection, "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        elif write:
+            statements.rows(connection, "BEGIN ISOLATION LEVEL READ COMMITTED")
+
+    def horizons(self, connection: Connection, *, exclusive: bool = False) -> tuple[int | None, dict[str, Row]]:
+        """See `Dialect.horizons`."""
+        # The lock in a statement of its own: the snapshot of the next one is then taken after any wait for it.
+        function = "pg_advisory_xact_lock" if exclusive else "pg_advisory_xact_lock_shared"
+        rows = statements.last_rows(
+            connection,
+            f"SELECT {function}({_PRUNE_LOCK}, hashtext(current_schema()))",
+            f"SELECT kind, pruned_before, outcomes_until, {self.server_clock} FROM f1mon_horizons",
+        )
+        return max(row[3] for row in rows), {kind: (before, until) for kind, before, until, _ in rows if kind}
+
+    # Schema ---------------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def alone(self, connection: Connection, lock_timeout: float) -> Iterator[None]:
+        """See `Dialect.alone`; the session has its own timeout."""
+        del lock_timeout
+        statements.rows(connection, f"SELECT pg_advisory_xact_lock({_UPGRADE_LOCK}, hashtext(current_schema()))")
+        yield
+
+    def view_differs(self, connection: Connection, view: str, query: str) -> bool:
+        """See `Dialect.view_differs`.
+
+        The server keeps no text but what it understood, so it is told the other one too, for this session only.
+        """
+        statements.rows(connection, f"CREATE TEMPORARY VIEW f1mon_expected AS {query}")
+        text = "SELECT pg_get_viewdef(to_regclass(%s)), pg_get_viewdef(to_regclass('f1mon_expected'))"
+        ((found, expected),) = statements.rows(connection, text, (view,))
+        statements.rows(connection, "DROP VIEW f1mon_expected")
+        return bool(found != expected)
+
+    def problems(self, connection: Connection) -> list[Problem]:
+        """See `Dialect.problems`."""
+        damage, loss = (
+            "a crash of the machine may damage the database",
+            "a crash may take the newest acknowledged facts",
+        )
+        risks = (
+            Problem("error", "fsync=off", damage),
+            Problem("error", "full_page_writes=off", damage),
+            Problem("warning", "synchronous_commit=off", loss),
+        )
+        return [one for one in risks if statements.rows(connection, f"SHOW {one.where[:-4]}")[0][0] == "off"]
+
+    # Rows -----------------------------------------------------------------------------------------------------------
+
+    def insert_absent(self, connection: Connection, table: str, columns: Sequence[str], rows: Sequence[Row]) -> int:
+        """See `Dialect.insert_absent`."""
+        if len(rows) <= 1:
+            return statements.changed(connection, self.sql(insert_absent_sql(table, columns)), rows)
+        text = f"INSERT INTO {table} ({','.join(columns)}) SELECT * FROM unnest({_arrays(columns)})"
+        return statements.changed(connection, self.sql(f"{text} ON CONFLICT DO NOTHING"), [_by_column(rows)])
+
+    def insert_all(self, connection: Connection, table: str, columns: Sequence[str], rows: Sequence[Row]) -> bool:
+        """See `Dialect.insert_all`."""
+        if len(rows) < _COPY_FROM:
+            return super().insert_all(connection, table, columns, rows)
+        try:
+            _copy_rows(connection, f"COPY {table} ({','.join(columns)}) FROM STDIN", rows)
+        except IntegrityError as error:
+            if getattr(error.orig, "sqlstate", None) != _UNIQUE_VIOLATION:
+                raise
+            return False
+        return True
+
+    def insert_both(self, connection: Connection, row: Row, features: Row) -> bool:
+        """See `Dialect.insert_both`; in one statement."""
+        marks = ",".join("?" * len(features))
+        then = f"INSERT INTO f1mon_features ({','.join(FEATURE_COLUMNS)}) SELECT {marks} WHERE {_MADE}"
+        return self._insert_then(connection, "f1mon_predictions", PREDICTION_COLUMNS, row, then, features)
+
+    def insert_current(self, connection: Connection, row: Row, current: Row) -> bool:
+        """See `Dialect.insert_current`; in one statement."""
+        then = f"{update_sql('f1mon_predictions', ('prediction_id',), CURRENT_COLUMNS)} AND {_MADE}"
+        return self._insert_then(connection, "f1mon_outcomes", OUTCOME_COLUMNS, row, then, (*current[1:], current[0]))
+
+    def _insert_then(
+        self, connection: Connection, table: str, columns: Sequence[str], row: Row, then: str, values: Row
+    ) -> bool:
+        text = f"WITH made AS ({insert_absent_sql(table, columns)} RETURNING 1) {then}"
+        return statements.changed(connection, self.sql(text), [(*row, *values)]) == 1
+
+    def update(
+        self, connection: Connection, table: str, key: Sequence[str], columns: Sequence[str], rows: Sequence[Row]
+    ) -> None:
+        """See `Dialect.update`."""
+        if len(rows) <= 1:
+            statements.changed(connection, self.sql(update_sql(table, key, columns)), turned(rows, len(key)))
+            return
+        names = (*key, *columns)
+        setting = ",".join(f"{name} = given.{name}" for name in columns)
+        having = " AND ".join(f"{table}.{name} = given.{name}" for name in key)
+        given = f"unnest({_arrays(names)}) AS given ({','.join(names)})"
+        text = f"UPDATE {table} SET {setting} FROM {given} WHERE {having}"
+        statements.changed(connection, self.sql(text), [_by_column(rows)])
+
+    def locked(self, connection: Connection, text: str, ids: Collection[str]) -> tuple[list[Row], int | None]:
+        """See `Dialect.locked`."""
+        # What stands around the locking query is computed for each row when that has locked it.
+        outer = f"SELECT held.*, {self.server_clock} FROM ({{}}) AS held"
+        rows = list(self.select_in(connection, text, ids, lock=True, outer=outer))
+        return [row[:-1] for row in rows], max((row[-1] for row in rows), default=None)
+
+    def conclude(
+        self, connection: Connection, columns: Sequence[str], row: Row, operation: Row, *, absent: bool
+    ) -> None:
+        """See `Dialect.conclude`; in one statement."""
+        del absent  # its row is there since the claim
+        put = update_sql("f1mon_state", columns[:1], columns[1:])
+        text = f"WITH put AS ({put}) {insert_absent_sql('f1mon_operations', OPERATION_COLUMNS)}"
+        statements.changed(connection, self.sql(text), [(*row[1:], row[0], *operation)])
+
+    # Expressions ----------------------------------------------------------------------------------------------------
+
+    def is_in(self, column: sa.ColumnElement[Any], values: Sequence[Any]) -> sa.ColumnElement[Any]:
+        """See `Dialect.is_in`."""
+        if len(values) <= IN_CHUNK:
+            return column.in_(values)
+        kind = sa.BigInteger() if isinstance(values[0], int) else sa.Text()
+        return column == sa.func.any(sa.literal(list(values), ARRAY(kind)))
+
+
+def _arrays(columns: Sequence[str]) -> str:
+    return ",".join(f"?::{_TYPES.get(name, 'text')}[]" for name in columns)
+
+
+def _by_column(rows: Sequence[Row]) -> Row:
+    return tuple(list(column) for column in zip(*rows, strict=True))
+
+
+def _copy_rows(connection: Connection, text: str, rows: Sequence[Row]) -> None:
+    raw: Any = connection.connection.dbapi_connection
+    with statements.sent(connection, text) as cursor:
+        if isinstance(raw, AdaptedConnection):
+            raw.run_async(lambda awaited: _copy_rows_async(awaited, text, rows))
+            return
+        with cursor.copy(text) as copy:
+            for row in rows:
+                copy.write_row(row)
+
+
+async def _copy_rows_async(driver: Any, text: str, rows: Sequence[Row]) -> None:
+    async with driver.cursor() as cursor, cursor.copy(text) as copy:
+        for row in rows:
+            await copy.write_row(row)
