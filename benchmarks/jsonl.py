@@ -27,7 +27,7 @@ from random import Random
 import msgspec
 
 from f1mon_core.records import documents
-from f1mon_core.records.fields import encoded
+from f1mon_core.records.json_text import encoded
 from f1mon_core.records.kinds import Outcome, Prediction
 from f1mon_core.storage.change import Change
 from f1mon_core.storage.select import Select
@@ -303,13 +303,13 @@ def transitions(directory: Path, number: int) -> None:
 MEASURE = """
 import gc, sys
 from datetime import UTC, datetime, timedelta
-from f1mon_core.tally import TallyQuery
+from f1mon_core.storage.tally import TallyQuery
 from f1mon_jsonl import JSONLStorage
 def resident():
     gc.collect()
     with open("/proc/self/status") as lines:
         return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS:")) * 1024
-import f1mon_core.folding, tempfile
+import tempfile
 warm = JSONLStorage(tempfile.mkdtemp())
 warm.tally(TallyQuery())
 before = resident()
