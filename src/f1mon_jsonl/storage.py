@@ -23,7 +23,7 @@ from f1mon_core.storage.select import Scalar, Select
 from f1mon_core.storage.tally import Tally, TallyQuery, check_instant
 from f1mon_jsonl.disk.directory import Directory
 from f1mon_jsonl.disk.files import Files
-from f1mon_jsonl.disk.typed import Typed
+from f1mon_jsonl.disk.typed import typed
 from f1mon_jsonl.journal.compaction import Rewrite
 from f1mon_jsonl.journal.loading import Loader
 from f1mon_jsonl.journal.view import View
@@ -78,10 +78,10 @@ class JSONLStorage:
             durable=durability == "commit",
             lock_timeout=float(min(lock_timeout, threading.TIMEOUT_MAX)),
         )
-        with Typed(StorageError, f"could not open {directory.path}"):
+        with typed(StorageError, f"could not open {directory.path}"):
             directory.make()
             missing = not directory.has_journal()
-        with Typed(StorageError, f"could not look at {directory.path}"):
+        with typed(StorageError, f"could not look at {directory.path}"):
             kind = directory.network_file_system()
         if kind:
             _log.warning(
@@ -164,7 +164,7 @@ class JSONLStorage:
     def check(self) -> CheckReport:
         """See `Storage.check`."""
         self._check_open()
-        with self._view.reading:
+        with self._view.reading():
             return check.check(self._directory, self._files, durable=self._durability == "commit")
 
     def close(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from f1mon_core.records.times import EPOCH, Clock, to_micros
 from f1mon_jsonl.disk.directory import JOURNAL, LOCK, read_all, write_all
 from f1mon_jsonl.disk.lock import WriteLock
 from f1mon_jsonl.disk.sync import Syncer
-from f1mon_jsonl.disk.typed import QUIETLY, Typed
+from f1mon_jsonl.disk.typed import typed
 from f1mon_jsonl.format import header_line, might_be_header, transaction_line
 from f1mon_jsonl.index.state import oldest_result
 from f1mon_jsonl.journal import compaction
@@ -82,10 +83,7 @@ class Writer:
         self._clock = clock
         self._durable = durable
         self._lock_timeout = lock_timeout
-        journal = view.directory.of(JOURNAL)
-        self._reading_to_write = Typed(NotWritten, f"could not read {view.directory.path}")
-        self._opening = Typed(NotWritten, f"could not open {journal}")
-        self._writing = Typed(NotWritten, f"could not write to {journal}")
+        self._journal = view.directory.of(JOURNAL)
         self.seen = False
         self.start_anew()
 
@@ -116,18 +114,18 @@ class Writer:
 
     def _open_to_write(self, session: Session) -> None:
         """Open the journal, now that nobody can replace it; make it in a new store."""
-        with self._opening:
+        with typed(NotWritten, f"could not open {self._journal}"):
             try:
                 session.descriptor, session.size = self._view.open(os.O_RDWR)
             except FileNotFoundError:
                 if self.seen:
                     raise CorruptStoreError(
-                        f"{self._directory.of(JOURNAL)} is gone; bring it back, or open the store again for a new one"
+                        f"{self._journal} is gone; bring it back, or open the store again for a new one"
                     ) from None
                 session.descriptor, session.size = self._view.open(os.O_RDWR | os.O_CREAT | os.O_EXCL)
 
     def _decided(self, session: Session, decide: Callable[[Session], R]) -> R:
-        with self._reading_to_write:
+        with typed(NotWritten, f"could not read {self._directory.path}"):
             self._view.refresh(session.descriptor, session.size, locked=True)
             self._mend(session)
         session.now = fields.instant(self._clock(), "clock")
@@ -152,7 +150,7 @@ class Writer:
             _log.warning(
                 "set aside %d torn bytes at the end of %s",
                 len(tail),
-                self._directory.of(JOURNAL),
+                self._journal,
                 extra={"path": self._directory.path, "offset": reader.end, "size": len(tail)},
             )
         if self._durable:
@@ -185,7 +183,7 @@ class Writer:
             session.taken_over = len(left)
 
     def _not_a_journal(self) -> CorruptStoreError:
-        path = self._directory.of(JOURNAL)
+        path = self._journal
         return CorruptStoreError(f"{path} is not a journal of f1mon; nothing was written to it")
 
     def _write(self, session: Session) -> None:
@@ -193,13 +191,13 @@ class Writer:
         if session.descriptor not in self._view.descriptors:
             raise NotWritten("this process was forked inside a step; the parent commits it")
         reader = self._view.reader
-        with self._writing:
+        with typed(NotWritten, f"could not write to {self._journal}"):
             synced = self._vouched_for(session)
             line = transaction_line(reader.number + reader.bad_since + 1, synced, session.members)
             self._write_at(session.descriptor, line, reader.end)
         self._wrote = True
         if self._durable:
-            with QUIETLY:  # the disk is at work while the index is, and the sync waits the less
+            with contextlib.suppress(OSError):  # the disk is at work while the index is, and the sync waits the less
                 self._files.write_out(session.descriptor, reader.end, len(line))
         session.end = reader.end + len(line)
         try:
@@ -262,7 +260,7 @@ class Writer:
                 self._directory, self._files, session.descriptor, self._view.reader, change, oldest
             )
 
-        with Typed(NotWritten, f"could not rewrite {self._directory.of(JOURNAL)}"):
+        with typed(NotWritten, f"could not rewrite {self._journal}"):
             try:
                 fresh = rewritten()
             except compaction.RottenError:
@@ -277,7 +275,7 @@ class Writer:
         self._view.shut(session.descriptor)
         session.descriptor = fresh
         self._view.forget()
-        with Typed(OutcomeUnknown, f"could not read {self._directory.of(JOURNAL)}"):
+        with typed(OutcomeUnknown, f"could not read {self._journal}"):
             session.size = self._files.fstat(fresh).st_size
             self._view.refresh(fresh, session.size, locked=True)
         session.journal, session.end = self._view.reader.identity, self._view.reader.end
@@ -287,7 +285,7 @@ class Writer:
         """Under durability="os", sync what was written, and the names of new files."""
         if self._durable or not self._wrote:
             return
-        with Typed(StorageError, "could not sync the journal"):
+        with typed(StorageError, "could not sync the journal"):
             descriptor, _ = self._view.open(os.O_RDWR)
             try:
                 self._files.fdatasync(descriptor)

@@ -20,7 +20,6 @@ from f1mon_jsonl.format import (
     FORMAT,
     Header,
     Transaction,
-    all_intact,
     decode_any_line,
     decode_header,
     decode_lines,
@@ -131,7 +130,7 @@ class Reader:
             chunk = chunk[first:]
         pieces = chunk.split(b"\n")
         pieces.pop()
-        if all_intact(pieces) and (lines := self._decoded(chunk)) is not None:
+        if all(map(intact, pieces)) and (lines := self._decoded(chunk)) is not None:
             if lines:
                 self.index.extend(lines, pieces, self.end)
                 self.lines += len(lines)

@@ -6,12 +6,13 @@ import contextlib
 import os
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from typing import TypeVar
 
 from f1mon_core.errors import StorageError
 from f1mon_jsonl.disk.directory import JOURNAL, Directory
 from f1mon_jsonl.disk.files import Files
-from f1mon_jsonl.disk.typed import QUIETLY, Typed
+from f1mon_jsonl.disk.typed import typed
 from f1mon_jsonl.index.cells import KeptCells
 from f1mon_jsonl.index.whole import Index
 from f1mon_jsonl.journal.loading import Loader
@@ -27,7 +28,6 @@ class View:
         descriptors: All that are open, the lock's included, so that a forked child can close its copies.
         mutex: Held by whoever reads on or asks the index.
         under_way: The verbs under way, so that a forked child knows whether it can trust what it inherited.
-        reading: Turns errors of the file system into those of a verb that reads.
     """
 
     def __init__(self, directory: Directory, files: Files) -> None:
@@ -36,7 +36,6 @@ class View:
         self.descriptors: set[int] = set()
         self.mutex = threading.RLock()
         self.under_way: set[object] = set()
-        self.reading = Typed(StorageError, f"could not read {directory.path}")
         self.forget()
 
     @property
@@ -51,11 +50,15 @@ class View:
         verb = object()
         self.under_way.add(verb)
         try:
-            with self.reading, self.mutex, self._opened() as (descriptor, size):
+            with self.reading(), self.mutex, self._opened() as (descriptor, size):
                 self.refresh(descriptor, size, locked=False)
                 return answer(self.loader(descriptor))
         finally:
             self.under_way.discard(verb)
+
+    def reading(self) -> AbstractContextManager[None]:
+        """Turns errors of the file system into those of a verb that reads."""
+        return typed(StorageError, f"could not read {self.directory.path}")
 
     def refresh(self, descriptor: int, size: int, *, locked: bool) -> None:
         """Bring the index up to date with the journal that lies there now, and holds so many bytes."""
@@ -90,7 +93,7 @@ class View:
         if descriptor not in self.descriptors:
             return  # it was never opened; or a forked child closed it, and the number is somebody else's by now
         self.descriptors.discard(descriptor)
-        with QUIETLY:  # Linux gives the descriptor back whatever close answers
+        with contextlib.suppress(OSError):  # Linux gives the descriptor back whatever close answers
             self.files.close(descriptor)
 
     @contextlib.contextmanager

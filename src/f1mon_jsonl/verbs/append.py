@@ -7,7 +7,7 @@ from datetime import datetime
 
 from f1mon_core.errors import ConflictError
 from f1mon_core.records import documents
-from f1mon_core.records.fields import Document
+from f1mon_core.records.fields import Json
 from f1mon_core.records.json_text import encoded
 from f1mon_core.records.kinds import Fact, Outcome, Prediction, same
 from f1mon_core.records.times import from_micros, to_micros
@@ -31,13 +31,13 @@ def append(session: Session, batch: Sequence[Fact]) -> Appended:
     """
     new, repeated = _new(session.view.index, session.loader(), batch, session.now)
     if new:
-        session.members.append(("facts", f"[{','.join(map(encoded, new))}]"))
+        session.members.append(("facts", encoded(new)))
     return Appended(len(new), repeated)
 
 
-def _new(index: Index, loader: Loader, batch: Sequence[Fact], now: datetime) -> tuple[list[Document], int]:
+def _new(index: Index, loader: Loader, batch: Sequence[Fact], now: datetime) -> tuple[list[Json], int]:
     """The documents of the facts that are new, as they are written, and how many are not."""
-    written: list[Document] = []
+    written: list[Json] = []
     repeated = 0
     recorded = to_micros(now)
     new: dict[tuple[str, FactKey], Fact] = {}
