@@ -40,7 +40,10 @@ _TAIL = len(_FRAME) + 8 + 2
 
 
 class Gist(msgspec.Struct, gc=False):
-    """What tallies and look-ups need of a fact; features and metadata are passed over, not decoded."""
+    """What tallies and look-ups need of a fact; features and metadata are passed over, not decoded.
+
+    Out of sight of the garbage collector, as all structs here: or opening takes a fifth longer.
+    """
 
     kind: str
     v: int

