@@ -27,7 +27,7 @@ from random import Random
 import msgspec
 
 from f1mon_core.records import documents
-from f1mon_core.records.json_text import encoded
+from f1mon_core.records.fields import encoded
 from f1mon_core.records.kinds import Outcome, Prediction
 from f1mon_core.storage.change import Change
 from f1mon_core.storage.select import Select
