@@ -303,13 +303,13 @@ def transitions(directory: Path, number: int) -> None:
 MEASURE = """
 import gc, sys
 from datetime import UTC, datetime, timedelta
-from f1mon_core.tally import TallyQuery
+from f1mon_core.storage.tally import TallyQuery
 from f1mon_jsonl import JSONLStorage
 def resident():
     gc.collect()
     with open("/proc/self/status") as lines:
         return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS:")) * 1024
-import f1mon_core.folding, tempfile
+import tempfile
 warm = JSONLStorage(tempfile.mkdtemp())
 warm.tally(TallyQuery())
 before = resident()

@@ -2,7 +2,8 @@
 
 from f1mon_core.storage.registry import Backend
 from f1mon_jsonl.fresh import fresh_jsonl
-from f1mon_jsonl.storage import JSONLStorage, jsonl_exists, open_jsonl
+from f1mon_jsonl.opening import jsonl_exists, open_jsonl
+from f1mon_jsonl.storage import JSONLStorage
 
 __all__ = ["JSONLStorage", "backend", "open_jsonl"]
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from f1mon_jsonl.storage import directory_of
+from f1mon_jsonl.opening import directory_of
 
 
 @contextmanager

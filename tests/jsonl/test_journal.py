@@ -17,7 +17,7 @@ from f1mon_core.storage.tally import TallyQuery
 from f1mon_core.testing.facts import HOUR, MINUTE, NOON, alert, prediction
 from f1mon_jsonl import format as journal_format
 from f1mon_jsonl.disk.files import Files
-from f1mon_jsonl.index import index
+from f1mon_jsonl.index import state
 from f1mon_jsonl.journal import compaction, reader
 
 
@@ -244,7 +244,7 @@ def test_a_damaged_region_is_read_in_time_that_grows_with_its_size_only(place, m
     assert len(store.check().problems) >= bad
     Counting.read = 0
     other = place.open(_files=Counting())
-    other._forget()  # so that the writer reads it under the lock
+    other._view.forget()  # so that the writer reads it under the lock
     other.append([prediction("e")])
     assert Counting.read < 10 * len(text)
     assert place.ids() == ["a", "c", "d", "e"]
@@ -460,7 +460,7 @@ def test_facts_of_a_long_line_are_read_one_by_one_and_checked(place):
 
 
 def test_results_of_operations_are_forgotten_after_a_day_and_not_before(place, monkeypatch):
-    monkeypatch.setattr(index, "_FEW_OPERATIONS", 10)
+    monkeypatch.setattr(state, "_FEW", 10)
     now = [NOON]
     store = place.open(clock=lambda: now[0], durability="os")
     for number in range(100):
@@ -468,4 +468,4 @@ def test_results_of_operations_are_forgotten_after_a_day_and_not_before(place, m
         store.transition("k", lambda _, __, n=number: Change({"n": n}, result=n), operation_id=str(number))
         for kept in range(max(0, number - 24), number + 1):
             assert store.transition("k", lambda *_: Change(None), operation_id=str(kept)) == kept
-    assert len(store._reader.index.operations) <= 50
+    assert len(store._view.index.state.results) <= 50

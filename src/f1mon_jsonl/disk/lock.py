@@ -6,6 +6,7 @@ on the journal itself would be lost with the inode when a compaction replaces it
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import random
@@ -14,7 +15,7 @@ import time
 
 from f1mon_core.errors import LockTimeoutError, NotWritten
 from f1mon_jsonl.disk.files import Files
-from f1mon_jsonl.disk.typed import QUIETLY, Typed
+from f1mon_jsonl.disk.typed import typed
 
 _SHORTEST, _LONGEST = 0.000_1, 0.005
 """Seconds between two tries for the lock; flock has no timeout of its own."""
@@ -40,7 +41,7 @@ class WriteLock:
         self._files = files
         self._descriptors = descriptors
         self._timeout = timeout
-        self._locking = Typed(NotWritten, f"could not lock {os.path.dirname(path)}")
+        self._directory = os.path.dirname(path)
         self._turn = threading.Lock()
         self._holder = 0
         """The thread that holds it, for it must not wait for itself."""
@@ -56,7 +57,7 @@ class WriteLock:
         if not self._turn.acquire(timeout=self._timeout):
             raise self._timed_out()
         try:
-            with self._locking:
+            with typed(NotWritten, f"could not lock {self._directory}"):
                 self._descriptor = self._taken(deadline)
             self._holder = threading.get_ident()
         except BaseException:
@@ -67,7 +68,7 @@ class WriteLock:
         try:
             if self._descriptor in self._descriptors:  # not in a child that was forked in here: it has closed its copy
                 # Unlocked by name and not only by closing: another child may still hold a copy.
-                with QUIETLY:
+                with contextlib.suppress(OSError):
                     self._files.flock(self._descriptor, fcntl.LOCK_UN)
                 self._closed(self._descriptor)
         finally:
@@ -77,7 +78,7 @@ class WriteLock:
     def _taken(self, deadline: float) -> int:
         """A descriptor that holds the lock of the file that lies there."""
         while True:
-            descriptor = self._opened()
+            descriptor = self._files.open(self._path, os.O_RDWR | os.O_CREAT)
             self._descriptors.add(descriptor)
             try:
                 self._wait(descriptor, deadline)
@@ -87,12 +88,6 @@ class WriteLock:
                 self._closed(descriptor)
                 raise
             self._closed(descriptor)  # somebody deleted the file while we waited: lock the one that is there now
-
-    def _opened(self) -> int:
-        try:
-            return self._files.open(self._path, os.O_RDWR)
-        except FileNotFoundError:  # asked for second, for it costs the directory's lock
-            return self._files.open(self._path, os.O_RDWR | os.O_CREAT)
 
     def _wait(self, descriptor: int, deadline: float) -> None:
         pause = _SHORTEST
@@ -109,7 +104,7 @@ class WriteLock:
 
     def _closed(self, descriptor: int) -> None:
         self._descriptors.discard(descriptor)
-        with QUIETLY:  # Linux gives the descriptor back whatever close answers
+        with contextlib.suppress(OSError):  # Linux gives the descriptor back whatever close answers
             self._files.close(descriptor)
 
     def _timed_out(self) -> LockTimeoutError:

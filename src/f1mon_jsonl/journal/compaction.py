@@ -10,7 +10,6 @@ import contextlib
 import os
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
 from typing import Any, cast
 
 import attrs
@@ -19,14 +18,12 @@ from f1mon_core.errors import CorruptStoreError
 from f1mon_core.records import documents
 from f1mon_core.records.json_text import encoded
 from f1mon_core.records.kinds import Fact
-from f1mon_core.records.times import to_micros
-from f1mon_core.storage import retention
-from f1mon_core.storage.retention import LASTING_KINDS, held_by
 from f1mon_jsonl.disk.directory import JOURNAL, REWRITTEN, Directory, read_all, write_all
 from f1mon_jsonl.disk.files import Files
 from f1mon_jsonl.format import decode_raw_line, header_line, intact, transaction_line
-from f1mon_jsonl.index.cells import Tallies
-from f1mon_jsonl.index.index import NONE, Index, Place, decode_document
+from f1mon_jsonl.index.codes import NONE
+from f1mon_jsonl.index.lines import Spot
+from f1mon_jsonl.index.whole import Index
 from f1mon_jsonl.journal.loading import damage_since
 from f1mon_jsonl.journal.reader import CHUNK, Reader
 
@@ -39,15 +36,15 @@ class RottenError(CorruptStoreError):
 
 
 @attrs.define
-class Plan:
-    """What a rewrite changes.
+class Rewrite:
+    """What a new generation holds otherwise than the present one.
 
     Attributes:
-        gone: The places of the facts to leave out.
+        gone: The spots of the facts to leave out.
         removed: How many those are, by kind.
         added: Facts to add.
         horizons: Prune horizons to store, microseconds since 1970.
-        outcomes_until: As `folding.check_kept` wants it, microseconds.
+        outcomes_until: As `retention.check_kept` wants it, microseconds.
         pruned: Ids of predictions pruned now.
     """
 
@@ -58,55 +55,14 @@ class Plan:
     outcomes_until: int | None = None
     pruned: list[str] = attrs.field(factory=list)
 
-    def drop(self, kind: str, place: Place) -> None:
+    def drop(self, kind: str, spot: Spot) -> None:
         """Leave out a fact."""
-        self.gone[place[0]].add(place[1])
+        self.gone[spot[0]].add(spot[1])
         self.removed[kind] = self.removed.get(kind, 0) + 1
 
 
-def pruning(index: Index, tallies: Tallies, before: datetime, keep: Collection[str], now: datetime) -> Plan:
-    """What pruning removes, and what it leaves instead."""
-    plan = Plan()
-    horizon = to_micros(before)
-    if "prediction" not in keep:
-        _drop_predictions(plan, index, horizon)
-        if plan.pruned:
-            cells = tallies.tally(retention.kept_query(before))
-            plan.added = [attrs.evolve(fact, recorded_at=now) for fact in retention.kept_facts(cells)]
-    held = held_by(decode_document(text) for text in index.documents.values())
-    for name, kind in index.kinds.items():
-        if name in {*LASTING_KINDS, *keep}:
-            continue
-        for entry in kind.ordered:
-            if entry.at >= horizon:
-                break
-            if entry.key[0] not in held:
-                plan.drop(name, entry.place)
-    for name in retention.prunable_kinds(keep):
-        plan.horizons[name] = max(horizon, index.horizons.get(name, horizon))
-    return plan
-
-
-def _drop_predictions(plan: Plan, index: Index, horizon: int) -> None:
-    table, links = index.predictions, index.outcomes
-    order = index.by_prediction
-    _, end = order.window(None, horizon)
-    firsts = [] if index.outcomes_until is None else [index.outcomes_until]
-    for row in order.rows[:end]:
-        plan.drop("prediction", (table.line[row], table.item[row]))
-        plan.pruned.append(table.ids[row])
-        for link in index.chain(row):
-            plan.drop("outcome", (links.line[link], links.item[link]))
-        if table.outcome[row] != NONE:
-            firsts.append(table.first_known[row])
-    plan.outcomes_until = max(firsts, default=None)
-
-
-# Rewriting ----------------------------------------------------------------------------------------------------------
-
-
 def rewrite(
-    directory: Directory, files: Files, descriptor: int, reader: Reader, plan: Plan, operations_since: int
+    directory: Directory, files: Files, descriptor: int, reader: Reader, change: Rewrite, results_since: int
 ) -> int:
     """Replace the journal by a new generation; answers the descriptor of the new file.
 
@@ -115,8 +71,8 @@ def rewrite(
         files: The file layer.
         descriptor: The present journal.
         reader: What was read of it, to its end.
-        plan: What to leave out and to add.
-        operations_since: The instant before which the results of operations may be forgotten.
+        change: What to leave out and to add.
+        results_since: The instant before which the results of operations may be forgotten.
 
     Raises:
         OSError: If anything fails; the journal is what it was.
@@ -128,11 +84,11 @@ def rewrite(
             directory.set_aside("damaged", reader.generation, damage.offset, bad)
     target = directory.open(REWRITTEN, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
     try:
-        written = _Writer(files, target)
+        written = _NewFile(files, target)
         written.write(header_line(reader.store, reader.generation + 1))
-        for facts in _kept_facts(files, descriptor, reader.index, plan.gone):
+        for facts in _kept_facts(files, descriptor, reader.index, change.gone):
             written.line([("facts", facts)])
-        for members in _remains(reader.index, plan, operations_since):
+        for members in _remains(reader.index, change, results_since):
             written.line(members)
         written.finish()
         files.fsync(target)
@@ -146,7 +102,7 @@ def rewrite(
     return target
 
 
-class _Writer:
+class _NewFile:
     """Lines on their way into the new file, a few megabytes at a time."""
 
     def __init__(self, files: Files, descriptor: int) -> None:
@@ -194,24 +150,24 @@ def _kept_facts(files: Files, descriptor: int, index: Index, gone: Mapping[int, 
             yield f"[{b','.join(kept).decode('ascii')}]"
 
 
-def _remains(index: Index, plan: Plan, operations_since: int) -> Iterator[list[tuple[str, str]]]:
+def _remains(index: Index, change: Rewrite, results_since: int) -> Iterator[list[tuple[str, str]]]:
     """The members of the lines that hold everything but the facts that stay."""
-    if plan.added:
-        yield [("facts", f"[{','.join(encoded(documents.to_document(fact)) for fact in plan.added)}]")]
-    pruned = [prediction_id for prediction_id, row in index.predictions.rows.items() if row == NONE] + plan.pruned
+    if change.added:
+        yield [("facts", f"[{','.join(encoded(documents.to_document(fact)) for fact in change.added)}]")]
+    pruned = [prediction_id for prediction_id, row in index.predictions.rows.items() if row == NONE] + change.pruned
     for some in _some(pruned):
         yield [("pruned", encoded(some))]
     limits: list[tuple[str, str]] = []
-    if horizons := {**index.horizons, **plan.horizons}:
+    if horizons := {**index.horizons, **change.horizons}:
         limits.append(("horizons", encoded(cast("Any", horizons))))
-    until = index.outcomes_until if plan.outcomes_until is None else plan.outcomes_until
+    until = index.outcomes_until if change.outcomes_until is None else change.outcomes_until
     if until is not None:
         limits.append(("outcomes_until", str(until)))
     if limits:
         yield limits
-    for keys in _some(index.sorted_keys):
-        yield [("state", _object((key, index.documents[key]) for key in keys))]
-    operations = [(*name, *kept) for name, kept in index.operations.items() if kept[0] > operations_since]
+    for keys in _some(index.state.sorted_keys):
+        yield [("state", _object((key, index.state.documents[key]) for key in keys))]
+    operations = [(*name, *kept) for name, kept in index.state.results.items() if kept[0] > results_since]
     for chosen in _some(operations):
         texts = (f"[{encoded(key)},{encoded(one)},{at},{result.decode('ascii')}]" for key, one, at, result in chosen)
         yield [("operations", f"[{','.join(texts)}]")]

@@ -19,14 +19,13 @@ from f1mon_jsonl.disk.files import Files
 from f1mon_jsonl.format import (
     FORMAT,
     Header,
-    Line,
-    all_intact,
+    Transaction,
     decode_any_line,
     decode_header,
     decode_lines,
     intact,
 )
-from f1mon_jsonl.index.index import Index
+from f1mon_jsonl.index.whole import Index
 
 CHUNK = 1 << 20
 _GUARD = 32
@@ -131,7 +130,8 @@ class Reader:
             chunk = chunk[first:]
         pieces = chunk.split(b"\n")
         pieces.pop()
-        if all_intact(pieces) and (lines := self._decoded(chunk)) is not None:
+        # In one go: line by line, opening a journal of a line a prediction takes 1.7 times as long.
+        if all(map(intact, pieces)) and (lines := self._decoded(chunk)) is not None:
             if lines:
                 self.index.extend(lines, pieces, self.end)
                 self.lines += len(lines)
@@ -142,7 +142,7 @@ class Reader:
             return True
         return self._take_each(pieces, unlocked, descriptor)
 
-    def _decoded(self, chunk: bytes) -> list[Line] | None:
+    def _decoded(self, chunk: bytes) -> list[Transaction] | None:
         """The lines of a chunk, if they are all in order."""
         try:
             lines = decode_lines(chunk)
@@ -191,7 +191,7 @@ class Reader:
                 self._took(line, piece)
         return True
 
-    def _took(self, line: Line, piece: bytes) -> None:
+    def _took(self, line: Transaction, piece: bytes) -> None:
         """Take in one good line that begins at the end."""
         self.index.extend([line], [piece], self.end)
         self.number, self.bad_since = line.n, 0
@@ -204,7 +204,7 @@ class Reader:
         self.end += len(piece) + 1
         self.guard = (self.guard + piece[-_GUARD:] + b"\n")[-_GUARD:]
 
-    def _checked(self, piece: bytes) -> tuple[Line | None, str]:
+    def _checked(self, piece: bytes) -> tuple[Transaction | None, str]:
         if not intact(piece):
             return None, "the checksum does not hold"
         try:

@@ -5,55 +5,54 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-import attrs
-
 from f1mon_core.errors import ConflictError
-from f1mon_core.records import documents as codec
-from f1mon_core.records.fields import Document
+from f1mon_core.records import documents
+from f1mon_core.records.fields import Json
+from f1mon_core.records.json_text import encoded
 from f1mon_core.records.kinds import Fact, Outcome, Prediction, same
 from f1mon_core.records.times import from_micros, to_micros
 from f1mon_core.storage import stamping
-from f1mon_jsonl.index.index import NONE, Index
+from f1mon_core.storage.contract import Appended
+from f1mon_jsonl.index.codes import NONE
+from f1mon_jsonl.index.kinds import FactKey
+from f1mon_jsonl.index.whole import Index
 from f1mon_jsonl.journal.loading import Loader
+from f1mon_jsonl.writer import Session
 
 _OF_A_PREDICTION = (Prediction, Outcome)
 
 
-@attrs.define
-class Staged:
-    """A batch, checked against the store.
-
-    Attributes:
-        documents: The new facts, as they are written.
-        repeated: How many repeat what is stored, or an earlier one of the batch.
-    """
-
-    documents: list[Document] = attrs.field(factory=list)
-    repeated: int = 0
-
-
-def stage(index: Index, loader: Loader, batch: Sequence[Fact], now: datetime) -> Staged:
-    """Check a batch under the laws of `Storage.append`.
+def append(session: Session, batch: Sequence[Fact]) -> Appended:
+    """See `Storage.append`.
 
     Raises:
-        ConflictError: If a different fact is stored, or staged, under a fact's key.
+        ConflictError: If a different fact is stored, or offered earlier in the batch, under a fact's key.
         PrunedError: If a fact lies behind the prune horizon, or belongs to a pruned prediction.
     """
-    staged = Staged()
+    new, repeated = _new(session.view.index, session.loader(), batch, session.now)
+    if new:
+        session.members.append(("facts", encoded(new)))
+    return Appended(len(new), repeated)
+
+
+def _new(index: Index, loader: Loader, batch: Sequence[Fact], now: datetime) -> tuple[list[Json], int]:
+    """The documents of the facts that are new, as they are written, and how many are not."""
+    written: list[Json] = []
+    repeated = 0
     recorded = to_micros(now)
-    new: dict[tuple[str, tuple[str, ...]], Fact] = {}
+    new: dict[tuple[str, FactKey], Fact] = {}
     newest: dict[str, Outcome] = {}
     for offered in batch:
         fact = stamping.timed(offered, now, _newest(offered, index, newest))
         if fact is None:
-            staged.repeated += 1
+            repeated += 1
             continue
         name = (fact.kind, fact.key)
         stored = new.get(name) or _stored(index, loader, fact)
         if stored is not None:
             if not same(stored, fact):
                 raise ConflictError(stored, offered)
-            staged.repeated += 1
+            repeated += 1
             continue
         horizon = index.horizons.get(fact.kind)
         pruned = isinstance(fact, _OF_A_PREDICTION) and index.predictions.rows.get(fact.prediction_id) == NONE
@@ -63,10 +62,10 @@ def stage(index: Index, loader: Loader, batch: Sequence[Fact], now: datetime) ->
             here = newest.get(fact.prediction_id)
             if here is None or here.instant < fact.instant:
                 newest[fact.prediction_id] = fact
-        document = codec.to_document(fact)
+        document = documents.to_document(fact)
         document["recorded_at"] = recorded
-        staged.documents.append(document)
-    return staged
+        written.append(document)
+    return written, repeated
 
 
 def _newest(offered: Fact, index: Index, staged: Mapping[str, Outcome]) -> Outcome | None:
@@ -103,4 +102,4 @@ def _stored(index: Index, loader: Loader, fact: Fact) -> Fact | None:
         return None if link == NONE else loader.fact((links.line[link], links.item[link]))
     if fact.kind not in index.kinds or (entry := index.kinds[fact.kind].entries.get(fact.key)) is None:
         return None
-    return loader.fact(entry.place)
+    return loader.fact(entry.spot)

@@ -11,12 +11,13 @@ from f1mon_core.storage.contract import CheckReport, Problem
 from f1mon_jsonl.disk.directory import JOURNAL, LOCK, REWRITTEN, Directory, read_all
 from f1mon_jsonl.disk.files import Files
 from f1mon_jsonl.format import intact
-from f1mon_jsonl.index.index import Index, Place
+from f1mon_jsonl.index.lines import Spot
+from f1mon_jsonl.index.whole import Index
 from f1mon_jsonl.journal.loading import Loader
 from f1mon_jsonl.journal.reader import Reader
 
 
-def report(directory: Directory, files: Files, *, durable: bool) -> CheckReport:
+def check(directory: Directory, files: Files, *, durable: bool) -> CheckReport:
     """What a store found when it read itself whole."""
     problems: list[Problem] = []
     reader = Reader(files)
@@ -58,21 +59,21 @@ def _of_tail(reader: Reader, files: Files, descriptor: int) -> list[Problem]:
 
 def _of_facts(reader: Reader, loader: Loader) -> list[Problem]:
     problems = []
-    for place in _places(reader.index):
+    for spot in _spots(reader.index):
         try:
-            loader.fact(place)
+            loader.fact(spot)
         except (InvalidRecordError, SchemaError, CorruptStoreError) as error:
-            where = f"{JOURNAL}, byte {reader.index.lines.offsets[place[0]]}, fact {place[1]}"
+            where = f"{JOURNAL}, byte {reader.index.lines.offsets[spot[0]]}, fact {spot[1]}"
             problems.append(Problem("error", where, str(error)))
     return problems
 
 
-def _places(index: Index) -> list[Place]:
+def _spots(index: Index) -> list[Spot]:
     table, links = index.predictions, index.outcomes
-    places = [(line, item) for line, item in zip(table.line, table.item, strict=True) if line >= 0]
-    places += zip(links.line, links.item, strict=True)
-    places += [entry.place for kind in index.kinds.values() for entry in kind.ordered]
-    return sorted(places)
+    spots = [(line, item) for line, item in zip(table.line, table.item, strict=True) if line >= 0]
+    spots += zip(links.line, links.item, strict=True)
+    spots += [entry.spot for kind in index.kinds.values() for entry in kind.ordered]
+    return sorted(spots)
 
 
 def _of_directory(directory: Directory, files: Files) -> list[Problem]:
@@ -85,7 +86,7 @@ def _of_directory(directory: Directory, files: Files) -> list[Problem]:
             files.close(descriptor)
         problems.append(_of_bytes(name, data))
     if _was_cut_off(directory, files):
-        problems.append(Problem("warning", REWRITTEN, "a compaction was cut off; the next one replaces the file"))
+        problems.append(Problem("warning", REWRITTEN, "a compaction was cut off; the next one respots the file"))
     if kind := directory.network_file_system():
         problems.append(
             Problem(

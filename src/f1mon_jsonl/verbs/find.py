@@ -6,20 +6,29 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from itertools import groupby, islice
-from typing import Any
+from typing import Any, TypeAlias
 
+from f1mon_core.records.kinds import Fact
 from f1mon_core.records.times import to_micros
 from f1mon_core.storage.select import Scalar, Select, alternatives
-from f1mon_jsonl.index.index import NONE, Entry, Index, Kind, Place, names
+from f1mon_jsonl.index.codes import NONE
+from f1mon_jsonl.index.kinds import Entry, FactKey, Kind, names
+from f1mon_jsonl.index.lines import Spot
 from f1mon_jsonl.index.times import TimeOrder
+from f1mon_jsonl.index.whole import Index
+from f1mon_jsonl.journal.loading import Loader
 
-Key = tuple[str, ...]
-Test = Callable[[Any], bool]
+Test: TypeAlias = Callable[[Any], bool]
 
 
-def selected(index: Index, select: Select) -> list[Place]:
+def find(loader: Loader, select: Select) -> list[Fact]:
+    """See `Storage.find`."""
+    return loader.facts(_selected(loader.index, select))
+
+
+def _selected(index: Index, select: Select) -> list[Spot]:
     """Where the facts lie that are selected, in the order asked for."""
-    found: Iterator[Place]
+    found: Iterator[Spot]
     if select.kind == "prediction":
         table = index.predictions
         rows = _in_order(index, select, index.by_prediction, table.at, lambda row: (table.ids[row],))
@@ -29,12 +38,12 @@ def selected(index: Index, select: Select) -> list[Place]:
         rows = _in_order(index, select, index.by_known, links.known, index.outcome_key)
         found = ((links.line[link], links.item[link]) for link in rows)
     else:
-        found = (entry.place for entry in _entries(index, select))
+        found = (entry.spot for entry in _entries(index, select))
     return list(islice(found, select.limit))
 
 
-def counted(index: Index, select: Select, by: Sequence[str]) -> dict[tuple[Scalar, ...], int]:
-    """How many facts are selected, by the values of attributes."""
+def count(index: Index, select: Select, by: Sequence[str]) -> dict[tuple[Scalar, ...], int]:
+    """See `Storage.count`."""
     if select.kind in {"prediction", "outcome"}:
         order, times, key = _columns(index, select.kind)
         values = [_getter(index, select.kind, name) for name in by]
@@ -50,14 +59,14 @@ def counted(index: Index, select: Select, by: Sequence[str]) -> dict[tuple[Scala
 # Predictions and outcomes: columns ----------------------------------------------------------------------------------
 
 
-def _columns(index: Index, kind: str) -> tuple[TimeOrder, Sequence[int], Callable[[int], Key]]:
+def _columns(index: Index, kind: str) -> tuple[TimeOrder, Sequence[int], Callable[[int], FactKey]]:
     if kind == "prediction":
         return index.by_prediction, index.predictions.at, lambda row: (index.predictions.ids[row],)
     return index.by_known, index.outcomes.known, index.outcome_key
 
 
 def _in_order(
-    index: Index, select: Select, order: TimeOrder, times: Sequence[int], key: Callable[[int], Key]
+    index: Index, select: Select, order: TimeOrder, times: Sequence[int], key: Callable[[int], FactKey]
 ) -> Iterator[int]:
     """The selected rows by (time, key), behind the cursor."""
     after = None if select.after is None else (to_micros(select.after.at), tuple(select.after.key))
@@ -71,7 +80,7 @@ def _in_order(
 
 
 def _rows(
-    index: Index, select: Select, order: TimeOrder, times: Sequence[int], key: Callable[[int], Key]
+    index: Index, select: Select, order: TimeOrder, times: Sequence[int], key: Callable[[int], FactKey]
 ) -> Iterator[int]:
     """The selected rows by time; those at the cursor's own instant are still among them."""
     since = None if select.since is None else to_micros(select.since)
@@ -110,7 +119,7 @@ def _of_ids(index: Index, kind: str, ids: Sequence[Scalar]) -> list[int]:
     return [link for row in rows for link in index.chain(row)]
 
 
-def _tests(index: Index, select: Select, key: Callable[[int], Key]) -> list[Test]:
+def _tests(index: Index, select: Select, key: Callable[[int], FactKey]) -> list[Test]:
     tests: list[Test] = []
     if select.model_version is not None:
         code, model = index.models.find(select.model_version), index.predictions.model
@@ -139,7 +148,7 @@ def _attribute_test(index: Index, name: str, wanted: Scalar | Collection[Scalar]
     return lambda row: column[row] in found
 
 
-def _presence_test(index: Index, kind: str, other: str, key: Callable[[int], Key], present: bool) -> Test:
+def _presence_test(index: Index, kind: str, other: str, key: Callable[[int], FactKey], present: bool) -> Test:
     table = index.predictions
     if kind == "prediction" and other == "outcome":
         return lambda row: (table.outcome[row] != NONE) is present
@@ -186,7 +195,7 @@ def _at(entry: Entry) -> int:
     return entry.at
 
 
-def _cursor(entry: Entry) -> tuple[int, Key]:
+def _cursor(entry: Entry) -> tuple[int, FactKey]:
     return entry.at, entry.key
 
 
@@ -210,7 +219,7 @@ def _value_test(place: int, wanted: Scalar | Collection[Scalar]) -> Test:
 
 
 def _entry_presence_test(index: Index, other: str, present: bool) -> Test:
-    cache: dict[int, Collection[Key]] = {}
+    cache: dict[int, Collection[FactKey]] = {}
 
     def test(entry: Entry) -> bool:
         parts = len(entry.key)
@@ -221,7 +230,7 @@ def _entry_presence_test(index: Index, other: str, present: bool) -> Test:
     return test
 
 
-def _prefixes(index: Index, kind: str, parts: int) -> Collection[Key]:
+def _prefixes(index: Index, kind: str, parts: int) -> Collection[FactKey]:
     """The first `parts` parts of all keys of a kind."""
     table, links = index.predictions, index.outcomes
     if kind == "prediction":

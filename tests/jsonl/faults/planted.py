@@ -11,11 +11,11 @@ from collections.abc import Iterator
 from typing import Any
 from unittest import mock
 
-from f1mon_jsonl import JSONLStorage
 from f1mon_jsonl.disk.directory import JOURNAL
 from f1mon_jsonl.disk.files import Files
 from f1mon_jsonl.journal import loading, reader
 from f1mon_jsonl.verbs import check
+from f1mon_jsonl.writer import Writer
 
 from .layers import Layer
 
@@ -138,34 +138,34 @@ class LockOnTheJournal(Layer):
 @contextlib.contextmanager
 def no_repair() -> Iterator[None]:
     """Writes behind a torn tail as it lies there."""
-    original = JSONLStorage._mend
+    original = Writer._mend
 
-    def mend(self: JSONLStorage, session: Any) -> None:
+    def mend(self: Writer, session: Any) -> None:
         size = os.fstat(session.descriptor).st_size
-        if self._reader.end and size > self._reader.end:
-            self._reader.end = size
+        if self._view.reader.end and size > self._view.reader.end:
+            self._view.reader.end = size
             return
         original(self, session)
 
-    with mock.patch.object(JSONLStorage, "_mend", mend):
+    with mock.patch.object(Writer, "_mend", mend):
         yield
 
 
 @contextlib.contextmanager
 def repair_by_newline() -> Iterator[None]:
     """Ends a torn tail with a newline, and so brings a line back that was never acknowledged."""
-    original = JSONLStorage._mend
+    original = Writer._mend
 
-    def mend(self: JSONLStorage, session: Any) -> None:
+    def mend(self: Writer, session: Any) -> None:
         size = os.fstat(session.descriptor).st_size
-        if self._reader.end and size > self._reader.end:
+        if self._view.reader.end and size > self._view.reader.end:
             os.pwrite(session.descriptor, b"\n", size)
             session.size = size + 1
-            self._refresh(session.descriptor, session.size, locked=True)
+            self._view.refresh(session.descriptor, session.size, locked=True)
             return
         original(self, session)
 
-    with mock.patch.object(JSONLStorage, "_mend", mend):
+    with mock.patch.object(Writer, "_mend", mend):
         yield
 
 
@@ -175,12 +175,11 @@ def no_checksum() -> Iterator[None]:
     with contextlib.ExitStack() as patches:
         for module in (reader, loading, check):
             patches.enter_context(mock.patch.object(module, "intact", return_value=True))
-        patches.enter_context(mock.patch.object(reader, "all_intact", return_value=True))
         yield
 
 
 @contextlib.contextmanager
 def no_taking_over() -> Iterator[None]:
     """Trusts a sync for bytes that another handle wrote, whose own sync failed."""
-    with mock.patch.object(JSONLStorage, "_take_over"):
+    with mock.patch.object(Writer, "_take_over"):
         yield

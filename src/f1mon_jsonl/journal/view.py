@@ -1,0 +1,116 @@
+"""What one handle sees of its directory: the journal that lies there now, read as far as somebody asked."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from typing import TypeVar
+
+from f1mon_core.errors import StorageError
+from f1mon_jsonl.disk.directory import JOURNAL, Directory
+from f1mon_jsonl.disk.files import Files
+from f1mon_jsonl.disk.typed import typed
+from f1mon_jsonl.index.cells import KeptCells
+from f1mon_jsonl.index.whole import Index
+from f1mon_jsonl.journal.loading import Loader
+from f1mon_jsonl.journal.reader import Reader
+
+R = TypeVar("R")
+
+
+class View:
+    """The index of one handle and the descriptors it has open.
+
+    Attributes:
+        descriptors: All that are open, the lock's included, so that a forked child can close its copies.
+        mutex: Held by whoever reads on or asks the index.
+        under_way: The verbs under way, so that a forked child knows whether it can trust what it inherited.
+    """
+
+    def __init__(self, directory: Directory, files: Files) -> None:
+        self.directory = directory
+        self.files = files
+        self.descriptors: set[int] = set()
+        self.mutex = threading.RLock()
+        self.under_way: set[object] = set()
+        self.forget()
+
+    @property
+    def index(self) -> Index:
+        """What the journal says, as far as it was read."""
+        return self.reader.index
+
+    # Reading --------------------------------------------------------------------------------------------------------
+
+    def read(self, answer: Callable[[Loader], R]) -> R:
+        """Bring the index up to date, and answer a question."""
+        verb = object()
+        self.under_way.add(verb)
+        try:
+            with self.reading(), self.mutex, self._opened() as (descriptor, size):
+                self.refresh(descriptor, size, locked=False)
+                return answer(self.loader(descriptor))
+        finally:
+            self.under_way.discard(verb)
+
+    def reading(self) -> AbstractContextManager[None]:
+        """Turns errors of the file system into those of a verb that reads."""
+        return typed(StorageError, f"could not read {self.directory.path}")
+
+    def refresh(self, descriptor: int, size: int, *, locked: bool) -> None:
+        """Bring the index up to date with the journal that lies there now, and holds so many bytes."""
+        if not self.reader.continues(descriptor):
+            self.forget()
+        try:
+            if size > self.reader.end:
+                self.reader.read_on(descriptor, locked=locked)
+        except BaseException:
+            self.forget()
+            raise
+
+    def forget(self) -> None:
+        """Begin with an empty index, which the next verb fills."""
+        self.reader = Reader(self.files)
+        self.cells = KeptCells(self.reader.index)
+
+    def loader(self, descriptor: int, error: type[StorageError] = StorageError) -> Loader:
+        """What reads whole facts; a file system that fails raises `error`."""
+        return Loader(self.files, descriptor, self.reader.index, error)
+
+    # Descriptors ----------------------------------------------------------------------------------------------------
+
+    def open(self, flags: int) -> tuple[int, int]:
+        """A descriptor of the journal, and the size it has now."""
+        descriptor, size = self.directory.open_sized(JOURNAL, flags)
+        self.descriptors.add(descriptor)
+        return descriptor, size
+
+    def shut(self, descriptor: int) -> None:
+        """Close a descriptor, if it is still ours."""
+        if descriptor not in self.descriptors:
+            return  # it was never opened; or a forked child closed it, and the number is somebody else's by now
+        self.descriptors.discard(descriptor)
+        with contextlib.suppress(OSError):  # Linux gives the descriptor back whatever close answers
+            self.files.close(descriptor)
+
+    @contextlib.contextmanager
+    def _opened(self) -> Iterator[tuple[int, int]]:
+        descriptor, size = self.open(os.O_RDONLY)
+        try:
+            yield descriptor, size
+        finally:
+            self.shut(descriptor)
+
+    def start_anew(self) -> None:
+        """In a forked child: drop the parent's lock and descriptors; keep the index if nobody was at it."""
+        for descriptor in self.descriptors:
+            with contextlib.suppress(OSError):
+                os.close(descriptor)
+        self.descriptors.clear()
+        self.mutex = threading.RLock()
+        if self.under_way:
+            self.forget()
+        self.under_way = set()
