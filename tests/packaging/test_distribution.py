@@ -36,9 +36,9 @@ def test_the_pythons_that_are_claimed_are_those_that_are_tested():
     assert "nox.project.python_versions" in (ROOT / "noxfile.py").read_text()
 
 
-def test_core_alone_needs_three_small_libraries():
+def test_core_alone_needs_four_small_libraries():
     needed = {line.partition(">")[0] for line in distribution("f1mon").requires if "extra ==" not in line}
-    assert needed == {"attrs", "cattrs", "click"}
+    assert needed == {"attrs", "cattrs", "click", "msgspec"}
 
 
 def test_every_extra_but_testing_is_in_all_and_nothing_is_capped(project):
