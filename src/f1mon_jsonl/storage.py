@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 import os
 import threading
-import weakref
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Literal, TypeAlias, TypeVar
 from urllib.parse import quote
 
+from f1mon_core import forks
 from f1mon_core.errors import ClosedError, ConfigurationError, InvalidQueryError, StorageError
 from f1mon_core.records.fields import Document, Json
 from f1mon_core.records.kinds import Fact
@@ -37,7 +37,6 @@ LOCK_TIMEOUT = 30.0
 
 _log = logging.getLogger("f1mon.jsonl")
 _log.addHandler(logging.NullHandler())
-_stores: weakref.WeakSet[JSONLStorage] = weakref.WeakSet()
 
 
 class JSONLStorage:
@@ -95,7 +94,7 @@ class JSONLStorage:
         else:
             self._view.read(lambda _: None)
             self._writer.seen = bool(self._view.reader.header)
-        _stores.add(self)
+        forks.start_anew(self, JSONLStorage._after_fork)
 
     @property
     def address(self) -> str:
@@ -172,7 +171,6 @@ class JSONLStorage:
         if self._closed:
             return
         self._closed = True
-        _stores.discard(self)
         self._writer.close()
         with self._view.mutex:
             self._view.forget()
@@ -199,11 +197,3 @@ class JSONLStorage:
 
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _after_fork_in_child() -> None:
-    for store in list(_stores):
-        store._after_fork()  # noqa: SLF001 - of this very class
-
-
-os.register_at_fork(after_in_child=_after_fork_in_child)

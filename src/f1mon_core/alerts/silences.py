@@ -10,7 +10,7 @@ import attrs
 
 from f1mon_core.alerts import outbox
 from f1mon_core.errors import InvalidQueryError, NotFoundError
-from f1mon_core.records import fields as validation
+from f1mon_core.records import fields
 from f1mon_core.records.fields import Document
 from f1mon_core.records.ids import new_operation_id, time_id
 from f1mon_core.records.kinds import Alert
@@ -53,9 +53,9 @@ def add(
     for name, value in wanted.items():
         if name not in MATCHED:
             raise InvalidQueryError(f"a silence matches by {', '.join(MATCHED)}, not by {name!r}")
-        validation.identifier(value, name)
-    validation.instant(end, "end")
-    if start is not None and validation.instant(start, "start") >= end:
+        fields.identifier(value, name)
+    fields.instant(end, "end")
+    if start is not None and fields.instant(start, "start") >= end:
         raise InvalidQueryError(f"a silence ends after it starts: [{start.isoformat()}, {end.isoformat()})")
     operation_id = new_operation_id()
 
@@ -103,5 +103,5 @@ def covering(alert: Alert, now: datetime) -> Plan[Silence | None]:
 
 
 def _of(document: Any) -> Silence:
-    fields = dict(cast("Mapping[str, Any]", document))
-    return Silence(**fields | {"start": from_micros(fields["start"]), "end": from_micros(fields["end"])})
+    given = dict(cast("Mapping[str, Any]", document))
+    return Silence(**given | {"start": from_micros(given["start"]), "end": from_micros(given["end"])})

@@ -11,7 +11,6 @@ import atexit
 import contextlib
 import itertools
 import logging
-import os
 import threading
 import time
 import weakref
@@ -20,6 +19,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, wait
 from typing import Any, Generic, TypeVar
 
+from f1mon_core import forks
 from f1mon_core.alerts import outbox
 from f1mon_core.delivery.attempts import Enrich, Policy, attempt
 from f1mon_core.delivery.channels import Channels
@@ -89,6 +89,7 @@ class _Channels(Generic[F]):
         self.channels = channels
         self._policy, self._enrich = policy or Policy(), enrich
         self._forget()
+        forks.start_anew(self, _Channels._forget)  # the threads that serve the channels stay with the parent
         _drivers.add(self)
 
     def _forget(self) -> None:
@@ -156,16 +157,6 @@ class _Channels(Generic[F]):
 
 
 _drivers: weakref.WeakSet[_Channels[Any]] = weakref.WeakSet()
-
-
-def _after_fork() -> None:
-    # The threads that served the channels stayed with the parent, and a lock may have been held by one of them.
-    for driver in _drivers:
-        driver._forget()  # noqa: SLF001 - of this module
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
 
 
 class Dispatcher(_Channels[Future[Counter[str]]]):

@@ -21,7 +21,7 @@ from f1mon_core.legacy.records import (
     seconds,
     without_nan,
 )
-from f1mon_core.records import fields as validation
+from f1mon_core.records import fields
 from f1mon_core.records.fields import Document
 from f1mon_core.records.kinds import HealthSnapshot
 from f1mon_core.records.times import EPOCH
@@ -79,7 +79,7 @@ class ModelPerformanceTracker(DropIn):
             made = self.monitor.prediction(prediction_id)
         except NotFoundError:
             return None
-        actual = validation.label(label(actual_outcome, "actual_outcome"), "actual_outcome")
+        actual = fields.label(label(actual_outcome, "actual_outcome"), "actual_outcome")
         self.monitor.record_outcome(prediction_id, actual)
         correct = made.predicted_outcome == actual
         return {
@@ -146,12 +146,12 @@ class ModelPerformanceTracker(DropIn):
 
     def record_health_snapshot(self, snapshot: ModelHealthSnapshot) -> None:
         """Store a snapshot that the caller computed; `monitor.capture_health` computes one from what is stored."""
-        fields = snapshot.to_dict()
+        given = snapshot.to_dict()
         nulled: list[str] = []
         fact = HealthSnapshot(
             at=instant(snapshot.timestamp),
             model_version=snapshot.model_version,
-            metrics=without_nan(health_metrics(fields), "metrics", nulled),
+            metrics=without_nan(health_metrics(given), "metrics", nulled),
             trend=without_nan(snapshot.prediction_accuracy_trend, "trend", nulled),
             degradation_detected=bool(snapshot.degradation_detected),
         )

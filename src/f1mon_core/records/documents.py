@@ -19,7 +19,7 @@ import cattrs
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 
 from f1mon_core.errors import InvalidRecordError, SchemaError
-from f1mon_core.records import fields as validation
+from f1mon_core.records import fields
 from f1mon_core.records.fields import Document, FieldCheck, checks, ordinal, severity
 from f1mon_core.records.kinds import KINDS, Fact
 from f1mon_core.records.times import EPOCH, LATEST, to_micros
@@ -52,7 +52,7 @@ def _as_is(value: Any, _: Any = None) -> Any:
 def _make_converter() -> cattrs.Converter:
     made = cattrs.Converter(forbid_extra_keys=True, detailed_validation=False)
     for record in KINDS.values():
-        instants = {field.name for field in checks(record) if field.check is validation.instant}
+        instants = {field.name for field in checks(record) if field.check is fields.instant}
         reading: dict[str, Any] = {}
         writing: dict[str, Any] = {}
         for name in attrs.fields_dict(record):
@@ -137,17 +137,17 @@ def _missing(record: type[Fact], name: str) -> InvalidRecordError:
 # What a store checked when it took it ---------------------------------------------------------------------------------
 
 _KEPT: Mapping[Callable[[Any, str], Any], type] = {
-    validation.identifier: str,
-    validation.text: str,
+    fields.identifier: str,
+    fields.text: str,
     severity: str,
-    validation.label: int,
-    validation.count: int,
+    fields.label: int,
+    fields.count: int,
     ordinal: int,
-    validation.number: float,
-    validation.probability: float,
-    validation.flag: bool,
-    validation.json_object: dict,
-    validation.json_array: list,
+    fields.number: float,
+    fields.probability: float,
+    fields.flag: bool,
+    fields.json_object: dict,
+    fields.json_array: list,
 }
 """The type of what each check answers, which is what JSON makes of it too. An instant has to be made."""
 
@@ -216,7 +216,7 @@ def _setter(record: type[Fact], name: str) -> Callable[[Fact, Any], None]:
 
 
 def _checked(how: FieldCheck, value: Any) -> Any:
-    return _instant(value) if how.check is validation.instant else how.check(value, how.name)
+    return _instant(value) if how.check is fields.instant else how.check(value, how.name)
 
 
 def from_stored(documents: Iterable[Mapping[str, Any]]) -> list[Fact]:

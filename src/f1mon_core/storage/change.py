@@ -109,7 +109,7 @@ def checked_change(change: Any) -> Change:
     """A step's change with its documents copied and checked, as a backend stores it.
 
     Raises:
-        InvalidRecordError: If a document or the result is not JSON within the limits of `validation`.
+        InvalidRecordError: If a document or the result is not JSON within the limits of `records.fields`.
         TypeError: If `step` returned something else than a `Change`.
     """
     if not isinstance(change, Change):

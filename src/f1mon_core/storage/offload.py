@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -11,6 +10,7 @@ from datetime import datetime
 from functools import partial
 from typing import TypeVar
 
+from f1mon_core import forks
 from f1mon_core.errors import ClosedError
 from f1mon_core.records.fields import Document, Json
 from f1mon_core.records.kinds import Fact
@@ -28,7 +28,7 @@ DEFAULT_THREADS = 4
 class OffloadedStorage:
     """A sync store as an `AsyncStorage`.
 
-    The executor is its own, never the loop's default one; it is made at the first call, again in a forked child, and
+    The executor is its own, never the loop's default one; it is made anew in a forked child and
     belongs to no event loop, so one handle serves several `asyncio.run` and a running loop alike. A call that is
     cancelled may still be carried out; repeating it is safe.
     """
@@ -42,10 +42,13 @@ class OffloadedStorage:
         """
         self.storage = storage
         self._threads = threads or getattr(storage, "concurrency", DEFAULT_THREADS)
-        # By process: the threads of a forked parent do not exist here, and a lock might be held for ever.
-        self._executors: dict[int, ThreadPoolExecutor] = {}
-        self._endings: dict[int, _Ending] = {}
         self._closed = False
+        self._start_anew()
+        forks.start_anew(self, OffloadedStorage._start_anew)
+
+    def _start_anew(self) -> None:
+        self._executor = ThreadPoolExecutor(self._threads, thread_name_prefix="f1mon")  # starts none before a call
+        self._ending: _Ending | None = None
 
     @classmethod
     async def opened(cls, opener: Callable[[], Storage], *, threads: int | None = None) -> OffloadedStorage:
@@ -65,15 +68,7 @@ class OffloadedStorage:
     async def _off(self, call: Callable[[], R]) -> R:
         if self._closed:
             raise ClosedError("this store is closed; open it again")
-        return await asyncio.get_running_loop().run_in_executor(self._threads_of_this_process(), call)
-
-    def _threads_of_this_process(self) -> ThreadPoolExecutor:
-        process = os.getpid()
-        if (executor := self._executors.get(process)) is None:
-            # An executor starts no thread before its first call, so one too many costs nothing.
-            made = ThreadPoolExecutor(self._threads, thread_name_prefix="f1mon")
-            executor = self._executors.setdefault(process, made)
-        return executor
+        return await asyncio.get_running_loop().run_in_executor(self._executor, call)
 
     async def append(self, facts: Iterable[Fact]) -> Appended:
         """See `Storage.append`."""
@@ -112,16 +107,14 @@ class OffloadedStorage:
     async def close(self) -> None:
         """See `Storage.close`; waits for the verbs under way, also when called again and after a cancelled close."""
         self._closed = True
-        process = os.getpid()
 
         def finish() -> None:
-            if (executor := self._executors.get(process)) is not None:
-                executor.shutdown()
+            self._executor.shutdown()
             self.storage.close()
 
-        ending = self._endings.get(process)
+        ending = self._ending
         if ending is None or ending.failed:
-            ending = self._endings[process] = _Ending(finish)
+            ending = self._ending = _Ending(finish)
         await ending.reached()
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import Any, TypeVar
-from weakref import WeakSet
 
+from f1mon_core import forks
 from f1mon_core.records.fields import Document, Json
 from f1mon_core.records.kinds import Fact
 from f1mon_core.records.times import Clock
@@ -35,7 +34,7 @@ class BridgedStorage:
     def __init__(self, opening: Callable[[], Awaitable[AsyncStorage]]) -> None:
         self._runner = asyncio.Runner()
         self._turn = threading.Lock()
-        _open.add(self)
+        forks.start_anew(self, BridgedStorage.start_anew)
         try:
             self.inner = self.run(opening())
         except BaseException:
@@ -108,22 +107,13 @@ class BridgedStorage:
 
     def start_anew(self) -> None:
         """Run on a loop of this process from now on."""
+        # A loop shares its selector with the parent it was forked from. Were it collected here, and thereby closed, the
+        # parent's loop would never wake again: so this process keeps it, and the store that waits on it, to its end.
+        _inherited.append((self, self._runner))
         self._runner, self._turn = asyncio.Runner(), threading.Lock()
 
 
-_open: WeakSet[BridgedStorage] = WeakSet()
 _inherited: list[Any] = []
-
-
-def _after_fork() -> None:
-    # A loop shares its selector with the parent it was forked from. Were it collected here, and thereby closed, the
-    # parent's loop would never wake again: so this process keeps it, and the store that waits on it, until it ends.
-    for bridge in list(_open):
-        _inherited.append((bridge, bridge._runner))  # noqa: SLF001 - this module's own
-        bridge.start_anew()
-
-
-os.register_at_fork(after_in_child=_after_fork)
 
 
 def together(store: Storage, calls: Sequence[Call]) -> list[Any]:

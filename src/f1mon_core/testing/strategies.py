@@ -9,7 +9,6 @@ from typing import Any
 from hypothesis import strategies as st
 
 from f1mon_core.records import fields
-from f1mon_core.records import fields as validation
 from f1mon_core.records.fields import INT64_MAX, INT64_MIN, Document, Json, checks
 from f1mon_core.records.kinds import KINDS, Fact
 from f1mon_core.records.times import EPOCH, LATEST, MICROSECOND, from_micros, to_micros
@@ -32,7 +31,7 @@ def texts(*, min_size: int = 0, max_size: int = 40) -> st.SearchStrategy[str]:
 def ids() -> st.SearchStrategy[str]:
     """1 to 255 characters, no NUL; look-alikes and the longest ones often."""
     legal = st.characters(exclude_categories=["Cs"], exclude_characters="\0")
-    longest = st.sampled_from("xä\U0001f3ce").map(lambda one: one * validation.MAX_ID_CHARACTERS)
+    longest = st.sampled_from("xä\U0001f3ce").map(lambda one: one * fields.MAX_ID_CHARACTERS)
     return st.sampled_from(LOOKALIKES) | st.text(legal, min_size=1, max_size=40) | longest
 
 
@@ -79,7 +78,7 @@ def deep_json() -> st.SearchStrategy[Json]:
             value = [value] if level % 2 else {"": value}
         return value
 
-    return st.integers(1, validation.MAX_JSON_DEPTH - 1).map(nested) | st.just([0.5] * 1000)
+    return st.integers(1, fields.MAX_JSON_DEPTH - 1).map(nested) | st.just([0.5] * 1000)
 
 
 def documents() -> st.SearchStrategy[Document]:
@@ -89,16 +88,16 @@ def documents() -> st.SearchStrategy[Document]:
 
 
 _OF_CHECK: dict[Any, st.SearchStrategy[Any]] = {
-    validation.identifier: ids(),
-    validation.text: texts(),
-    validation.label: labels(),
-    validation.count: st.sampled_from([0, 1, INT64_MAX]) | st.integers(0, INT64_MAX),
-    validation.number: numbers(),
-    validation.probability: probabilities(),
-    validation.flag: st.booleans(),
-    validation.instant: instants(),
-    validation.json_object: documents(),
-    validation.json_array: st.lists(json_values(max_leaves=5), max_size=3),
+    fields.identifier: ids(),
+    fields.text: texts(),
+    fields.label: labels(),
+    fields.count: st.sampled_from([0, 1, INT64_MAX]) | st.integers(0, INT64_MAX),
+    fields.number: numbers(),
+    fields.probability: probabilities(),
+    fields.flag: st.booleans(),
+    fields.instant: instants(),
+    fields.json_object: documents(),
+    fields.json_array: st.lists(json_values(max_leaves=5), max_size=3),
     fields.severity: st.sampled_from(fields.SEVERITIES),
     fields.ordinal: st.sampled_from([1, 2, 10, INT64_MAX]) | st.integers(1, INT64_MAX),
 }
@@ -114,13 +113,13 @@ def facts(kind: str | None = None, **given: st.SearchStrategy[Any]) -> st.Search
     if kind is None:
         return st.one_of(*(facts(name, **given) for name in sorted(KINDS) if name != "kept_tally"))
     record = KINDS[kind]
-    fields: dict[str, st.SearchStrategy[Any]] = {}
+    chosen: dict[str, st.SearchStrategy[Any]] = {}
     for check in checks(record):
         if check.name in {"at_given", "recorded_at"}:
             continue
         strategy = given.get(check.name) or _OF_CHECK[check.check]
-        fields[check.name] = st.none() | strategy if check.optional and check.name not in given else strategy
-    return st.builds(record, **fields)
+        chosen[check.name] = st.none() | strategy if check.optional and check.name not in given else strategy
+    return st.builds(record, **chosen)
 
 
 def batches(*, max_size: int = 30) -> st.SearchStrategy[list[Fact]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,6 +14,7 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import Pool, QueuePool, StaticPool
 
+from f1mon_core import forks
 from f1mon_core.errors import ConfigurationError, MissingExtraError
 from f1mon_sql.connect.loops import connected, track
 from f1mon_sql.connect.settings import Settings
@@ -112,14 +112,11 @@ _inherited: list[tuple[Pool, list[Any]]] = []
 def remake_after_fork(engine: Engine) -> None:
     """Give a forked child connections of its own."""
     _engines.add(engine)
+    forks.start_anew(engine, _start_anew)
 
 
-def _forked() -> None:
-    for engine in list(_engines):
-        connections = connected.get(engine, {})
-        _inherited.append((engine.pool, list(connections.values())))
-        connections.clear()
-        engine.dispose(close=False)
-
-
-os.register_at_fork(after_in_child=_forked)
+def _start_anew(engine: Engine) -> None:
+    connections = connected.get(engine, {})
+    _inherited.append((engine.pool, list(connections.values())))
+    connections.clear()
+    engine.dispose(close=False)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import threading
-import weakref
 from collections.abc import Callable, Iterable, Mapping
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from f1mon_core import forks
 from f1mon_core.delivery.channels.console_file import LOG_NAME, CallbackChannel, ConsoleChannel, FileChannel
 from f1mon_core.delivery.channels.protocol import Channel
 from f1mon_core.delivery.channels.settings import OWN, _email, _slack
@@ -60,7 +60,7 @@ class Channels:
         self._config = dict(config or {})
         self._made: dict[str, Channel] = {}
         self._renew_locks()
-        _every.add(self)
+        forks.start_anew(self, Channels._renew_locks)
 
     def _renew_locks(self) -> None:
         self._lock = threading.Lock()
@@ -151,18 +151,6 @@ class Channels:
         if callable(given):
             return CallbackChannel(given)
         raise ConfigurationError(f"channel {name!r} must be an address, a channel, a function or a mapping")
-
-
-_every: weakref.WeakSet[Channels] = weakref.WeakSet()
-
-
-def _after_fork() -> None:
-    for channels in _every:
-        channels._renew_locks()  # noqa: SLF001 - of this module; a thread of the parent may have held one
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
 
 
 def _addressed(address: str, where: str) -> Channel:
