@@ -73,7 +73,7 @@ class ForgetsTheHorizonWhenReopened(Handle):
 
     def __init__(self, **options):
         super().__init__(**options)
-        self.store._contents.horizons.clear()
+        self.store._contents.pruned_before.clear()
         self.store._contents.pruned_ids.clear()
 
 

@@ -34,7 +34,7 @@ class _Contents:
     outcomes: dict[str, list[Outcome]] = attrs.field(factory=dict)
     documents: dict[str, Document] = attrs.field(factory=dict)
     operations: dict[tuple[str, str], tuple[datetime, Json]] = attrs.field(factory=dict)
-    horizons: dict[str, datetime] = attrs.field(factory=dict)
+    pruned_before: dict[str, datetime] = attrs.field(factory=dict)
     pruned_ids: set[str] = attrs.field(factory=set)
     outcomes_until: datetime | None = None
 
@@ -78,7 +78,7 @@ class MemoryStorage:
                 repeated += 1
                 continue
             pruned = isinstance(fact, Prediction | Outcome) and fact.prediction_id in contents.pruned_ids
-            stamping.refuse_pruned(fact, contents.horizons.get(fact.kind), pruned=pruned)
+            stamping.refuse_pruned(fact, contents.pruned_before.get(fact.kind), pruned=pruned)
             fact = attrs.evolve(fact, recorded_at=now)
             staged[fact.kind, key] = fact
             if isinstance(fact, Outcome):
@@ -108,7 +108,7 @@ class MemoryStorage:
         """See `Storage.tally`."""
         with self._lock:
             contents = self._open()
-            behind = retention.check_kept(query, contents.horizons.get("prediction"), contents.outcomes_until)
+            behind = retention.check_kept(query, contents.pruned_before.get("prediction"), contents.outcomes_until)
             predictions = cast("Collection[Prediction]", contents.of_kind("prediction").values())
             tally = answers.fold_tally(predictions, contents.outcomes, query)
             if behind:
@@ -155,40 +155,42 @@ class MemoryStorage:
 
     def prune(self, before: datetime, keep: Collection[str] = ()) -> Pruned:
         """See `Storage.prune`."""
-        horizon = retention.prune_horizon(before)
+        pruned_before = retention.prune_horizon(before)
         kinds = retention.prunable_kinds(keep)
         with self._lock:
             contents = self._open()
             now = self.clock()
             removed: dict[str, int] = {}
             if "prediction" in kinds:
-                removed |= self._prune_predictions(contents, horizon, now)
+                removed |= self._prune_predictions(contents, pruned_before, now)
             held = held_by(contents.documents.values())
             for kind, facts in contents.facts.items():
                 if kind == "prediction" or kind not in kinds:
                     continue
-                gone = [key for key, fact in facts.items() if fact.instant < horizon and key[0] not in held]
+                gone = [key for key, fact in facts.items() if fact.instant < pruned_before and key[0] not in held]
                 for key in gone:
                     del facts[key]
                 if gone:
                     removed[kind] = len(gone)
             for kind in kinds:
-                contents.horizons[kind] = max(horizon, contents.horizons.get(kind, horizon))
+                contents.pruned_before[kind] = max(pruned_before, contents.pruned_before.get(kind, pruned_before))
             oldest = now - timedelta(hours=OPERATION_HOURS)
             contents.operations = {name: kept for name, kept in contents.operations.items() if kept[0] > oldest}
-            return Pruned(horizon, removed)
+            return Pruned(pruned_before, removed)
 
     @staticmethod
-    def _prune_predictions(contents: _Contents, horizon: datetime, now: datetime) -> dict[str, int]:
+    def _prune_predictions(contents: _Contents, pruned_before: datetime, now: datetime) -> dict[str, int]:
         predictions = contents.of_kind("prediction")
-        gone = [cast("Prediction", fact) for fact in predictions.values() if fact.instant < horizon]
+        gone = [cast("Prediction", fact) for fact in predictions.values() if fact.instant < pruned_before]
         outcomes = [one for made in gone for one in contents.outcomes.get(made.prediction_id, ())]
         firsts = [
             min(contents.outcomes[made.prediction_id], key=_instant).instant
             for made in gone
             if contents.outcomes.get(made.prediction_id)
         ]
-        for fact in retention.kept_facts(answers.fold_tally(gone, contents.outcomes, retention.kept_query(horizon))):
+        for fact in retention.kept_facts(
+            answers.fold_tally(gone, contents.outcomes, retention.kept_query(pruned_before))
+        ):
             contents.of_kind("kept_tally")[fact.key] = attrs.evolve(fact, recorded_at=now)
         if firsts:
             contents.outcomes_until = max([*firsts, *([contents.outcomes_until] if contents.outcomes_until else [])])

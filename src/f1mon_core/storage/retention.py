@@ -54,7 +54,7 @@ def prune_horizon(before: datetime) -> datetime:
 
 
 def prunable_kinds(keep: Collection[str] = ()) -> list[str]:
-    """The kinds whose horizon a prune moves: all but the lasting and the kept ones, and outcomes, which go along."""
+    """The kinds that a prune moves `pruned_before` of: all but the lasting, the kept, and outcomes, which go along."""
     for kind in keep:
         kind_of(kind)
     return [kind for kind in KINDS if kind not in {"outcome", *LASTING_KINDS, *keep}]

@@ -64,7 +64,7 @@ class Model:
     facts: list[Fact] = attrs.field(factory=list)
     documents: dict[str, Any] = attrs.field(factory=dict)
     answered: dict[tuple[str, str], Any] = attrs.field(factory=dict)
-    horizon: dict[str, datetime] = attrs.field(factory=dict)
+    pruned_before: dict[str, datetime] = attrs.field(factory=dict)
     gone: list[tuple[Prediction, list[Outcome]]] = attrs.field(factory=list)
 
     # Facts ----------------------------------------------------------------------------------------------------------
@@ -109,9 +109,9 @@ class Model:
             made.prediction_id == fact.prediction_id for made, _ in self.gone
         ):
             return True
-        horizon = self.horizon.get(fact.kind)
+        pruned_before = self.pruned_before.get(fact.kind)
         final = fact.at_given or isinstance(fact, Prediction)
-        return horizon is not None and final and fact.instant < horizon
+        return pruned_before is not None and final and fact.instant < pruned_before
 
     def find(self, select: Select) -> list[Fact]:
         """See `Storage.find`."""
@@ -157,7 +157,7 @@ class Model:
     # Tallies --------------------------------------------------------------------------------------------------------
 
     def tally(self, query: TallyQuery) -> dict[CellOf, list[float]]:
-        """See `Storage.tally`: the confidences of each cell. Raises `Refused` behind the prune horizon."""
+        """See `Storage.tally`: the confidences of each cell. Raises `Refused` behind where it was pruned."""
         predictions = [
             (
                 fact,
@@ -175,17 +175,17 @@ class Model:
         return cells
 
     def _reaches_behind(self, query: TallyQuery) -> bool:
-        horizon = self.horizon.get("prediction")
-        if horizon is None:
+        pruned_before = self.pruned_before.get("prediction")
+        if pruned_before is None:
             return False
         if query.basis == "outcome":
             firsts = [min(one.instant for one in outcomes) for _, outcomes in self.gone if outcomes]
             if firsts and (query.since is None or query.since <= max(firsts)):
                 raise Refused({PrunedError})
             return False
-        if query.since is not None and query.since >= horizon:
+        if query.since is not None and query.since >= pruned_before:
             return False
-        edges = [edge for edge in (query.since, query.until) if edge is not None and edge < horizon]
+        edges = [edge for edge in (query.since, query.until) if edge is not None and edge < pruned_before]
         if (
             query.bins != 10  # the bins that are kept
             or query.as_of is not None
@@ -235,14 +235,14 @@ class Model:
 
     def prune(self, before: datetime, keep: Collection[str]) -> dict[str, int]:
         """See `Storage.prune`: how many facts of each kind went."""
-        horizon = before - (before - _EPOCH) % _HOUR
+        pruned_before = before - (before - _EPOCH) % _HOUR
         held = [held for document in self.documents.values() for held in document.get("holds", ())]
         removed: dict[str, int] = {}
         remaining: list[Fact] = []
         dropped = [
             fact
             for fact in self.facts
-            if isinstance(fact, Prediction) and fact.instant < horizon and "prediction" not in keep
+            if isinstance(fact, Prediction) and fact.instant < pruned_before and "prediction" not in keep
         ]
         dropped_ids = [made.prediction_id for made in dropped]
         for made in dropped:
@@ -257,7 +257,7 @@ class Model:
                 goes = fact.prediction_id in dropped_ids
             else:
                 goes = (
-                    fact.instant < horizon
+                    fact.instant < pruned_before
                     and fact.kind not in keep
                     and fact.kind not in _NEVER_PRUNED
                     and fact.key[0] not in held
@@ -269,7 +269,7 @@ class Model:
         self.facts = remaining
         for kind in KINDS:
             if kind not in {*keep, *_NEVER_PRUNED, "outcome"}:
-                self.horizon[kind] = max(horizon, self.horizon.get(kind, horizon))
+                self.pruned_before[kind] = max(pruned_before, self.pruned_before.get(kind, pruned_before))
         return removed
 
 

@@ -26,7 +26,7 @@ class HorizonMovesBack(MemoryStorage):
     def prune(self, before, keep=()):
         pruned = super().prune(before, keep)
         for kind in retention.prunable_kinds(keep):
-            self._contents.horizons[kind] = pruned.before
+            self._contents.pruned_before[kind] = pruned.before
         return pruned
 
 
@@ -34,7 +34,7 @@ class HorizonMovesBack(MemoryStorage):
 class NoHorizon(MemoryStorage):
     def prune(self, before, keep=()):
         pruned = super().prune(before, keep)
-        self._contents.horizons.clear()
+        self._contents.pruned_before.clear()
         return pruned
 
 
@@ -42,8 +42,8 @@ class NoHorizon(MemoryStorage):
 class HorizonOfPredictionsOnly(MemoryStorage):
     def prune(self, before, keep=()):
         pruned = super().prune(before, keep)
-        for kind in [kind for kind in self._contents.horizons if kind != "prediction"]:
-            del self._contents.horizons[kind]
+        for kind in [kind for kind in self._contents.pruned_before if kind != "prediction"]:
+            del self._contents.pruned_before[kind]
         return pruned
 
 
@@ -210,13 +210,13 @@ class RemovalsUnsaid(MemoryStorage):
 )
 class PrunedWindowAnswered(MemoryStorage):
     def tally(self, query):
-        horizons, self._contents.horizons = self._contents.horizons, {}
+        horizons, self._contents.pruned_before = self._contents.pruned_before, {}
         try:
             if query.bins == answers.KEPT_BINS and query.basis == "prediction" and query.as_of is None:
-                self._contents.horizons = horizons
+                self._contents.pruned_before = horizons
             return super().tally(query)
         finally:
-            self._contents.horizons = horizons
+            self._contents.pruned_before = horizons
 
 
 @fault(
@@ -264,7 +264,7 @@ class UnstampedIsOld(MemoryStorage):
     def append(self, facts):
         batch = list(facts)
         for fact in batch:
-            horizon = self._contents.horizons.get(fact.kind)
+            horizon = self._contents.pruned_before.get(fact.kind)
             if horizon is not None and (fact.at or EPOCH) < horizon:
                 raise PrunedError(f"this {fact.kind} is older than {horizon.isoformat()}")
         return super().append(batch)

@@ -27,7 +27,7 @@ from f1mon_core.testing.laws.transition import counted, put
 from f1mon_core.testing.model import Model, disagreement, same_facts
 
 OLD = NOON - timedelta(days=3)
-HORIZON = NOON - timedelta(days=1)
+PRUNED_BEFORE = NOON - timedelta(days=1)
 
 
 def season() -> list[Fact]:
@@ -45,11 +45,11 @@ def season() -> list[Fact]:
 
 
 def pruned_season(store: Storage) -> Model:
-    """A season in the store, pruned to `HORIZON`; and the model of it, not pruned."""
+    """A season in the store, pruned to `PRUNED_BEFORE`; and the model of it, not pruned."""
     model = Model()
     model.append(season(), NOON)
     store.append(season())
-    store.prune(HORIZON)
+    store.prune(PRUNED_BEFORE)
     return model
 
 
@@ -58,34 +58,38 @@ class PruneLaws(Laws):
 
     def test_prune_removes_predictions_before_the_horizon_with_all_their_outcomes(self) -> None:
         with self.store() as store:
-            store.append([prediction("old", at=HORIZON - MICROSECOND), outcome("old", 1, NOON), outcome("old", 0, OLD)])
-            store.append([prediction("new", at=HORIZON), outcome("new", 1, OLD)])
-            pruned = store.prune(HORIZON)
-            assert pruned == Pruned(HORIZON, {"prediction": 1, "outcome": 2})
+            store.append(
+                [prediction("old", at=PRUNED_BEFORE - MICROSECOND), outcome("old", 1, NOON), outcome("old", 0, OLD)]
+            )
+            store.append([prediction("new", at=PRUNED_BEFORE), outcome("new", 1, OLD)])
+            pruned = store.prune(PRUNED_BEFORE)
+            assert pruned == Pruned(PRUNED_BEFORE, {"prediction": 1, "outcome": 2})
             assert ids(store.find(Select("prediction"))) == ["new"]
             assert ids(store.find(Select("outcome"))) == ["new"]
 
     def test_the_horizon_is_floored_to_the_full_hour(self) -> None:
         with self.store() as store:
-            store.append([prediction("a", at=HORIZON - MICROSECOND), prediction("b", at=HORIZON + 10 * MINUTE)])
-            assert store.prune(HORIZON + 59 * MINUTE).before == HORIZON
+            store.append(
+                [prediction("a", at=PRUNED_BEFORE - MICROSECOND), prediction("b", at=PRUNED_BEFORE + 10 * MINUTE)]
+            )
+            assert store.prune(PRUNED_BEFORE + 59 * MINUTE).before == PRUNED_BEFORE
             assert ids(store.find(Select("prediction"))) == ["b"]
 
     def test_outcomes_without_a_prediction_stay(self) -> None:
         with self.store() as store:
             store.append([outcome("early", 1, OLD)])
-            store.prune(HORIZON)
+            store.prune(PRUNED_BEFORE)
             assert ids(store.find(Select("outcome"))) == ["early"]
             store.append([prediction("early", at=NOON)])
-            assert [key.actual for key in store.tally(TallyQuery(since=HORIZON)).cells] == [1]
+            assert [key.actual for key in store.tally(TallyQuery(since=PRUNED_BEFORE)).cells] == [1]
 
     def test_other_facts_before_the_horizon_go_too(self) -> None:
         with self.store() as store:
-            for name, at in (("old", HORIZON - MICROSECOND), ("new", HORIZON)):
+            for name, at in (("old", PRUNED_BEFORE - MICROSECOND), ("new", PRUNED_BEFORE)):
                 store.append([alert(name, at=at), acknowledgement(name, at=at)])
                 store.append([MetricSnapshot(snapshot_id=name, model_version="m", metric_name="n", at=at)])
                 store.append([IncidentEvent(event_id=name, event="fired", rule_id="r", incident_id="i", at=at)])
-            pruned = store.prune(HORIZON)
+            pruned = store.prune(PRUNED_BEFORE)
             assert pruned.removed == {"alert": 1, "acknowledgement": 1, "metric_snapshot": 1, "incident_event": 1}
             assert {fact.key[0] for fact in everything(store)} == {"new"}
             assert ids(store.find(Select("alert", having="acknowledgement"))) == ["new"]
@@ -94,7 +98,7 @@ class PruneLaws(Laws):
         with self.store() as store:
             store.append([alert("old", at=OLD), acknowledgement("old", at=OLD), prediction("old", at=OLD)])
             store.append([RuleRevision(rule_id="r", revision=1, at=OLD), outcome("old", 1, OLD)])
-            assert store.prune(HORIZON, keep=["alert", "prediction"]).removed == {"acknowledgement": 1}
+            assert store.prune(PRUNED_BEFORE, keep=["alert", "prediction"]).removed == {"acknowledgement": 1}
             kinds = [fact.kind for fact in everything(store)]
             assert kinds == ["prediction", "outcome", "alert", "rule_revision"]
             assert store.append([prediction("older", at=OLD - HOUR), alert("older", at=OLD)]) == Appended(2, 0)
@@ -105,27 +109,27 @@ class PruneLaws(Laws):
             for name in ("held", "free"):
                 store.append([alert(name, at=OLD), acknowledgement(name, at=OLD)])
             store.transition("incident/i", put({"holds": ["held", "other"]}), operation_id="open")
-            store.prune(HORIZON)
+            store.prune(PRUNED_BEFORE)
             assert ids(store.find(Select("alert"))) == ["held"]
             assert ids(store.find(Select("acknowledgement"))) == ["held"]
             store.transition("incident/i", put({"holds": []}), operation_id="closed")
-            assert store.prune(HORIZON).removed == {"alert": 1, "acknowledgement": 1}
+            assert store.prune(PRUNED_BEFORE).removed == {"alert": 1, "acknowledgement": 1}
 
     def test_totals_the_kept_cells_can_answer_stand(self) -> None:
         queries = [
             TallyQuery(),
             TallyQuery(model_version="m-1"),
             TallyQuery(since=OLD),
-            TallyQuery(since=OLD + 5 * HOUR, until=HORIZON - 5 * HOUR),
-            TallyQuery(since=HORIZON - HOUR, until=NOON + MICROSECOND),
+            TallyQuery(since=OLD + 5 * HOUR, until=PRUNED_BEFORE - 5 * HOUR),
+            TallyQuery(since=PRUNED_BEFORE - HOUR, until=NOON + MICROSECOND),
             TallyQuery(bucket=timedelta(days=1)),
-            TallyQuery(bucket=HOUR, until=HORIZON),
+            TallyQuery(bucket=HOUR, until=PRUNED_BEFORE),
         ]
         with self.store() as store:
             model = pruned_season(store)
             for query in queries:
                 assert disagreement(store.tally(query), model.tally(query)) is None, query
-            store.prune(HORIZON + 7 * HOUR)
+            store.prune(PRUNED_BEFORE + 7 * HOUR)
             for query in queries:
                 assert disagreement(store.tally(query), model.tally(query)) is None, query
 
@@ -136,13 +140,13 @@ class PruneLaws(Laws):
                 TallyQuery(bins=3),
                 TallyQuery(bins="exact"),
                 TallyQuery(since=OLD + MINUTE),
-                TallyQuery(until=HORIZON - MINUTE),
+                TallyQuery(until=PRUNED_BEFORE - MINUTE),
                 TallyQuery(bucket=MINUTE),
                 TallyQuery(delay=HOUR),
                 TallyQuery(as_of=NOON),
                 TallyQuery(as_recorded=NOON),
                 TallyQuery(basis="outcome"),
-                TallyQuery(basis="outcome", since=HORIZON),
+                TallyQuery(basis="outcome", since=PRUNED_BEFORE),
             ):
                 with pytest.raises(PrunedError) as refused:
                     store.tally(query)
@@ -150,14 +154,14 @@ class PruneLaws(Laws):
                 answerable = attrs.evolve(query, since=refused.value.since, until=None)
                 assert disagreement(store.tally(answerable), model.tally(answerable)) is None, query
                 if query.basis == "prediction":
-                    assert refused.value.since == HORIZON
+                    assert refused.value.since == PRUNED_BEFORE
 
     def test_windows_after_the_horizon_answer_everything(self) -> None:
         with self.store() as store:
             model = pruned_season(store)
             for query in (
-                TallyQuery(since=HORIZON, bins=3),
-                TallyQuery(since=HORIZON + MINUTE, bins="exact", as_of=NOON, delay=HOUR),
+                TallyQuery(since=PRUNED_BEFORE, bins=3),
+                TallyQuery(since=PRUNED_BEFORE + MINUTE, bins="exact", as_of=NOON, delay=HOUR),
                 TallyQuery(since=NOON - 5 * HOUR, basis="outcome"),
             ):
                 assert disagreement(store.tally(query), model.tally(query)) is None, query
@@ -165,15 +169,15 @@ class PruneLaws(Laws):
     def test_a_repeat_of_what_was_pruned_is_refused_and_totals_stand(self) -> None:
         with self.store() as store:
             store.append([prediction("given", at=OLD), prediction("made-new", at=OLD), outcome("given", 1, OLD)])
-            store.prune(HORIZON)
+            store.prune(PRUNED_BEFORE)
             for refused in (
                 [prediction("given", at=OLD)],
                 [prediction("given", at=None)],
                 [prediction("given", at=NOON)],
                 [outcome("given", 1, OLD)],
                 [outcome("given", 0)],
-                [prediction("never-seen", at=HORIZON - MICROSECOND)],
-                [alert("never-seen", at=HORIZON - MICROSECOND)],
+                [prediction("never-seen", at=PRUNED_BEFORE - MICROSECOND)],
+                [alert("never-seen", at=PRUNED_BEFORE - MICROSECOND)],
                 [prediction("fine"), alert("fine"), outcome("made-new", 1)],
             ):
                 with pytest.raises(PrunedError):
@@ -185,15 +189,15 @@ class PruneLaws(Laws):
         with self.store() as store:
             store.append([alert("held", at=OLD), prediction("new")])
             store.transition("incident/i", put({"holds": ["held"]}), operation_id="open")
-            store.prune(HORIZON)
+            store.prune(PRUNED_BEFORE)
             assert store.append([alert("held", at=OLD), prediction("new")]) == Appended(0, 2)
             with pytest.raises(ConflictError):
                 store.append([alert("held", at=OLD, title="another")])
 
     def test_a_fact_stamped_by_the_store_is_not_behind_the_horizon(self) -> None:
         with self.store() as store:
-            store.prune(HORIZON)
-            assert store.append([prediction("a", at=None), alert("x", at=HORIZON)]) == Appended(2, 0)
+            store.prune(PRUNED_BEFORE)
+            assert store.append([prediction("a", at=None), alert("x", at=PRUNED_BEFORE)]) == Appended(2, 0)
 
     def test_a_pruned_hour_is_final_also_for_predictions_stamped_into_it(self) -> None:
         with self.place() as place:
@@ -216,7 +220,7 @@ class PruneLaws(Laws):
 
     def test_a_refused_step_of_a_transition_leaves_nothing(self) -> None:
         with self.store() as store:
-            store.prune(HORIZON)
+            store.prune(PRUNED_BEFORE)
             with pytest.raises(PrunedError):
                 store.transition("k", put({}, alert("new"), alert("old", at=OLD)), operation_id="op")
             assert store.state("") == {}
@@ -225,12 +229,12 @@ class PruneLaws(Laws):
     def test_a_horizon_never_moves_back(self) -> None:
         with self.store() as store:
             store.append([prediction("a", at=NOON - HOUR), alert("b", at=NOON)])
-            store.prune(HORIZON)
+            store.prune(PRUNED_BEFORE)
             before = everything(store)
             assert store.prune(OLD).removed == {}
             assert same_facts(everything(store), before)
             with pytest.raises(PrunedError):
-                store.append([prediction("late", at=HORIZON - MICROSECOND)])
+                store.append([prediction("late", at=PRUNED_BEFORE - MICROSECOND)])
 
     def test_a_prune_that_cannot_be_done_removes_nothing(self) -> None:
         with self.store() as store:
@@ -238,8 +242,8 @@ class PruneLaws(Laws):
             before = everything(store)
             for wrong in ("alerts", "", "Alert"):
                 with pytest.raises(InvalidQueryError):
-                    store.prune(HORIZON, keep=["prediction", wrong])
-            for when in (None, HORIZON.replace(tzinfo=None), HORIZON.timestamp()):
+                    store.prune(PRUNED_BEFORE, keep=["prediction", wrong])
+            for when in (None, PRUNED_BEFORE.replace(tzinfo=None), PRUNED_BEFORE.timestamp()):
                 with pytest.raises(InvalidQueryError):
                     store.prune(when)  # type: ignore[arg-type]
             assert same_facts(everything(store), before)
@@ -248,14 +252,14 @@ class PruneLaws(Laws):
         with self.store() as store:
             pruned_season(store)
             before = everything(store)
-            assert store.prune(HORIZON).removed == {}
+            assert store.prune(PRUNED_BEFORE).removed == {}
             assert same_facts(everything(store), before)
 
     def test_kept_cells_are_facts_one_for_each_model_and_hour(self) -> None:
         with self.store() as store:
             store.append([prediction("a", at=OLD), prediction("b", at=OLD + MINUTE), prediction("c", at=OLD + HOUR)])
             store.append([prediction("d", at=OLD, model_version="other")])
-            store.prune(HORIZON)
+            store.prune(PRUNED_BEFORE)
             kept = store.find(Select("kept_tally"))
             assert [(fact.at, fact.key[0]) for fact in kept] == [
                 (OLD, "other"),
@@ -273,6 +277,6 @@ class PruneLaws(Laws):
     def test_pruned_features_are_gone(self) -> None:
         with self.store() as store:
             store.append([prediction("a", at=OLD, features={"secret": "x"}), prediction("b", features={"kept": 1})])
-            store.prune(HORIZON)
+            store.prune(PRUNED_BEFORE)
             found = [fact for fact in store.find(Select("prediction")) if isinstance(fact, Prediction)]
             assert [fact.features for fact in found] == [{"kept": 1}]

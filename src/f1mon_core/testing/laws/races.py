@@ -19,7 +19,7 @@ from f1mon_core.storage.tally import TallyQuery
 from f1mon_core.testing.engine import Engine
 from f1mon_core.testing.facts import MINUTE, NOON, SECOND, acknowledgement, alert, outcome, prediction
 from f1mon_core.testing.laws.base import Laws, demands
-from f1mon_core.testing.laws.prune import HORIZON, OLD
+from f1mon_core.testing.laws.prune import OLD, PRUNED_BEFORE
 from f1mon_core.testing.laws.transition import counted
 from f1mon_core.testing.location import Place
 from f1mon_core.testing.races import Member, Slots, crew, fork_and_wait, spawned
@@ -259,7 +259,7 @@ class RaceLaws(Laws):
                 if not member.number:
                     for other in range(self.processes):
                         begun.await_positive(other)  # else it may be over before they wake
-                    store.prune(HORIZON)
+                    store.prune(PRUNED_BEFORE)
                     return
                 for fact in facts:
                     try:
