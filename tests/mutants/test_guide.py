@@ -14,6 +14,7 @@ from f1mon_core.testing import LAWS, Location, run_law
 from f1mon_core.testing.laws.kills import KillLaws
 from f1mon_core.testing.laws.races import RaceLaws
 
+pytestmark = pytest.mark.planted
 KIT = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "test_onefile.py")
 SLOW = [name for owner in (RaceLaws, KillLaws) for name in vars(owner) if name.startswith("test_")]
 FEW = """

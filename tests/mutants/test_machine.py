@@ -5,6 +5,7 @@ from planted.registry import BLUNDERS, OVER, faults
 
 from f1mon_core.testing import run_law
 
+pytestmark = pytest.mark.planted
 LAW = "any_sequence_of_verbs_agrees_with_the_model"
 INTERLEAVED = [
     "the cooldown is kept in memory only",

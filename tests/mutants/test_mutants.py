@@ -38,6 +38,7 @@ def test_every_law_of_the_kit_has_a_fault_that_names_it():
     assert set(LAWS) - {one.law for one in FAULTS} == set(), "plant a fault in tests/mutants/planted for each of these"
 
 
+@pytest.mark.planted
 @pytest.mark.parametrize("fault", [pytest.param(one, id=one.name, marks=marks(one.law)) for one in FAULTS])
 def test_its_law_catches_the_fault(fault):
     verdict = run_law(fault.location, fault.law, **UNTIL_FOUND)
@@ -45,6 +46,7 @@ def test_its_law_catches_the_fault(fault):
     assert not isinstance(verdict.error, BLUNDERS), verdict.trace
 
 
+@pytest.mark.planted
 @pytest.mark.parametrize(
     ("over", "law"),
     [
