@@ -5,7 +5,7 @@ SQLAlchemy's, and so does a statement that somebody watches: on an engine that l
 trace or change them.
 
 Without that short way, by `exec_driver_sql` alone, a verb takes so many times as long (medians of 200 rounds in turns,
-on a disk that syncs in 0.06 ms, and on a server that syncs too):
+on a disk that syncs in 0.06 ms; `benchmarks/sql.py` measures it again):
 
     ==========  ======  ==========
     verb        SQLite  PostgreSQL
@@ -16,9 +16,9 @@ on a disk that syncs in 0.06 ms, and on a server that syncs too):
     state         1.66        1.23
     ==========  ======  ==========
 
-It is 15 to 20 microseconds for each statement, so a disk that needs a whole millisecond for a sync hides it on SQLite.
-Batches of thousands lose nothing. Expressions are built and compiled once for each shape of a question, and a page of
-100 facts by them takes twice what the bare driver does: reading the facts is what costs there.
+It is 15 to 20 microseconds for each statement: a disk that needs a whole millisecond for a sync would hide it, and so
+does a batch of thousands. Expressions are built and compiled once for each shape of a question; a page of 100 facts is
+one, and gains nothing.
 """
 
 from __future__ import annotations
