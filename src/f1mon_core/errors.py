@@ -146,6 +146,10 @@ class BrokenBackendError(F1monError, ImportError):
     """The backend's own code failed to load; the reason travels as `__cause__`."""
 
 
+class OutdatedBackendError(BrokenBackendError):
+    """The backend was written for another contract than this f1mon's."""
+
+
 class StorageError(F1monError):
     """The store could not do what it was asked to."""
 
@@ -164,6 +168,10 @@ class OutcomeUnknown(StorageError):
     Repeat the same call: facts are idempotent by their key and transitions by their operation id, so a repeat
     never duplicates, and tells which of the two it was.
     """
+
+
+class RestoreError(StorageError):
+    """Records of one store were offered to another that holds something else; nothing was written."""
 
 
 class CorruptStoreError(StorageError):

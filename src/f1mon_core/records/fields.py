@@ -21,10 +21,14 @@ from f1mon_core.records.times import EPOCH
 
 Json: TypeAlias = json_text.Json
 Document: TypeAlias = json_text.Document
+Segments: TypeAlias = dict[str, int | str]
+"""What tells predictions apart besides their model: names to values."""
 
 MAX_ID_CHARACTERS = 255
 MAX_JSON_BYTES = 1 << 20
 MAX_JSON_DEPTH = 64
+MAX_SEGMENTS = 16
+MAX_SEGMENT_NAME_CHARACTERS = 64
 INT64_MIN, INT64_MAX = -(1 << 63), (1 << 63) - 1
 
 _surrogate = re.compile("[\ud800-\udfff]").search
@@ -58,10 +62,10 @@ def text(value: Any, field: str) -> str:
     return value if type(value) is str else str(value)
 
 
-def label(value: Any, field: str) -> int:
-    """A class label: a 64-bit integer; bool is refused, integers of other libraries are converted."""
+def integer(value: Any, field: str) -> int:
+    """A 64-bit integer; bool is refused, integers of other libraries are converted."""
     if type(value) is not int:
-        if isinstance(value, bool) or type(value).__name__ in {"bool", "bool_"}:
+        if _is_bool(value):
             raise InvalidRecordError(field, value, "must be an int, not a bool")
         try:
             value = operator.index(value)
@@ -72,9 +76,62 @@ def label(value: Any, field: str) -> int:
     return int(value)
 
 
+def label(value: Any, field: str) -> int | str:
+    """A class label: a 64-bit integer, or a text of 1 to 255 characters; a bool is kept as 0 or 1.
+
+    Labels compare with their type: "1" is not 1. Scalars of other libraries become Python's.
+    """
+    if type(value) is int and INT64_MIN <= value <= INT64_MAX:
+        return value
+    if isinstance(value, str):
+        return identifier(value, field)
+    if _is_bool(value):
+        return int(value)
+    if isinstance(value, float | Decimal) or (isinstance(value, Real) and not hasattr(value, "__index__")):
+        raise InvalidRecordError(field, value, "must be a class label, an int or a str: 1, not 1.0")
+    if not hasattr(value, "__index__"):
+        raise InvalidRecordError(field, value, "must be a class label, an int or a str")
+    return integer(value, field)
+
+
+def label_order(one: int | str) -> tuple[bool, int | str]:
+    """What labels of both types are sorted by: integers first, each in its own order."""
+    return isinstance(one, str), one
+
+
+def segments(value: Any, field: str) -> Segments:
+    """A fresh copy of segments: at most 16 names of 1 to 64 characters, each to a str, an int, or a bool as 0 or 1."""
+    if not isinstance(value, dict | Mapping):
+        raise InvalidRecordError(field, value, "must be a mapping of segment names to values")
+    if len(value) > MAX_SEGMENTS:
+        raise InvalidRecordError(field, value, f"must have at most {MAX_SEGMENTS} names")
+    return {segment_name(name, field): segment_value(item, f"{field}.{name}") for name, item in value.items()}
+
+
+def segment_name(name: Any, field: str) -> str:
+    """The name of a segment: an identifier of at most 64 characters."""
+    if not isinstance(name, str) or len(name) > MAX_SEGMENT_NAME_CHARACTERS:
+        raise InvalidRecordError(field, name, f"must have names of 1 to {MAX_SEGMENT_NAME_CHARACTERS} characters")
+    return identifier(name, field)
+
+
+def segment_value(value: Any, field: str) -> int | str:
+    """The value of a segment: a 64-bit int, or a text of at most 255 characters, the empty one too; bool is 0 or 1."""
+    if isinstance(value, str):
+        return identifier(value, field) if value else ""
+    return int(value) if _is_bool(value) else integer(value, field)
+
+
+def _is_bool(value: Any) -> bool:
+    """Whether a value is a bool, numpy's too."""
+    return isinstance(value, bool) or (
+        type(value).__name__ in {"bool", "bool_"} and type(value).__module__.partition(".")[0] == "numpy"
+    )
+
+
 def count(value: Any, field: str) -> int:
-    """A label that is not negative."""
-    if (converted := label(value, field)) < 0:
+    """An integer that is not negative."""
+    if (converted := integer(value, field)) < 0:
         raise InvalidRecordError(field, value, "must not be negative")
     return converted
 
@@ -158,13 +215,13 @@ def _copied(value: Any, field: str, depth: int) -> tuple[Json, int]:  # noqa: PL
     if isinstance(value, float):
         return number(value, field), _NUMBER
     if isinstance(value, int):
-        return label(value, field), _NUMBER
+        return integer(value, field), _NUMBER
     if isinstance(value, dict | Mapping):
         return _copied_object(value, field, depth)
     if isinstance(value, list | tuple):
         return _copied_array(value, field, depth)
     if hasattr(value, "__index__"):
-        return label(value, field), _NUMBER
+        return integer(value, field), _NUMBER
     if isinstance(value, Real):
         return number(value, field), _NUMBER
     raise InvalidRecordError(field, value, "must hold JSON values only (None, bool, int, float, str, list, dict)")
@@ -214,7 +271,7 @@ def severity(value: Any, field: str) -> str:
 
 def ordinal(value: Any, field: str) -> int:
     """A 64-bit integer of at least 1."""
-    if (converted := label(value, field)) < 1:
+    if (converted := integer(value, field)) < 1:
         raise InvalidRecordError(field, value, "must be at least 1")
     return converted
 
@@ -226,7 +283,9 @@ Text: TypeAlias = Annotated[str, text]
 
 Severity: TypeAlias = Annotated[str, severity]
 
-Label: TypeAlias = Annotated[int, label]
+Label: TypeAlias = Annotated[int | str, label]
+
+Segmented: TypeAlias = Annotated[Segments, segments]
 
 Count: TypeAlias = Annotated[int, count]
 

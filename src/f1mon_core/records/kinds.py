@@ -25,6 +25,7 @@ from f1mon_core.records.fields import (
     Object,
     Ordinal,
     Probability,
+    Segmented,
     Severity,
     Text,
     checks,
@@ -112,16 +113,19 @@ def key_text(value: Any) -> str:
 
 @attrs.frozen
 class Prediction(Fact):
-    """One answer of a classifier. Key: `prediction_id`.
+    """One model's answer about one item. Key: `(prediction_id, model_version)`.
 
     Attributes:
+        prediction_id: The item, as its outcome will name it; several models may answer about one.
         confidence: The probability in [0, 1] that the model gave its *predicted* class.
-        predicted_outcome: The predicted class label, a 64-bit integer.
+        predicted_outcome: The predicted class label, a 64-bit integer or a text.
+        segments: What the prediction is told apart by: at most 16 names to a str, an int, or a bool kept as 0 or 1.
+            A retry with other segments is a conflict.
     """
 
     kind: ClassVar[str] = "prediction"
-    key_fields: ClassVar[tuple[str, ...]] = ("prediction_id",)
-    attributes: ClassVar[tuple[str, ...]] = ("model_version", "predicted_outcome")
+    key_fields: ClassVar[tuple[str, ...]] = ("prediction_id", "model_version")
+    attributes: ClassVar[tuple[str, ...]] = ("predicted_outcome",)
 
     prediction_id: Id
     model_version: Id
@@ -129,11 +133,14 @@ class Prediction(Fact):
     confidence: Probability
     features: Object = attrs.field(factory=dict)
     metadata: Object = attrs.field(factory=dict)
+    segments: Segmented = attrs.field(factory=dict)
 
 
 @attrs.frozen
 class Outcome(Fact):
-    """One revision of what truly happened. Key: `(prediction_id, known_at)`.
+    """One revision of what truly happened to an item. Key: `(prediction_id, known_at)`.
+
+    It labels every model's prediction of the item, also those that come later.
 
     `known_at` is the instant the world knew it, under the name `at` that all facts share. Without one the store
     decides inside its critical section: equal to the current outcome, a no-op; else max(now, newest + 1 µs).
@@ -379,6 +386,8 @@ class KeptTally(Fact):
     Attributes:
         at: The start of the hour.
         cells: `[predicted, actual | null, bin, count, min, max, sum, squares]` for each cell.
+        cut: Whether `KeptCells` of the same prune hold the same predictions in other cuts; those that contract 1
+            pruned have none.
     """
 
     kind: ClassVar[str] = "kept_tally"
@@ -386,6 +395,36 @@ class KeptTally(Fact):
     attributes: ClassVar[tuple[str, ...]] = ()
 
     model_version: Id
+    cells: Array = attrs.field(factory=list)
+    cut: Flag = False
+
+
+@attrs.frozen
+class KeptCells(Fact):
+    """Final cells of pruned predictions, cut otherwise than in `KeptTally`. Key: `(model_version, series)`.
+
+    Attributes:
+        at: The start of the hour or day.
+        series: What tells the facts of one model apart: all of the following, and the part where there are several.
+        before: The instant before which the prune took predictions.
+        order: "prediction" or "outcome": by which time the predictions stand, as in `TallyQuery.basis`.
+        every: "hour" or "day".
+        segment: The name of the segment the cells are split by; None where they are not split.
+        whole: False where the segment had too many values to be kept: nothing behind the prune answers for it.
+        cells: `[value | null, predicted, actual | null, bin, count, min, max, sum, squares]` for each cell.
+    """
+
+    kind: ClassVar[str] = "kept_cells"
+    key_fields: ClassVar[tuple[str, ...]] = ("model_version", "series")
+    attributes: ClassVar[tuple[str, ...]] = ("order", "every", "segment")
+
+    model_version: Id
+    series: Id
+    before: Instant
+    order: Id
+    every: Id
+    segment: Id | None = None
+    whole: Flag = True
     cells: Array = attrs.field(factory=list)
 
 

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, cast
 
 from f1mon_core.errors import InvalidQueryError
 from f1mon_core.records.kinds import Fact, Outcome, Prediction
 from f1mon_core.records.times import duration_micros, to_micros
-from f1mon_core.storage.select import Scalar, Select, alternatives, check_attributes, kind_of
+from f1mon_core.storage.select import Scalar, Select, alternatives, check_attributes, have_in_common, kind_of
 from f1mon_core.storage.tally import (
     CellKey,
     Moments,
     Tally,
     TallyQuery,
+    answered,
     bin_of,
     bucket_of,
-    merge_cells,
     midpoint,
     moments_of,
+    segments_of,
 )
 
 
@@ -44,9 +45,8 @@ def fold_find(
     found = list(filter(matcher(select), facts))
     for other, wanted in ((select.having, True), (select.lacking, False)):
         if other is not None:
-            parts = len(kind_of(select.kind).key_fields)
-            present = {key[:parts] for key in keys_of(other)}
-            found = [fact for fact in found if (fact.key in present) is wanted]
+            present = {key[0] for key in keys_of(other)} if have_in_common(select.kind, other) else set()
+            found = [fact for fact in found if (fact.key[0] in present) is wanted]
     found.sort(key=lambda fact: fact.cursor, reverse=select.descending)
     if (after := select.after) is not None:
         found = [fact for fact in found if (fact.cursor < after if select.descending else fact.cursor > after)]
@@ -83,23 +83,33 @@ def _choices(wanted: Scalar | Collection[Scalar]) -> frozenset[tuple[type, Scala
 def fold_tally(
     predictions: Iterable[Prediction], outcomes: Mapping[str, Sequence[Outcome]], query: TallyQuery
 ) -> Tally:
-    """Predictions counted into cells.
+    """The tally of predictions, as `fold_cells` counts them."""
+    return answered(query, fold_cells(predictions, outcomes, query))
+
+
+def fold_cells(
+    predictions: Iterable[Prediction], outcomes: Mapping[str, Sequence[Outcome]], query: TallyQuery
+) -> Iterator[tuple[CellKey, Moments]]:
+    """Predictions counted into cells, each by itself.
 
     Args:
         predictions: All that the query may count; those outside its window or knowledge are passed over.
-        outcomes: The outcomes of each prediction id, in any order.
+        outcomes: The outcomes of each item, in any order.
         query: Which to count, into which cells.
     """
     unit = None if query.delay is None else duration_micros(query.delay)
-    cells: list[tuple[CellKey, Moments]] = []
     for made in predictions:
         if query.model_version is not None and made.model_version != query.model_version:
             continue
         if not _known(made, query):
             continue
         known = sorted((one for one in outcomes.get(made.prediction_id, ()) if _known(one, query)), key=_instant)
-        stands_at = made.instant if query.basis == "prediction" else known[0].instant if known else None
+        stands_at: datetime | None = made.instant
+        if query.basis == "outcome":
+            stands_at = max(made.instant, known[0].instant) if known else None
         if stands_at is None or not within(stands_at, query.since, query.until):
+            continue
+        if (group := segments_of(query, made.segments)) is None:
             continue
         index = bin_of(made.confidence, query.bins)
         delay = None
@@ -112,9 +122,9 @@ def fold_tally(
             index,
             bucket_of(to_micros(stands_at), query.bucket),
             delay,
+            group,
         )
-        cells.append((key, moments_of(made.confidence, midpoint(index, query.bins))))
-    return Tally(query.bins, merge_cells(cells))
+        yield key, moments_of(made.confidence, midpoint(index, query.bins))
 
 
 def _instant(fact: Fact) -> datetime:

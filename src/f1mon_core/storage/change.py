@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, TypeAlias
 
 import attrs
 
-from f1mon_core.errors import InvalidQueryError
-from f1mon_core.records import fields
+from f1mon_core.errors import InvalidQueryError, InvalidRecordError
+from f1mon_core.records import fields, json_text
 from f1mon_core.records.fields import Document, Json
 from f1mon_core.records.kinds import Fact
+from f1mon_core.storage.select import check_limit
+from f1mon_core.storage.tally import check_instant
 
 MAX_STATE_KEY_CHARACTERS = 700
 MAX_STATE_KEY_BYTES = 2640
@@ -52,8 +55,6 @@ def state_key(*parts: str) -> str:
     key = _joined(parts)
     if len(key) <= MAX_STATE_KEY_CHARACTERS and _bytes(key) <= MAX_STATE_KEY_BYTES and not _is_cut(key):
         return key
-    import hashlib  # noqa: PLC0415 - hardly ever needed
-
     return key[:_UNCUT_CHARACTERS] + _CUT + hashlib.sha256(key.encode()).hexdigest()
 
 
@@ -103,6 +104,28 @@ def check_state_key(key: Any, *, prefix: bool = False) -> str:
         if size > MAX_STATE_KEY_BYTES:
             raise InvalidQueryError(f"a state key has at most {MAX_STATE_KEY_BYTES} bytes, got {key!r:.80}")
     return key
+
+
+def check_state(prefix: Any, due_before: Any, limit: Any, after: Any) -> None:
+    """Refuse what `Storage.state` refuses. Raises `InvalidQueryError`."""
+    check_state_key(prefix, prefix=True)
+    check_instant("due_before", due_before)
+    check_limit(limit)
+    if after is not None:
+        check_state_key(after, prefix=True)
+
+
+def check_operation_id(operation_id: Any) -> str:
+    """Refuse what no operation id can be: anything but 1 to 255 characters without NUL or lone surrogate."""
+    try:
+        return fields.identifier(operation_id, "operation_id")
+    except InvalidRecordError as error:
+        raise InvalidQueryError(str(error)) from error
+
+
+def operation_digest(key: str, operation_id: str) -> str:
+    """Under what a store keeps the result of an operation on a key, in every store the same: it can be carried away."""
+    return hashlib.sha256(json_text.canonical([key, operation_id]).encode()).hexdigest()
 
 
 def checked_change(change: Any) -> Change:

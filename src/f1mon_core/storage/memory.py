@@ -4,26 +4,42 @@ from __future__ import annotations
 
 import copy
 import threading
+import uuid
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import TypeVar, cast
+from typing import cast
 
 import attrs
 
 from f1mon_core.errors import ClosedError, ConflictError
 from f1mon_core.records.fields import Document, Json
-from f1mon_core.records.kinds import Fact, KeptTally, Outcome, Prediction, same
+from f1mon_core.records.kinds import Fact, Outcome, Prediction, same
 from f1mon_core.records.times import Clock, host_clock, to_micros
 from f1mon_core.storage import answers, retention, stamping
 from f1mon_core.storage.address import masked
-from f1mon_core.storage.change import Step, check_state_key, checked_change, due_of
+from f1mon_core.storage.change import (
+    Step,
+    check_operation_id,
+    check_state,
+    check_state_key,
+    checked_change,
+    due_of,
+    operation_digest,
+)
 from f1mon_core.storage.contract import OPERATION_HOURS, Appended, CheckReport, Pruned
+from f1mon_core.storage.dumping import (
+    Dumped,
+    KeptOperation,
+    PrunedKey,
+    StoreRecord,
+    check_restorable,
+    page,
+    restoring,
+)
 from f1mon_core.storage.registry import Backend
 from f1mon_core.storage.retention import held_by
 from f1mon_core.storage.select import Scalar, Select
-from f1mon_core.storage.tally import Tally, TallyQuery, check_instant
-
-T = TypeVar("T")
+from f1mon_core.storage.tally import Tally, TallyQuery, answered
 
 
 @attrs.define
@@ -31,15 +47,45 @@ class _Contents:
     """All that a store holds. A batch works on a copy of what it changes and puts it back whole."""
 
     facts: dict[str, dict[tuple[str, ...], Fact]] = attrs.field(factory=dict)
+    models: dict[str, set[str]] = attrs.field(factory=dict)
     outcomes: dict[str, list[Outcome]] = attrs.field(factory=dict)
     documents: dict[str, Document] = attrs.field(factory=dict)
-    operations: dict[tuple[str, str], tuple[datetime, Json]] = attrs.field(factory=dict)
-    pruned_before: dict[str, datetime] = attrs.field(factory=dict)
-    pruned_ids: set[str] = attrs.field(factory=set)
-    outcomes_until: datetime | None = None
+    operations: dict[str, KeptOperation] = attrs.field(factory=dict)
+    pruned: dict[str, set[str | None]] = attrs.field(factory=dict)
+    itself: StoreRecord = attrs.field(factory=lambda: StoreRecord(store=uuid.uuid4().hex))
 
     def of_kind(self, kind: str) -> dict[tuple[str, ...], Fact]:
         return self.facts.setdefault(kind, {})
+
+    def is_pruned(self, fact: Fact, also: Collection[str] = ()) -> bool:
+        """Whether a fact would change what was pruned; predictions of the items of `also` are about to be stored."""
+        if isinstance(fact, Prediction):
+            return not {fact.model_version, None}.isdisjoint(self.pruned.get(fact.prediction_id, ()))
+        if isinstance(fact, Outcome):
+            item = fact.prediction_id
+            return item in self.pruned and item not in also and not self.models.get(item)
+        return False
+
+    def put(self, fact: Fact) -> None:
+        self.of_kind(fact.kind)[fact.key] = fact
+        if isinstance(fact, Prediction):
+            self.models.setdefault(fact.prediction_id, set()).add(fact.model_version)
+        elif isinstance(fact, Outcome):
+            self.outcomes.setdefault(fact.prediction_id, []).append(fact)
+
+    def take_prediction(self, made: Prediction) -> list[Outcome]:
+        """Remove a prediction for good, and answer the outcomes that went with it, its item's last."""
+        del self.of_kind("prediction")[made.key]
+        item = made.prediction_id
+        self.pruned.setdefault(item, set()).add(made.model_version)
+        self.models[item].discard(made.model_version)
+        if self.models[item]:
+            return []
+        del self.models[item]
+        gone = self.outcomes.pop(item, [])
+        for one in gone:
+            del self.of_kind("outcome")[one.key]
+        return gone
 
 
 class MemoryStorage:
@@ -63,10 +109,11 @@ class MemoryStorage:
         """What appending a batch comes to, and the commit that nothing can refuse any more."""
         contents = self._open()
         staged: dict[tuple[str, tuple[str, ...]], Fact] = {}
-        staged_outcomes: dict[str, list[Outcome]] = {}
+        outcomes: dict[str, list[Outcome]] = {}
+        items: set[str] = set()
         repeated = 0
         for offered in batch:
-            fact = stamping.timed(offered, now, _newest(offered, contents.outcomes, staged_outcomes))
+            fact = stamping.timed(offered, now, _newest(offered, contents.outcomes, outcomes))
             if fact is None:
                 repeated += 1
                 continue
@@ -77,20 +124,32 @@ class MemoryStorage:
                     raise ConflictError(stored, offered)
                 repeated += 1
                 continue
-            pruned = isinstance(fact, Prediction | Outcome) and fact.prediction_id in contents.pruned_ids
-            stamping.refuse_pruned(fact, contents.pruned_before.get(fact.kind), pruned=pruned)
+            pruned_before = contents.itself.pruned_before.get(fact.kind)
+            stamping.refuse_pruned(fact, pruned_before, pruned=contents.is_pruned(fact, items))
             fact = attrs.evolve(fact, recorded_at=now)
             staged[fact.kind, key] = fact
             if isinstance(fact, Outcome):
-                staged_outcomes.setdefault(fact.prediction_id, []).append(fact)
+                outcomes.setdefault(fact.prediction_id, []).append(fact)
+            elif isinstance(fact, Prediction):
+                items.add(fact.prediction_id)
+
+        def first_known(item: str) -> datetime | None:
+            known = [*contents.outcomes.get(item, ()), *outcomes.get(item, ())]
+            return min(map(_instant, known), default=None)
+
+        made = [fact for fact in staged.values() if isinstance(fact, Prediction)]
+        appended = Appended(
+            len(staged),
+            repeated,
+            sum(stamping.is_prelabelled(one, first_known(one.prediction_id)) for one in made),
+            sum(len(found) for item, found in outcomes.items() if item not in items and item not in contents.models),
+        )
 
         def commit() -> None:
-            for (kind, key), fact in staged.items():
-                contents.of_kind(kind)[key] = fact
-            for prediction_id, outcomes in staged_outcomes.items():
-                contents.outcomes.setdefault(prediction_id, []).extend(outcomes)
+            for fact in staged.values():
+                contents.put(fact)
 
-        return Appended(len(staged), repeated), commit
+        return appended, commit
 
     def find(self, select: Select) -> Sequence[Fact]:
         """See `Storage.find`."""
@@ -108,22 +167,28 @@ class MemoryStorage:
         """See `Storage.tally`."""
         with self._lock:
             contents = self._open()
-            behind = retention.check_kept(query, contents.pruned_before.get("prediction"), contents.outcomes_until)
-            predictions = cast("Collection[Prediction]", contents.of_kind("prediction").values())
-            tally = answers.fold_tally(predictions, contents.outcomes, query)
-            if behind:
-                kept = cast("Collection[KeptTally]", contents.of_kind("kept_tally").values())
-                tally += retention.kept_tally(kept, query)
-            return tally
+            itself = contents.itself
+            behind = retention.check_kept(
+                query, itself.pruned_before.get("prediction"), itself.outcomes_until, itself.stands_until
+            )
+            cells = [*answers.fold_cells(self._predictions(), contents.outcomes, query)]
+            for select in retention.kept_selects(query) if behind else ():
+                cells += retention.kept_cells(self.find(select), query)
+            return answered(query, cells)
+
+    def _predictions(self) -> Collection[Prediction]:
+        return cast("Collection[Prediction]", self._open().of_kind("prediction").values())
 
     def transition(self, key: str, step: Step, *, operation_id: str) -> Json:
         """See `Storage.transition`."""
         check_state_key(key)
+        check_operation_id(operation_id)
+        digest = operation_digest(key, operation_id)
         with self._lock:
             contents = self._open()
             now = self.clock()
-            if (key, operation_id) in contents.operations:
-                return copy.deepcopy(contents.operations[key, operation_id][1])
+            if (known := contents.operations.get(digest)) is not None:
+                return copy.deepcopy(known.result)
             change = checked_change(step(copy.deepcopy(contents.documents.get(key)), now))
             _, commit = self._staged(change.facts, now)
             commit()
@@ -133,15 +198,14 @@ class MemoryStorage:
                 contents.documents[key] = change.state
             for other, document in change.also.items():
                 contents.documents.setdefault(other, document)
-            contents.operations[key, operation_id] = (now, change.result)
+            contents.operations[digest] = KeptOperation(digest, now, change.result)
             return copy.deepcopy(change.result)
 
     def state(
         self, prefix: str, *, due_before: datetime | None = None, limit: int | None = None, after: str | None = None
     ) -> Mapping[str, Document]:
         """See `Storage.state`."""
-        check_state_key(prefix, prefix=True)
-        check_instant("due_before", due_before)
+        check_state(prefix, due_before, limit, after)
         due = None if due_before is None else to_micros(due_before)
         with self._lock:
             found = [
@@ -155,53 +219,80 @@ class MemoryStorage:
 
     def prune(self, before: datetime, keep: Collection[str] = ()) -> Pruned:
         """See `Storage.prune`."""
-        pruned_before = retention.prune_horizon(before)
+        before = retention.prune_horizon(before)
         kinds = retention.prunable_kinds(keep)
         with self._lock:
             contents = self._open()
             now = self.clock()
-            removed: dict[str, int] = {}
-            if "prediction" in kinds:
-                removed |= self._prune_predictions(contents, pruned_before, now)
+            removed = self._prune_predictions(contents, before, now) if "prediction" in kinds else {}
             held = held_by(contents.documents.values())
             for kind, facts in contents.facts.items():
                 if kind == "prediction" or kind not in kinds:
                     continue
-                gone = [key for key, fact in facts.items() if fact.instant < pruned_before and key[0] not in held]
+                gone = [key for key, fact in facts.items() if fact.instant < before and key[0] not in held]
                 for key in gone:
                     del facts[key]
                 if gone:
                     removed[kind] = len(gone)
-            for kind in kinds:
-                contents.pruned_before[kind] = max(pruned_before, contents.pruned_before.get(kind, pruned_before))
+            earlier = contents.itself.pruned_before
+            moved = {kind: max(before, earlier.get(kind, before)) for kind in kinds}
+            contents.itself = attrs.evolve(contents.itself, pruned_before={**earlier, **moved})
             oldest = now - timedelta(hours=OPERATION_HOURS)
-            contents.operations = {name: kept for name, kept in contents.operations.items() if kept[0] > oldest}
-            return Pruned(pruned_before, removed)
+            contents.operations = {name: kept for name, kept in contents.operations.items() if kept.at >= oldest}
+            return Pruned(before, removed)
 
     @staticmethod
-    def _prune_predictions(contents: _Contents, pruned_before: datetime, now: datetime) -> dict[str, int]:
-        predictions = contents.of_kind("prediction")
-        gone = [cast("Prediction", fact) for fact in predictions.values() if fact.instant < pruned_before]
-        outcomes = [one for made in gone for one in contents.outcomes.get(made.prediction_id, ())]
-        firsts = [
-            min(contents.outcomes[made.prediction_id], key=_instant).instant
+    def _prune_predictions(contents: _Contents, before: datetime, now: datetime) -> dict[str, int]:
+        predictions = cast("Collection[Prediction]", contents.of_kind("prediction").values())
+        gone = [made for made in predictions if made.instant < before]
+        stands = [
+            max(made.instant, min(map(_instant, known)))
             for made in gone
-            if contents.outcomes.get(made.prediction_id)
+            if (known := contents.outcomes.get(made.prediction_id))
         ]
-        for fact in retention.kept_facts(
-            answers.fold_tally(gone, contents.outcomes, retention.kept_query(pruned_before))
-        ):
-            contents.of_kind("kept_tally")[fact.key] = attrs.evolve(fact, recorded_at=now)
-        if firsts:
-            contents.outcomes_until = max([*firsts, *([contents.outcomes_until] if contents.outcomes_until else [])])
-        for made in gone:
-            del predictions[made.key]
-            contents.outcomes.pop(made.prediction_id, None)
-            contents.pruned_ids.add(made.prediction_id)
-        for one in outcomes:
-            del contents.of_kind("outcome")[one.key]
-        removed = {"prediction": len(gone), "outcome": len(outcomes)}
+        for fact in retention.fold_kept(gone, contents.outcomes, before):
+            contents.put(attrs.evolve(fact, recorded_at=now))
+        if stands:
+            latest = max([*stands, *filter(None, [contents.itself.stands_until])])
+            contents.itself = attrs.evolve(contents.itself, stands_until=latest)
+        outcomes = sum(len(contents.take_prediction(made)) for made in gone)
+        removed = {"prediction": len(gone), "outcome": outcomes}
         return {kind: number for kind, number in removed.items() if number}
+
+    def dump(self, after: str | None = None) -> Dumped:
+        """See `Storage.dump`."""
+        with self._lock:
+            return page(_Source(self, self._open()), after)
+
+    def restore(self, records: Iterable[Document]) -> Appended:
+        """See `Storage.restore`."""
+        offered = restoring(records)
+        with self._lock:
+            contents = self._open()
+            empty = not (any(contents.facts.values()) or contents.documents or contents.operations or contents.pruned)
+            check_restorable(contents.itself, offered.itself, empty=empty)
+            new = []
+            for fact in offered.facts:
+                stored = contents.of_kind(fact.kind).get(fact.key)
+                if stored is None:
+                    new.append(fact)
+                elif not same(stored, fact):
+                    raise ConflictError(stored, fact)
+            contents.itself = attrs.evolve(
+                offered.itself, store=contents.itself.store, restored_from=offered.itself.store
+            )
+            for fact in new:
+                contents.put(fact)
+            for item, model in offered.pruned:
+                contents.pruned.setdefault(item, set()).add(model)
+                for of in [of for of in contents.models.get(item, ()) if model in (None, of)]:
+                    contents.take_prediction(cast("Prediction", contents.of_kind("prediction")[item, of]))
+            contents.operations |= {one.digest: one for one in offered.operations}
+            for part in offered.ranges:
+                for key in [key for key in contents.documents if part.holds(key) and key not in part.documents]:
+                    del contents.documents[key]
+                contents.documents |= part.documents
+            return Appended(len(new), len(offered.facts) - len(new))
 
     def check(self) -> CheckReport:
         """See `Storage.check`."""
@@ -218,12 +309,43 @@ class MemoryStorage:
         return self._contents
 
 
+@attrs.frozen
+class _Source:
+    """What `dumping.page` asks of a store in memory."""
+
+    store: MemoryStorage
+    contents: _Contents
+
+    def itself(self) -> StoreRecord:
+        return self.contents.itself
+
+    def pruned_keys(self, after: PrunedKey | None, limit: int) -> Sequence[PrunedKey]:
+        keys = [(item, model) for item, models in self.contents.pruned.items() for model in models]
+        keys.sort(key=_order)
+        return [key for key in keys if after is None or _order(key) > _order(after)][:limit]
+
+    def operations(self, after: str | None, limit: int) -> Sequence[KeptOperation]:
+        oldest = self.store.clock() - timedelta(hours=OPERATION_HOURS)
+        kept = sorted(self.contents.operations.values(), key=lambda one: one.digest)
+        return [one for one in kept if one.at >= oldest and (after is None or one.digest > after)][:limit]
+
+    def find(self, select: Select) -> Sequence[Fact]:
+        return self.store.find(select)
+
+    def state(self, prefix: str, *, limit: int | None = None, after: str | None = None) -> Mapping[str, Document]:
+        return self.store.state(prefix, limit=limit, after=after)
+
+
+def _order(key: PrunedKey) -> tuple[str, str]:
+    return key[0], key[1] or ""
+
+
 def _instant(fact: Fact) -> datetime:
     return fact.instant
 
 
 def _newest(offered: Fact, *held: Mapping[str, Sequence[Outcome]]) -> Outcome | None:
-    """The outcome with the newest known_at of an outcome's prediction."""
+    """The outcome with the newest known_at of an outcome's item."""
     if not isinstance(offered, Outcome):
         return None
     return max(
@@ -236,4 +358,4 @@ def open_memory(*, url: str = "memory://", clock: Clock | None = None) -> Memory
     return MemoryStorage(clock=clock, address=masked(url))
 
 
-backend = Backend(name="memory", open=open_memory, durable=False, shared=False)
+backend = Backend(name="memory", open=open_memory, durable=False, shared=False, contract=2)

@@ -26,11 +26,13 @@ from f1mon_core.errors import (
     DuplicateBackendError,
     MissingExtraError,
     NotFoundError,
+    OutdatedBackendError,
     UnknownBackendError,
 )
 from f1mon_core.storage.address import masked, scheme_of
 from f1mon_core.storage.async_contract import AsyncStorage
 from f1mon_core.storage.contract import Storage
+from f1mon_core.storage.dumping import CONTRACT
 from f1mon_core.storage.environment import DATABASE_BACKEND, DEFAULT_DIRECTORY, from_environment, from_monitoring_db
 
 BACKENDS_GROUP = "f1mon.backends"
@@ -57,6 +59,7 @@ class Backend:
             None for a backend that cannot tell.
         durable: Claims that what was appended survives the handle and the process.
         shared: Claims that several processes may work on one place at once.
+        contract: The contract it was written for, as `f1mon_core.storage.CONTRACT`; one of another is refused by name.
     """
 
     name: str
@@ -67,6 +70,7 @@ class Backend:
     exists: Callable[..., bool] | None = None
     durable: bool = True
     shared: bool = True
+    contract: int = 1
 
 
 def backend_names() -> dict[str, list[str]]:
@@ -219,6 +223,16 @@ def _load(point: EntryPoint) -> Backend:
     if not isinstance(loaded, Backend):
         raise BrokenBackendError(
             f"{point.value} of {_distribution(point)} is not a Backend but {type(loaded).__name__}"
+        )
+    if loaded.contract != CONTRACT:
+        do = (
+            "update f1mon"
+            if loaded.contract > CONTRACT
+            else f"update {_distribution(point)}, or see its authors' guide"
+        )
+        raise OutdatedBackendError(
+            f"backend {point.name!r} of {_distribution(point)} is written for contract {loaded.contract}, this f1mon "
+            f"asks for contract {CONTRACT}: {do} (docs/write-a-backend.md)"
         )
     return loaded
 

@@ -43,8 +43,8 @@ class Select(Generic[F_co]):
         model_version: Only facts of this model; refused for a kind that has no `model_version`.
         where: Attribute (or part of the key) to the value it has, or to a collection of values it may have. An empty
             collection selects nothing. Values compare with their type: 1 is not True.
-        lacking, having: A kind of which no fact, or some fact, has a key that starts with this fact's key
-            (an open alert lacks its acknowledgement).
+        lacking, having: A kind of which no fact, or some fact, has the same first part of the key (an open alert lacks
+            its acknowledgement). Kinds whose first key fields differ in name have none in common.
         descending: Newest first.
         limit: At most so many; None for all, 0 for none.
         after: Continue strictly behind this cursor in the order asked for.
@@ -102,8 +102,7 @@ class Select(Generic[F_co]):
             if "model_version" not in (*record.attributes, *record.key_fields):
                 raise InvalidQueryError(f"a {self.kind} has no model_version to select by")
         check_attributes(record, self.where)
-        if self.limit is not None and (type(self.limit) is not int or self.limit < 0):
-            raise InvalidQueryError(f"limit must be None or an int of at least 0, got {self.limit!r}")
+        check_limit(self.limit)
         if self.after is not None:
             check_cursor(record, self.after)
 
@@ -124,6 +123,17 @@ def check_cursor(record: type[Fact], cursor: Any) -> None:
         check_id(f"after.{name}", part)
         if name == "at" and part != key_text(at):
             raise InvalidQueryError(f"the cursor of a {record.kind} has its time in its key too, got {part!r}")
+
+
+def have_in_common(kind: str, other: str) -> bool:
+    """Whether the first part of the key means the same for both kinds, as `having` and `lacking` need."""
+    return kind_of(kind).key_fields[0] == kind_of(other).key_fields[0]
+
+
+def check_limit(limit: Any) -> None:
+    """Refuse anything but None or an int of at least 0."""
+    if limit is not None and (type(limit) is not int or limit < 0):
+        raise InvalidQueryError(f"limit must be None or an int of at least 0, got {limit!r}")
 
 
 def check_attributes(record: type[Fact], names: Iterable[str]) -> None:

@@ -6,9 +6,9 @@ A tally adds: counts, minima and maxima exactly, sums up to rounding. That law m
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias, TypeVar
 
 import attrs
 
@@ -19,13 +19,22 @@ from f1mon_core.records.times import EPOCH, LATEST, duration_micros, from_micros
 Bins: TypeAlias = int | Literal["exact"]
 Basis: TypeAlias = Literal["prediction", "outcome"]
 
+SegmentChoice: TypeAlias = int | str | None | tuple[int | str | None, ...]
+T = TypeVar("T")
+
 MAX_BINS = 10_000
+MAX_SEGMENTS_BY = 2
+MAX_GROUPS = 10_000
+"""A tally by segments answers at most so many groups."""
 BUCKET_ORIGIN = EPOCH - timedelta(days=3)
 """Time buckets are counted from Monday 1969-12-29, so that weeks start on Monday and hours and days at UTC's."""
 
 KEPT_BINS = 10
 KEPT_BUCKET = timedelta(hours=1)
-"""Pruned predictions leave cells of this resolution behind."""
+KEPT_SEGMENT_BUCKET = timedelta(days=1)
+"""Pruned predictions leave cells of this resolution behind: all of them by the hour, each segment by the day."""
+KEPT_VALUES = 256
+"""A segment with more values than this, of one model in one prune, leaves none."""
 
 
 class CellKey(NamedTuple):
@@ -36,14 +45,16 @@ class CellKey(NamedTuple):
         bin: The confidence bin's index, or the confidence itself in an `"exact"` tally.
         bucket: Microseconds since 1970 at which the time bucket starts; None in a tally without buckets.
         delay: Whole units between the prediction and its first outcome; None without an outcome or a unit.
+        segments: The value of each segment named in the query's `by`, in its order; None for predictions without it.
     """
 
     model_version: str
-    predicted: int
-    actual: int | None
+    predicted: int | str
+    actual: int | str | None
     bin: int | float
     bucket: int | None = None
     delay: int | None = None
+    segments: tuple[int | str | None, ...] = ()
 
 
 class Moments(NamedTuple):
@@ -51,6 +62,8 @@ class Moments(NamedTuple):
 
     Attributes:
         n: How many there are.
+        minimum, maximum: The extremes of all predictions of the same model, predicted class, bin, bucket and segments,
+            whatever their outcome and its delay: no roll-up could tell those of the unlabelled ones apart.
         total: Sum of the deviations from the bin's midpoint (0.0 in an exact tally).
         squares: Sum of the squared deviations from the bin's midpoint.
     """
@@ -86,7 +99,7 @@ class Tally:
     def __add__(self, other: Tally) -> Tally:
         if self.bins != other.bins:
             raise InvalidQueryError(f"tallies of {self.bins} and {other.bins} bins do not add")
-        return Tally(self.bins, merge_cells([*self.cells.items(), *other.cells.items()]))
+        return Tally(self.bins, levelled(merge_cells([*self.cells.items(), *other.cells.items()])))
 
     @property
     def count(self) -> int:
@@ -99,6 +112,38 @@ class Tally:
         return {key.model_version for key in self.cells}
 
 
+def _names(names: Any) -> tuple[str, ...]:
+    if isinstance(names, str) or not isinstance(names, Sequence):
+        raise InvalidQueryError(f"by must be a sequence of segment names, got {names!r:.80}")
+    if len(names) > MAX_SEGMENTS_BY or len(set(names)) < len(names):
+        raise InvalidQueryError(f"by takes at most {MAX_SEGMENTS_BY} different segment names, got {names!r:.200}")
+    return tuple(_checked(name, "by", fields.segment_name) for name in names)
+
+
+def _where(where: Any) -> dict[str, SegmentChoice]:
+    """A copy of the conditions, each a value or a tuple of values as they are stored."""
+    if not isinstance(where, Mapping):
+        raise InvalidQueryError(f"where must be a mapping of segment names to values, got {where!r:.80}")
+    return {_checked(name, "where", fields.segment_name): _choice(name, wanted) for name, wanted in where.items()}
+
+
+def _choice(name: str, wanted: Any) -> SegmentChoice:
+    if wanted is None or isinstance(wanted, str) or not isinstance(wanted, Iterable):
+        return _one_choice(name, wanted)
+    return tuple(_one_choice(name, one) for one in wanted)
+
+
+def _one_choice(name: str, value: Any) -> int | str | None:
+    return None if value is None else _checked(value, f"where.{name}", fields.segment_value)
+
+
+def _checked(value: Any, name: str, check: Callable[[Any, str], T]) -> T:
+    try:
+        return check(value, name)
+    except InvalidRecordError as error:
+        raise InvalidQueryError(str(error)) from error
+
+
 @attrs.frozen(kw_only=True)
 class TallyQuery:
     """Which predictions to count, and into which cells.
@@ -107,12 +152,16 @@ class TallyQuery:
         model_version: One model's predictions; None for all.
         since, until: The half-open window `[since, until)`; None is unbounded.
         basis: Whose time falls into the window and its buckets: "prediction" the prediction's own, "outcome" the
-            first known_at of its outcome (predictions without an outcome are then not counted).
+            later of its own and the first known_at of its item's outcome (predictions without an outcome are then not
+            counted; one made after its item was labelled was not wrong before it was made).
         as_of: Only what was knowable then: predictions made and outcomes known at or before it.
         as_recorded: Only what the store held then: predictions and outcomes recorded at or before it.
         bins: Equal-width bins `[i/n, (i+1)/n)`, the last one closed; or "exact", a cell per distinct confidence.
         bucket: Width of the time buckets cells are split by; None for one.
         delay: Unit of the label delay cells are split by; None for no split.
+        by: At most two names of segments that cells are split by.
+        where: Segment name to the value it has, or to a collection of values it may have; None is a prediction without
+            the name. Values compare with their type. An empty collection selects nothing.
     """
 
     model_version: str | None = None
@@ -124,6 +173,8 @@ class TallyQuery:
     bins: Bins = 10
     bucket: timedelta | None = None
     delay: timedelta | None = None
+    by: tuple[str, ...] = attrs.field(default=(), converter=_names)
+    where: Mapping[str, SegmentChoice] = attrs.field(factory=dict, converter=_where)
 
     def __attrs_post_init__(self) -> None:
         check_bins(self.bins)
@@ -161,12 +212,9 @@ def check_id(name: str, value: Any) -> None:
     _as_query(name, value, fields.identifier)
 
 
-def _as_query(name: str, value: Any, check: Any) -> None:
+def _as_query(name: str, value: Any, check: Callable[[Any, str], object]) -> None:
     if value is not None:
-        try:
-            check(value, name)
-        except InvalidRecordError as error:
-            raise InvalidQueryError(str(error)) from error
+        _checked(value, name, check)
 
 
 def bin_of(confidence: float, bins: Bins) -> int | float:
@@ -210,6 +258,43 @@ def merge_cells(cells: Iterable[tuple[CellKey, Moments]]) -> dict[CellKey, Momen
     for key, moments in cells:
         grouped.setdefault(key, []).append(moments)
     return {key: parts[0] if len(parts) == 1 else _merged(parts) for key, parts in grouped.items()}
+
+
+def levelled(cells: Mapping[CellKey, Moments]) -> dict[CellKey, Moments]:
+    """Cells with the extremes of all predictions that share everything but the outcome and its delay."""
+    extremes: dict[CellKey, tuple[float, float]] = {}
+    alike = {key: key._replace(actual=None, delay=None) for key in cells}
+    for key, moments in cells.items():
+        low, high = extremes.get(alike[key], (moments.minimum, moments.maximum))
+        extremes[alike[key]] = min(low, moments.minimum), max(high, moments.maximum)
+    return {
+        key: Moments(moments.n, *extremes[alike[key]], moments.total, moments.squares) for key, moments in cells.items()
+    }
+
+
+def answered(query: TallyQuery, cells: Iterable[tuple[CellKey, Moments]]) -> Tally:
+    """The tally of a query from cells of every part it was answered from: added, and with common extremes.
+
+    Raises:
+        InvalidQueryError: If there are more than `MAX_GROUPS` groups of segments.
+    """
+    merged = merge_cells(cells)
+    if query.by and (groups := len({key.segments for key in merged})) > MAX_GROUPS:
+        raise InvalidQueryError(
+            f"by {' and '.join(query.by)} makes {groups} groups, at most {MAX_GROUPS} are answered: "
+            "select some by where=, or ask for a shorter window"
+        )
+    return Tally(query.bins, levelled(merged))
+
+
+def segments_of(query: TallyQuery, segments: Mapping[str, int | str]) -> tuple[int | str | None, ...] | None:
+    """The group of a prediction with these segments; None if the query's `where` leaves it out."""
+    for name, wanted in query.where.items():
+        value = segments.get(name)
+        choices = wanted if isinstance(wanted, tuple) else (wanted,)
+        if not any(type(choice) is type(value) and choice == value for choice in choices):
+            return None
+    return tuple(segments.get(name) for name in query.by)
 
 
 def _merged(parts: list[Moments]) -> Moments:

@@ -21,9 +21,12 @@ from f1mon_core.storage.tally import Tally, TallyQuery
 _HOUR = timedelta(hours=1)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MONDAY = _EPOCH - timedelta(days=3)
-_NEVER_PRUNED = ("rule_revision", "kept_tally")
+_DAY = timedelta(days=1)
+_NEVER_PRUNED = ("rule_revision", "kept_tally", "kept_cells")
+_VALUES_KEPT = 256
 
-CellOf = tuple[str, int, int | None, int | float, int | None, int | None]
+Value = int | str | None
+CellOf = tuple[str, int | str, Value, int | float, int | None, int | None, tuple[Value, ...]]
 
 
 def written(fact: Fact, *, stamps: bool = True) -> str:
@@ -66,6 +69,8 @@ class Model:
     answered: dict[tuple[str, str], Any] = attrs.field(factory=dict)
     pruned_before: dict[str, datetime] = attrs.field(factory=dict)
     gone: list[tuple[Prediction, list[Outcome]]] = attrs.field(factory=list)
+    crowded: list[tuple[str, str, str, datetime]] = attrs.field(factory=list)
+    """Model and name of segments that a prune could not keep, with order and time of each prediction that went."""
 
     # Facts ----------------------------------------------------------------------------------------------------------
 
@@ -94,24 +99,39 @@ class Model:
                 if times_differ or written(rival, stamps=False) != written(fact, stamps=False):
                     reasons.add(ConflictError)
                 continue
-            if self._is_pruned(fact):
+            if self._is_pruned(fact, kept):
                 # It stays in view: a later fact of the batch may contradict it, and either may be what is told.
                 reasons.add(PrunedError)
             kept.append(attrs.evolve(fact, recorded_at=now))
             new += 1
         if reasons:
             raise Refused(reasons)
+        appeared = kept[len(self.facts) :]
         self.facts = kept
-        return Appended(new, len(batch) - new)
+        return Appended(new, len(batch) - new, self._prelabelled(appeared), self._unmatched(appeared))
 
-    def _is_pruned(self, fact: Fact) -> bool:
-        if isinstance(fact, Prediction | Outcome) and any(
-            made.prediction_id == fact.prediction_id for made, _ in self.gone
-        ):
+    def _prelabelled(self, appeared: Sequence[Fact]) -> int:
+        return sum(
+            any(one.instant < made.instant - _DAY for one in self._outcomes_of(made.prediction_id))
+            for made in appeared
+            if isinstance(made, Prediction)
+        )
+
+    def _unmatched(self, appeared: Sequence[Fact]) -> int:
+        items = [fact.prediction_id for fact in self.facts if isinstance(fact, Prediction)]
+        return sum(isinstance(one, Outcome) and one.prediction_id not in items for one in appeared)
+
+    def _outcomes_of(self, item: str) -> list[Outcome]:
+        return [one for one in self.facts if isinstance(one, Outcome) and one.prediction_id == item]
+
+    def _is_pruned(self, fact: Fact, kept: Sequence[Fact]) -> bool:
+        if isinstance(fact, Prediction) and any(identity(made) == identity(fact) for made, _ in self.gone):
             return True
-        pruned_before = self.pruned_before.get(fact.kind)
+        if isinstance(fact, Outcome) and any(made.prediction_id == fact.prediction_id for made, _ in self.gone):
+            return not any(isinstance(one, Prediction) and one.prediction_id == fact.prediction_id for one in kept)
+        horizon = self.pruned_before.get(fact.kind)
         final = fact.at_given or isinstance(fact, Prediction)
-        return pruned_before is not None and final and fact.instant < pruned_before
+        return horizon is not None and final and fact.instant < horizon
 
     def find(self, select: Select) -> list[Fact]:
         """See `Storage.find`."""
@@ -143,8 +163,9 @@ class Model:
         return found if select.limit is None else found[: select.limit]
 
     def _has(self, fact: Fact, kind: str) -> bool:
-        own = fact.key
-        return any(other.kind == kind and other.key[: len(own)] == own for other in self.facts)
+        if KINDS[kind].key_fields[0] != type(fact).key_fields[0]:
+            return False
+        return any(other.kind == kind and other.key[0] == fact.key[0] for other in self.facts)
 
     def count(self, select: Select, by: Sequence[str]) -> dict[tuple[Any, ...], int]:
         """See `Storage.count`."""
@@ -157,14 +178,9 @@ class Model:
     # Tallies --------------------------------------------------------------------------------------------------------
 
     def tally(self, query: TallyQuery) -> dict[CellOf, list[float]]:
-        """See `Storage.tally`: the confidences of each cell. Raises `Refused` behind where it was pruned."""
+        """See `Storage.tally`: the confidences of each cell. Raises `Refused` behind the prune horizon."""
         predictions = [
-            (
-                fact,
-                [one for one in self.facts if isinstance(one, Outcome) and one.prediction_id == fact.prediction_id],
-            )
-            for fact in self.facts
-            if isinstance(fact, Prediction)
+            (fact, self._outcomes_of(fact.prediction_id)) for fact in self.facts if isinstance(fact, Prediction)
         ]
         if self._reaches_behind(query):
             predictions += self.gone
@@ -175,27 +191,39 @@ class Model:
         return cells
 
     def _reaches_behind(self, query: TallyQuery) -> bool:
-        pruned_before = self.pruned_before.get("prediction")
-        if pruned_before is None:
-            return False
+        end = self.pruned_before.get("prediction")
         if query.basis == "outcome":
-            firsts = [min(one.instant for one in outcomes) for _, outcomes in self.gone if outcomes]
-            if firsts and (query.since is None or query.since <= max(firsts)):
-                raise Refused({PrunedError})
+            stood = [max(made.instant, min(one.instant for one in known)) for made, known in self.gone if known]
+            end = max(stood) + timedelta(microseconds=1) if stood else None
+        if end is None or (query.since is not None and query.since >= end):
             return False
-        if query.since is not None and query.since >= pruned_before:
-            return False
-        edges = [edge for edge in (query.since, query.until) if edge is not None and edge < pruned_before]
+        names = {*query.by, *query.where}
+        step = _DAY if names else _HOUR
+        edges = [edge for edge in (query.since, query.until) if edge is not None and edge < end]
         if (
             query.bins != 10  # the bins that are kept
             or query.as_of is not None
             or query.as_recorded is not None
             or query.delay is not None
-            or (query.bucket is not None and query.bucket % _HOUR)
-            or any((edge - _EPOCH) % _HOUR for edge in edges)
+            or (query.bucket is not None and query.bucket % step)
+            or any((edge - _EPOCH) % step for edge in edges)
+            or len(names) > 1
+            or (query.by and query.where)
+            or any(self._is_crowded(name, query) for name in names)
         ):
             raise Refused({PrunedError})
         return True
+
+    def _is_crowded(self, name: str, query: TallyQuery) -> bool:
+        """Whether a day that the query reaches holds predictions of which a segment could not be kept."""
+        return any(
+            one == name
+            and query.model_version in (None, model)
+            and (query.since is None or stood - (stood - _EPOCH) % _DAY >= query.since)
+            and (query.until is None or stood - (stood - _EPOCH) % _DAY < query.until)
+            for model, one, order, stood in self.crowded
+            if order == query.basis
+        )
 
     # State ----------------------------------------------------------------------------------------------------------
 
@@ -235,29 +263,40 @@ class Model:
 
     def prune(self, before: datetime, keep: Collection[str]) -> dict[str, int]:
         """See `Storage.prune`: how many facts of each kind went."""
-        pruned_before = before - (before - _EPOCH) % _HOUR
+        horizon = before - (before - _EPOCH) % _HOUR
         held = [held for document in self.documents.values() for held in document.get("holds", ())]
         removed: dict[str, int] = {}
         remaining: list[Fact] = []
         dropped = [
             fact
             for fact in self.facts
-            if isinstance(fact, Prediction) and fact.instant < pruned_before and "prediction" not in keep
+            if isinstance(fact, Prediction) and fact.instant < horizon and "prediction" not in keep
         ]
         dropped_ids = [made.prediction_id for made in dropped]
-        for made in dropped:
-            self.gone.append(
-                (
-                    made,
-                    [one for one in self.facts if isinstance(one, Outcome) and one.prediction_id == made.prediction_id],
-                )
-            )
+        staying = [
+            fact.prediction_id for fact in self.facts if isinstance(fact, Prediction) and not _among(fact, dropped)
+        ]
+        going = [(made, self._outcomes_of(made.prediction_id)) for made in dropped]
+        self.gone += going
+        for model in {made.model_version for made in dropped}:
+            for name in {name for made in dropped for name in made.segments}:
+                of_model = [(made, known) for made, known in going if made.model_version == model]
+                if len({(type(one), one) for made, _ in of_model if (one := made.segments.get(name)) is not None}) > (
+                    _VALUES_KEPT
+                ):
+                    for made, known in of_model:
+                        self.crowded.append((model, name, "prediction", made.instant))
+                        if known:
+                            first = min(one.instant for one in known)
+                            self.crowded.append((model, name, "outcome", max(made.instant, first)))
         for fact in self.facts:
-            if isinstance(fact, Prediction | Outcome):
-                goes = fact.prediction_id in dropped_ids
+            if isinstance(fact, Prediction):
+                goes = _among(fact, dropped)
+            elif isinstance(fact, Outcome):
+                goes = fact.prediction_id in dropped_ids and fact.prediction_id not in staying
             else:
                 goes = (
-                    fact.instant < pruned_before
+                    fact.instant < horizon
                     and fact.kind not in keep
                     and fact.kind not in _NEVER_PRUNED
                     and fact.key[0] not in held
@@ -269,8 +308,12 @@ class Model:
         self.facts = remaining
         for kind in KINDS:
             if kind not in {*keep, *_NEVER_PRUNED, "outcome"}:
-                self.pruned_before[kind] = max(pruned_before, self.pruned_before.get(kind, pruned_before))
+                self.pruned_before[kind] = max(horizon, self.pruned_before.get(kind, horizon))
         return removed
+
+
+def _among(fact: Fact, others: Iterable[Fact]) -> bool:
+    return any(identity(fact) == identity(other) for other in others)
 
 
 def _wanted(value: Any, wanted: Any) -> bool:
@@ -294,7 +337,10 @@ def _cell(made: Prediction, outcomes: list[Outcome], query: TallyQuery) -> CellO
     if query.basis == "outcome":
         if not known:
             return None
-        stands = known[0].instant
+        stands = max(stands, known[0].instant)
+    for name, wanted in query.where.items():
+        if not _wanted(made.segments.get(name), wanted):
+            return None
     if (query.since is not None and stands < query.since) or (query.until is not None and stands >= query.until):
         return None
     return (
@@ -304,6 +350,7 @@ def _cell(made: Prediction, outcomes: list[Outcome], query: TallyQuery) -> CellO
         _bin(made.confidence, query.bins),
         _bucket(stands, query.bucket),
         (known[0].instant - made.instant) // query.delay if query.delay is not None and known else None,
+        tuple(made.segments.get(name) for name in query.by),
     )
 
 
@@ -337,12 +384,18 @@ def disagreement(tally: Tally, cells: Mapping[CellOf, Sequence[float]]) -> str |
         exact = tally.bins == "exact"
         middle = Fraction(key[3]) if exact else Fraction((2 * key[3] + 1) / (2 * int(tally.bins)))
         deviations = [Fraction(one) - middle for one in confidences]
-        if (cell.n, cell.minimum, cell.maximum) != (len(confidences), min(confidences), max(confidences)):
+        alike = [one for other, others in cells.items() if _same_but_outcome(key, other) for one in others]
+        if (cell.n, cell.minimum, cell.maximum) != (len(confidences), min(alike), max(alike)):
             return f"cell {key}: {cell} for the confidences {confidences}"
         for name, got, wanted in (
             ("total", cell.total, sum(deviations)),
             ("squares", cell.squares, sum(one * one for one in deviations)),
         ):
-            if not isclose(got, float(wanted), rel_tol=1e-12, abs_tol=1e-12):
+            if not isclose(got, float(wanted), rel_tol=0.0, abs_tol=1e-12 * len(confidences)):
                 return f"cell {key}: {name} {got} where it is {float(wanted)}"
     return None
+
+
+def _same_but_outcome(one: CellOf, other: CellOf) -> bool:
+    """Whether two cells differ in nothing but the outcome and its delay."""
+    return (*one[:2], *one[3:5], one[6]) == (*other[:2], *other[3:5], other[6])
