@@ -206,9 +206,16 @@ def _read(path: Path) -> Iterator[BinaryIO]:
         ) from error
 
 
+READER = 2
+"""What of old files can be kept changes with this: directories adopted by an earlier reader are read once more."""
+
+
 @attrs.frozen
 class _Marker:
-    """How far a file was adopted: its first `bytes` bytes, whose SHA-256 was this, with `lines` ends of lines."""
+    """How far a file was adopted: its first `bytes` bytes, whose SHA-256 was this, with `lines` ends of lines.
+
+    `reader` is the `READER` that did; the first one wrote none, and kept one model's prediction under an id.
+    """
 
     bytes: int = 0
     lines: int = 0
@@ -216,10 +223,13 @@ class _Marker:
     size: int = -1
     mtime_ns: int = -1
     directory: str = ""
+    reader: int = READER
 
     @classmethod
     def of(cls, document: Document | None) -> _Marker:
-        return cls() if document is None else cls(**cast("dict[str, int]", document))  # type: ignore[arg-type]
+        if document is None or document.get("reader") != READER:
+            return cls()
+        return cls(**cast("dict[str, int]", document))  # type: ignore[arg-type]
 
 
 def _storing(document: Document) -> Step:

@@ -66,7 +66,7 @@ class ModelPerformanceTracker(DropIn):
         )
 
     def record_actual_outcome(self, prediction_id: str, actual_outcome: int) -> dict[str, Any] | None:
-        """Store what truly happened, and say how the prediction did.
+        """Store what truly happened, and say how the prediction did: of several models', the one recorded first.
 
         Returns:
             prediction_id, model_version, predicted, actual, correct, confidence, calibration_error
