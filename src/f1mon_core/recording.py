@@ -10,7 +10,7 @@ from typing import Any, TypeVar, cast
 import attrs
 
 from f1mon_core.errors import ConflictError, InvalidQueryError, InvalidRecordError, NotFoundError
-from f1mon_core.records.fields import Document
+from f1mon_core.records.fields import ClassLabel, Document, Segments
 from f1mon_core.records.kinds import Cursor, Fact, Outcome, Prediction
 from f1mon_core.storage import plans
 from f1mon_core.storage.contract import Appended
@@ -28,12 +28,12 @@ def record(facts: Iterable[Fact], batch_size: int = BATCH_SIZE) -> Plan[Appended
     if batch_size < 1:
         raise InvalidQueryError(f"batch_size must be at least 1, got {batch_size}")
     remaining = iter(facts)
-    new = repeated = number = 0
+    total, number = Appended(unmatched=0), 0
     while True:
         begin = number * batch_size
         try:
             if not (batch := list(islice(remaining, batch_size))):
-                return Appended(new, repeated)
+                return total
             appended = yield from plans.append(batch)
         except Exception as error:
             error.add_note(
@@ -41,16 +41,17 @@ def record(facts: Iterable[Fact], batch_size: int = BATCH_SIZE) -> Plan[Appended
                 f"the {begin} records before it are stored"
             )
             raise
-        new, repeated, number = new + appended.new, repeated + appended.repeated, number + 1
+        total, number = total + appended, number + 1
 
 
 def prediction(
     prediction_id: str,
     model_version: str,
-    predicted_outcome: int,
+    predicted_outcome: ClassLabel,
     confidence: float,
     features: Mapping[str, Any] | None,
     metadata: Mapping[str, Any] | None,
+    segments: Mapping[str, Any] | None,
     at: datetime | None,
 ) -> Plan[Appended]:
     """Append one prediction."""
@@ -61,6 +62,7 @@ def prediction(
         confidence=confidence,
         features={} if features is None else given(features),
         metadata={} if metadata is None else given(metadata),
+        segments={} if segments is None else cast("Segments", segments),
         at=at,
     )
     return (yield from plans.append([made]))
@@ -71,7 +73,7 @@ def given(content: Mapping[str, Any]) -> Document:
     return cast("Document", content)
 
 
-def outcome(prediction_id: str, actual_outcome: int, known_at: datetime | None) -> Plan[Appended]:
+def outcome(prediction_id: str, actual_outcome: ClassLabel, known_at: datetime | None) -> Plan[Appended]:
     """Append one outcome."""
     return (yield from plans.append([outcome_of((prediction_id, actual_outcome, known_at))]))
 
@@ -130,12 +132,14 @@ def predictions(
     return (yield from plans.find(select))
 
 
-def prediction_stored(prediction_id: str) -> Plan[Prediction]:
-    """The prediction of an id. Raises `NotFoundError`."""
-    found = yield from stored(Prediction, prediction_id)
-    if found is None:
-        raise NotFoundError(f"no prediction {prediction_id!r} is stored")
-    return found
+def prediction_stored(prediction_id: str, model_version: str | None) -> Plan[Prediction]:
+    """The prediction of an item, of several the one recorded first. Raises `NotFoundError`."""
+    select = Select.of(Prediction, model_version=model_version, where={"prediction_id": prediction_id})
+    found = yield from plans.find(select)
+    if not found:
+        of = "" if model_version is None else f" of {model_version!r}"
+        raise NotFoundError(f"no prediction {prediction_id!r}{of} is stored")
+    return min(found, key=lambda one: (one.recorded_at or one.instant, one.cursor))
 
 
 def kept(fact: F) -> Plan[F]:

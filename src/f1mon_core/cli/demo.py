@@ -7,6 +7,7 @@ import shlex
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
+from typing import cast
 
 import attrs
 import click
@@ -15,6 +16,7 @@ from f1mon_core.alerts.rules import AlertRule
 from f1mon_core.cli.errors import CannotError
 from f1mon_core.cli.output import stamp
 from f1mon_core.cli.place import Place, pass_place
+from f1mon_core.records.fields import ClassLabel
 from f1mon_core.records.kinds import Alert, Outcome, Prediction
 from f1mon_core.storage.address import masked
 from f1mon_core.text import printable
@@ -123,11 +125,11 @@ def _prediction(rng: random.Random, race: int, driver: int, at: datetime) -> Pre
     )
 
 
-def _outcome(rng: random.Random, made: Prediction, race: int) -> tuple[str, int]:
+def _outcome(rng: random.Random, made: Prediction, race: int) -> tuple[str, ClassLabel]:
     """What happened: as likely what was predicted as the model is sure, until the cars changed."""
     likely = made.confidence - (0.25 if race >= NEW_RULES_FROM else 0.0)
     right = rng.random() < likely
-    return made.prediction_id, made.predicted_outcome if right else 1 - made.predicted_outcome
+    return made.prediction_id, made.predicted_outcome if right else 1 - cast("int", made.predicted_outcome)
 
 
 def _said(accuracy: float | None, alert: Alert | None) -> str:

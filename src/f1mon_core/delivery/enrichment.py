@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from f1mon_core.alerts.evaluate import ALL_MODELS, context_window
 from f1mon_core.delivery.messages import Section
+from f1mon_core.records.fields import ClassLabel
 from f1mon_core.records.kinds import (
     Alert,
     DegradationAnalysis,
@@ -72,9 +73,9 @@ def _slices(metadata: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
     return ((name, str(value)) for name, value in metadata.items() if isinstance(value, str | bool))
 
 
-def _outcomes(prediction_ids: Sequence[str]) -> Plan[dict[str, int]]:
+def _outcomes(prediction_ids: Sequence[str]) -> Plan[dict[str, ClassLabel]]:
     """The newest outcome of each prediction; `find` answers in the order of time, so the last one counts."""
-    actual: dict[str, int] = {}
+    actual: dict[str, ClassLabel] = {}
     for begin in range(0, len(prediction_ids), _IDS_PER_QUESTION):
         select = Select.of(Outcome, where={"prediction_id": prediction_ids[begin : begin + _IDS_PER_QUESTION]})
         for outcome in (yield from plans.find(select)):

@@ -21,6 +21,7 @@ from f1mon_core.metrics.intervals import Method, proportion
 from f1mon_core.metrics.metric import (
     NO_ACTUAL_POSITIVES,
     NO_LABELS,
+    NO_POSITIVE_CLASS,
     NO_POSITIVES,
     NO_PREDICTED_POSITIVES,
     NO_PREDICTIONS,
@@ -31,6 +32,7 @@ from f1mon_core.metrics.metric import (
     Metric,
     ReliabilityBin,
 )
+from f1mon_core.records.fields import ClassLabel, label_order
 from f1mon_core.storage.tally import CellKey, Moments, Tally, bin_of, merge_cells, midpoint
 
 _EPSILON = 2.0**-52
@@ -38,6 +40,7 @@ _EPSILON = 2.0**-52
 
 
 Cells: TypeAlias = Literal["any", "binned", "exact"]
+Labels: TypeAlias = Literal["none", "compared", "positive"]
 FormulaT = TypeVar("FormulaT", bound=Callable[..., Metric])
 
 
@@ -48,21 +51,23 @@ class Formula:
     Attributes:
         of: The metric of a measurement, under the name given.
         cells: What it needs: cells of any bins, of the number of bins asked for, or one per distinct confidence.
+        labels: What it needs of labels: none, that they can be compared, or a positive class among them too.
     """
 
     of: Callable[[Any, str], Metric]
     cells: Cells = "any"
+    labels: Labels = "compared"
 
 
 FORMULAS: dict[str, Formula] = {}
 """Every metric by its name, in the order of tables."""
 
 
-def formula(*names: str, cells: Cells = "any") -> Callable[[FormulaT], FormulaT]:
+def formula(*names: str, cells: Cells = "any", labels: Labels = "compared") -> Callable[[FormulaT], FormulaT]:
     """Register a method of `Measurement` as the formula of these metrics."""
 
     def register(method: FormulaT) -> FormulaT:
-        FORMULAS.update(dict.fromkeys(names, Formula(method, cells)))
+        FORMULAS.update(dict.fromkeys(names, Formula(method, cells, labels)))
         return method
 
     return register
@@ -96,7 +101,8 @@ class Measurement:
     Attributes:
         tally: The cells, of any bins.
         n_bins: Bins of the calibration metrics.
-        positive: The class precision, recall, F1, ROC-AUC, Brier score and log loss are of.
+        positive: The class precision, recall, F1, ROC-AUC, Brier score and log loss are of; None for 1 where the labels
+            are integers, and for none where they are texts.
         labels: The declared classes; None for those that occur.
         interval: How proportions get their interval.
         unavailable: Metrics the store could not give cells for, with the reason.
@@ -104,15 +110,15 @@ class Measurement:
 
     tally: Tally
     n_bins: int = 10
-    positive: int = 1
-    labels: tuple[int, ...] | None = None
+    positive: ClassLabel | None = None
+    labels: tuple[ClassLabel, ...] | None = None
     interval: Method = "wilson"
     unavailable: Mapping[str, str] = attrs.field(factory=dict)
 
     @cached_property
-    def pairs(self) -> Counter[tuple[int, int]]:
+    def pairs(self) -> Counter[tuple[ClassLabel, ClassLabel]]:
         """Labelled predictions by (predicted, actual)."""
-        counts: Counter[tuple[int, int]] = Counter()
+        counts: Counter[tuple[ClassLabel, ClassLabel]] = Counter()
         for key, moments in self.tally.cells.items():
             if key.actual is not None:
                 counts[key.predicted, key.actual] += moments.n
@@ -129,25 +135,25 @@ class Measurement:
         return self.pairs.total()
 
     @cached_property
-    def predicted(self) -> Counter[int]:
+    def predicted(self) -> Counter[ClassLabel]:
         """Labelled predictions by predicted class."""
-        counts: Counter[int] = Counter()
+        counts: Counter[ClassLabel] = Counter()
         for (predicted, _), n in self.pairs.items():
             counts[predicted] += n
         return counts
 
     @cached_property
-    def actual(self) -> Counter[int]:
+    def actual(self) -> Counter[ClassLabel]:
         """Labelled predictions by actual class."""
-        counts: Counter[int] = Counter()
+        counts: Counter[ClassLabel] = Counter()
         for (_, actual), n in self.pairs.items():
             counts[actual] += n
         return counts
 
     @cached_property
-    def classes(self) -> tuple[int, ...]:
+    def classes(self) -> tuple[ClassLabel, ...]:
         """The declared classes, else those that occur among labelled predictions, ascending."""
-        return self.labels or tuple(sorted({*self.predicted, *self.actual}))
+        return self.labels or tuple(sorted({*self.predicted, *self.actual}, key=label_order))
 
     def metrics(self, names: Collection[str]) -> dict[str, Metric]:
         """The named metrics, in the order of `METRIC_NAMES`."""
@@ -157,7 +163,28 @@ class Measurement:
         """One metric."""
         if name in self.unavailable:
             return self._none(name, self.labelled, self.unavailable[name])
+        wanted = FORMULAS[name].labels
+        if wanted != "none" and self.mixed is not None:
+            return self._none(name, 0, f"the labels of model {self.mixed} come as int and as str, which never agree")
+        if wanted == "positive" and self.positive_class is None:
+            return self._none(name, 0, NO_POSITIVE_CLASS) if self.labelled else self._unlabelled(name)
         return FORMULAS[name].of(self, name)
+
+    @cached_property
+    def mixed(self) -> str | None:
+        """The first model whose labels come in two types; None where those of each have one."""
+        types: dict[str, set[type]] = {}
+        for key in self.tally.cells:
+            types.setdefault(key.model_version, set()).update(map(type, (key.predicted, key.actual)))
+        return min((model for model, found in types.items() if {int, str} <= found), default=None)
+
+    @property
+    def positive_class(self) -> ClassLabel | None:
+        """The positive class: the one given, else 1 where no label is a text."""
+        if self.positive is not None:
+            return self.positive
+        labels = (label for key in self.tally.cells for label in (key.predicted, key.actual))
+        return None if any(isinstance(one, str) for one in (*labels, *(self.labels or ()))) else 1
 
     # Counts -----------------------------------------------------------------------------------------------------------
 
@@ -176,18 +203,24 @@ class Measurement:
             return self._none(name, 0, reason)
         return self._of(name, part / whole, whole, proportion(part, whole, self.interval))
 
+    def _class(self, one: ClassLabel | None = None) -> ClassLabel:
+        """The class asked for, or the positive one, which a metric that needs it has."""
+        if (found := self.positive_class if one is None else one) is None:
+            raise InvalidQueryError(NO_POSITIVE_CLASS)
+        return found
+
     def _unlabelled(self, name: str) -> Metric:
         return self._none(name, 0, NO_LABELS if self.total else NO_PREDICTIONS)
 
-    @formula("num_predictions")
+    @formula("num_predictions", labels="none")
     def _num_predictions(self, name: str) -> Metric:
         return self._of(name, float(self.total), self.total)
 
-    @formula("num_labelled")
+    @formula("num_labelled", labels="none")
     def _num_labelled(self, name: str) -> Metric:
         return self._of(name, float(self.labelled), self.total)
 
-    @formula("coverage")
+    @formula("coverage", labels="none")
     def _coverage(self, name: str) -> Metric:
         if not self.total:
             return self._none(name, 0, NO_PREDICTIONS)
@@ -200,7 +233,7 @@ class Measurement:
 
     # Classes ----------------------------------------------------------------------------------------------------------
 
-    def of_label(self, one: int) -> LabelMetrics:
+    def of_label(self, one: ClassLabel) -> LabelMetrics:
         """Precision, recall and F1 of one class against the rest."""
         return LabelMetrics(
             label=one,
@@ -210,20 +243,20 @@ class Measurement:
             f1_score=self._f1_score("f1_score", one),
         )
 
-    @formula("precision")
-    def _precision(self, name: str, one: int | None = None) -> Metric:
-        one = self.positive if one is None else one
+    @formula("precision", labels="positive")
+    def _precision(self, name: str, one: ClassLabel | None = None) -> Metric:
+        one = self._class(one)
         return self._share(name, self.pairs[one, one], self.predicted[one], NO_PREDICTED_POSITIVES)
 
-    @formula("recall")
-    def _recall(self, name: str, one: int | None = None) -> Metric:
-        one = self.positive if one is None else one
+    @formula("recall", labels="positive")
+    def _recall(self, name: str, one: ClassLabel | None = None) -> Metric:
+        one = self._class(one)
         return self._share(name, self.pairs[one, one], self.actual[one], NO_ACTUAL_POSITIVES)
 
-    @formula("f1_score")
-    def _f1_score(self, name: str, one: int | None = None) -> Metric:
+    @formula("f1_score", labels="positive")
+    def _f1_score(self, name: str, one: ClassLabel | None = None) -> Metric:
         """2 tp / (2 tp + fp + fn); n is tp + fp + fn."""
-        one = self.positive if one is None else one
+        one = self._class(one)
         if not self.labelled:
             return self._unlabelled(name)
         hits, sides = self.pairs[one, one], self.predicted[one] + self.actual[one]
@@ -276,14 +309,14 @@ class Measurement:
             return self._unlabelled(name)
         # c is P(predicted), and so 1 - c is P(the other), only where there can be no third class: neither a declared
         # one nor one that was predicted and has no outcome yet.
-        seen = {self.positive, *(self.labels or ()), *(key.predicted for key in self.tally.cells), *self.actual}
+        seen = {self._class(), *(self.labels or ()), *(key.predicted for key in self.tally.cells), *self.actual}
         if len(seen) > 2:  # noqa: PLR2004 - binary
             return self._none(
                 name, self.labelled, f"the confidence says P(positive) of two classes only, here are {len(seen)}"
             )
         return None
 
-    @formula("brier_score")
+    @formula("brier_score", labels="positive")
     def _brier_score(self, name: str) -> Metric:
         """Mean of (P(positive) - [actual is positive])², which for two classes is (c - [correct])².
 
@@ -305,11 +338,11 @@ class Measurement:
         scores: dict[float, list[int]] = {}
         for key, moments in self.tally.cells.items():
             if key.actual is not None:
-                score = key.bin if key.predicted == self.positive else 1 - key.bin
-                scores.setdefault(score, [0, 0])[key.actual == self.positive] += moments.n
+                score = key.bin if key.predicted == self._class() else 1 - key.bin
+                scores.setdefault(score, [0, 0])[key.actual == self._class()] += moments.n
         return scores
 
-    @formula("log_loss", cells="exact")
+    @formula("log_loss", cells="exact", labels="positive")
     def _log_loss(self, name: str) -> Metric:
         """Mean of -log P(actual), in nats, P clipped to [2**-52, 1 - 2**-52]."""
         if (undefined := self._not_binary(name)) is not None:
@@ -321,7 +354,7 @@ class Measurement:
         )
         return self._of(name, loss / self.labelled, self.labelled)
 
-    @formula("roc_auc", cells="exact")
+    @formula("roc_auc", cells="exact", labels="positive")
     def _roc_auc(self, name: str) -> Metric:
         """The chance that a positive scores above a negative, a tie counting half (midranks); exact.
 
@@ -329,7 +362,7 @@ class Measurement:
         """
         if (undefined := self._not_binary(name)) is not None:
             return undefined
-        positives_in_all = self.actual[self.positive]
+        positives_in_all = self.actual[self._class()]
         negatives_in_all = self.labelled - positives_in_all
         if not positives_in_all or not negatives_in_all:
             return self._none(name, self.labelled, ONE_CLASS)
@@ -391,15 +424,15 @@ class Measurement:
 
     # Confidence -------------------------------------------------------------------------------------------------------
 
-    @formula("avg_confidence")
+    @formula("avg_confidence", labels="none")
     def _avg_confidence(self, name: str) -> Metric:
         return self._of_confidence(name, self._mean_confidence)
 
-    @formula("min_confidence")
+    @formula("min_confidence", labels="none")
     def _min_confidence(self, name: str) -> Metric:
         return self._of_confidence(name, min((m.minimum for m in self.tally.cells.values()), default=None))
 
-    @formula("max_confidence")
+    @formula("max_confidence", labels="none")
     def _max_confidence(self, name: str) -> Metric:
         return self._of_confidence(name, max((m.maximum for m in self.tally.cells.values()), default=None))
 
@@ -417,7 +450,7 @@ class Measurement:
         maximum = max(moments.maximum for moments in self.tally.cells.values())
         return min(max(math.fsum(terms) / self.total, minimum), maximum)
 
-    @formula("confidence_std")
+    @formula("confidence_std", labels="none")
     def _confidence_std(self, name: str) -> Metric:
         """The sample standard deviation (ddof 1), from the cells' own means and squares.
 

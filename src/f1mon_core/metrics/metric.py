@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 
 from f1mon_core.errors import InvalidQueryError, InvalidRecordError
-from f1mon_core.records.fields import Document, label
+from f1mon_core.records.fields import ClassLabel, Document, label, label_order
 
 NO_PREDICTIONS = "no predictions"
 
@@ -23,6 +23,7 @@ NO_PREDICTED_POSITIVES = "no predicted positives"
 
 NO_ACTUAL_POSITIVES = "no actual positives"
 
+NO_POSITIVE_CLASS = "the labels are texts: name the positive class by positive="
 NO_POSITIVES = "no predicted and no actual positives"
 
 
@@ -124,8 +125,8 @@ class ConfusionMatrix:
         cells: `(actual, predicted)` to its count, zeros left out. Classes outside `labels` are not in it.
     """
 
-    labels: tuple[int, ...]
-    cells: Mapping[tuple[int, int], int]
+    labels: tuple[ClassLabel, ...]
+    cells: Mapping[tuple[ClassLabel, ClassLabel], int]
 
     @property
     def counts(self) -> tuple[tuple[int, ...], ...]:
@@ -136,14 +137,17 @@ class ConfusionMatrix:
 
     def to_dict(self) -> Document:
         """As a JSON object; the cells as `[actual, predicted, count]`."""
-        return {"labels": list(self.labels), "cells": [[*pair, n] for pair, n in sorted(self.cells.items())]}
+        return {
+            "labels": list(self.labels),
+            "cells": [[*pair, self.cells[pair]] for pair in sorted(self.cells, key=_order)],
+        }
 
 
 @attrs.frozen
 class LabelMetrics:
     """Precision, recall and F1 of one class against the rest; `support` is how often it truly occurred."""
 
-    label: int
+    label: ClassLabel
     support: int
     precision: Metric
     recall: Metric
@@ -160,7 +164,11 @@ class LabelMetrics:
         }
 
 
-def check_labels(labels: Iterable[int] | None) -> tuple[int, ...] | None:
+def _order(pair: tuple[ClassLabel, ClassLabel]) -> tuple[Any, ...]:
+    return tuple(map(label_order, pair))
+
+
+def check_labels(labels: Iterable[ClassLabel] | None) -> tuple[ClassLabel, ...] | None:
     """The declared classes. Raises `InvalidQueryError` for none, a repeated one or one that is no label."""
     if labels is None:
         return None
@@ -172,7 +180,7 @@ def check_labels(labels: Iterable[int] | None) -> tuple[int, ...] | None:
     return declared
 
 
-def check_label(name: str, value: Any) -> int:
+def check_label(name: str, value: Any) -> ClassLabel:
     """One class label. Raises `InvalidQueryError`."""
     try:
         return label(value, name)

@@ -20,7 +20,7 @@ from f1mon_core.metrics.metric import (
     check_labels,
 )
 from f1mon_core.metrics.windows import Window, WindowBasis, WindowRequest
-from f1mon_core.records.fields import Document
+from f1mon_core.records.fields import ClassLabel, Document
 from f1mon_core.storage import plans
 from f1mon_core.storage.plans import Plan
 from f1mon_core.storage.tally import KEPT_BINS, Bins, Tally, check_bins
@@ -38,7 +38,8 @@ class Performance:
         bins: The reliability bins, empty ones too; () where pruning left no cells that fit them.
         confusion: Labelled predictions by actual and predicted class.
         by_label: Precision, recall and F1 of each class.
-        positive: The class that precision, recall, F1, ROC-AUC, Brier score and log loss are of.
+        positive: The class that precision, recall, F1, ROC-AUC, Brier score and log loss are of; None where the labels
+            are texts and none was named.
         interval: How the intervals of proportions were computed.
         models: Whose predictions they are.
     """
@@ -49,8 +50,8 @@ class Performance:
     metrics: Mapping[str, Metric]
     bins: tuple[ReliabilityBin, ...]
     confusion: ConfusionMatrix
-    by_label: Mapping[int, LabelMetrics]
-    positive: int = 1
+    by_label: Mapping[ClassLabel, LabelMetrics]
+    positive: ClassLabel | None = None
     interval: Method = "wilson"
     models: frozenset[str] = frozenset()
 
@@ -118,9 +119,9 @@ class Performance:
         }
 
 
-def _positive(value: Any) -> int:
-    """The positive class as a plain int, with which cells are compared."""
-    return check_label("positive", value)
+def _positive(value: Any) -> ClassLabel | None:
+    """The positive class as cells hold it, with which it is compared."""
+    return None if value is None else check_label("positive", value)
 
 
 @attrs.frozen(kw_only=True)
@@ -129,15 +130,15 @@ class Measures:
 
     Attributes:
         n_bins: Equal-width confidence bins of the calibration metrics.
-        positive: The positive class.
+        positive: The positive class; None for 1 where labels are integers.
         labels: The declared classes; None for those that occur.
         interval: "wilson" or "clopper-pearson", both at 95 %.
         names: The metrics; without `metrics.EXACT_METRICS` the store is spared a cell per distinct confidence.
     """
 
     n_bins: int = 10
-    positive: int = attrs.field(default=1, converter=_positive)
-    labels: tuple[int, ...] | None = attrs.field(default=None, converter=check_labels)
+    positive: ClassLabel | None = attrs.field(default=None, converter=_positive)
+    labels: tuple[ClassLabel, ...] | None = attrs.field(default=None, converter=check_labels)
     interval: Method = "wilson"
     names: frozenset[str] = attrs.field(default=None, converter=check_names)
 
@@ -162,7 +163,7 @@ class Measures:
             bins=measurement.bins,
             confusion=measurement.confusion,
             by_label={one: measurement.of_label(one) for one in measurement.classes},
-            positive=self.positive,
+            positive=measurement.positive_class,
             interval=self.interval,
             models=frozenset(tally.models),
         )
@@ -206,8 +207,8 @@ class PerformanceOptions(TypedDict, total=False):
     as_of: datetime | None
     as_recorded: datetime | None
     n_bins: int
-    positive: int
-    labels: Iterable[int] | None
+    positive: ClassLabel | None
+    labels: Iterable[ClassLabel] | None
     interval: Method
     metrics: Collection[str] | None
 

@@ -21,6 +21,8 @@ from f1mon_core.records.times import EPOCH
 
 Json: TypeAlias = json_text.Json
 Document: TypeAlias = json_text.Document
+ClassLabel: TypeAlias = int | str
+"""What a classifier answers, and what truly happened; compared with its type."""
 Segments: TypeAlias = dict[str, int | str]
 """What tells predictions apart besides their model: names to values."""
 

@@ -12,6 +12,7 @@ from f1mon_core.records.kinds import Fact
 from f1mon_core.records.times import AsyncClock
 from f1mon_core.storage.change import Step
 from f1mon_core.storage.contract import Appended, CheckReport, Pruned
+from f1mon_core.storage.dumping import Dumped
 from f1mon_core.storage.select import Scalar, Select
 from f1mon_core.storage.tally import Tally, TallyQuery
 
@@ -39,16 +40,20 @@ class AsyncStorage(Protocol):
 
         - A batch is taken in order: what its later facts repeat, correct or contradict may be its earlier ones.
         - A fact without a time gets the store's clock, read inside the critical section; `recorded_at` is always the
-          store's.
+          store's. The clock is read once: a batch has one instant, of whatever kinds it is.
+        - Of several contradictions in a batch the first in its order is the one that is told.
         - The same fact again (`records.same`) is a no-op, within the batch too; the first stays as it is.
         - A different fact under the same key is a `ConflictError` and nothing of the batch is written.
-        - An outcome without `known_at` that equals the current outcome of its prediction is a no-op; otherwise its
-          known_at is max(now, newest known_at + 1 µs), or an `InvalidRecordError` where the calendar ends. An outcome
-          may come before its prediction.
-        - A prediction older than the prune horizon (by a time given or stamped: its hour is final) or whose id was
-          pruned, an outcome of a pruned prediction, or another fact of a pruned kind whose *given* time lies before
-          the horizon, is a `PrunedError` and nothing of the batch is written; unless the fact is still stored, which
-          makes it a repeat or a conflict.
+        - An outcome labels every model's prediction of its item, also those that come later, and may come before any.
+        - An outcome without `known_at` that equals the current outcome of its item is a no-op; otherwise its known_at
+          is max(now, newest known_at + 1 µs), or an `InvalidRecordError` where the calendar ends.
+        - Labels compare with their type: "1" is not 1. Segments are part of the fact.
+        - A prediction older than the instant before which was pruned (by a time given or stamped: its hour is final) or
+          whose key was pruned (an id that contract 1 pruned: under every model), an outcome of an item of which
+          predictions were pruned and none is stored, or another fact of a pruned kind whose *given* time lies before
+          the instant, is a `PrunedError` and nothing of the batch is written; unless the fact is still stored, which
+          makes it a repeat or a conflict. A prediction by another model of an item that was pruned is accepted; it is
+          unlabelled until an outcome comes, where the item's outcomes went.
         - When it returns, the batch is visible to every handle, and durable if the backend claims so.
         """
         ...
@@ -71,13 +76,17 @@ class AsyncStorage(Protocol):
         """The cells of the predictions in a window, each with the outcome current for it.
 
         - Counted is every prediction in `[since, until)` by the query's basis, labelled or not.
-        - The outcome of a prediction is the one with the newest known_at, among those known by `as_of` and recorded by
-          `as_recorded` where given; predictions made or recorded later than those are not counted.
+        - The outcome of a prediction is its item's with the newest known_at, among those known by `as_of` and recorded
+          by `as_recorded` where given; predictions made or recorded later than those are not counted.
+        - By outcome time a prediction stands at the later of its own time and its item's first known_at.
+        - Predictions are counted by the values of the segments named in `by`, those without the name under None, and
+          only those that `where` selects; more than `tally.MAX_GROUPS` groups are an `InvalidQueryError`.
         - Bins are `tally.bin_of`, to the last float; moments are around `tally.midpoint`; buckets `tally.bucket_of`;
           a delay is (first known_at - at) // unit, floored, of the outcomes considered.
-        - Counts, minima and maxima are exact, sums right to 1e-12 relative.
-        - Windows behind the prune horizon are answered from the kept cells, or are a `PrunedError`; its `since`
-          is the start from which on the same question is answered.
+        - Counts are exact; minimum and maximum are those of all predictions of the same model, predicted class, bin,
+          bucket and segments, whatever their outcome; sums are right to 1e-12 times the cell's n.
+        - Windows behind the instant before which was pruned are answered from the kept cells, or are a `PrunedError`;
+          its `since` is the start from which on the same question is answered.
         """
         ...
 
@@ -90,8 +99,8 @@ class AsyncStorage(Protocol):
         - A fact without a time gets the instant `step` was given.
         - State, facts and `also` are stored together or not at all; an exception raised by `step`, a `ConflictError`
           of its facts or an `InvalidRecordError` of a document leaves nothing.
-        - A repeated `operation_id` of the same key returns the first result, for at least 24 hours, and does not call
-          `step`.
+        - A repeated `operation_id` of the same key returns the first result, for 24 hours inclusive at the least, and
+          does not call `step`. An operation id is an identifier, as the ids of facts are (`InvalidQueryError` else).
         """
         ...
 
@@ -101,20 +110,44 @@ class AsyncStorage(Protocol):
         """The documents whose key starts with `prefix`, ordered by key (code points).
 
         `due_before` keeps those with an integer `due` (microseconds since 1970) before it; `after` continues strictly
-        behind a key. An empty prefix means all of them.
+        behind a key. An empty prefix means all of them. A limit that is no int of at least 0, or an `after` that could
+        be no key, is an `InvalidQueryError`. The order of names within a document is nobody's promise.
         """
         ...
 
     async def prune(self, before: datetime, keep: Collection[str] = ()) -> Pruned:
         """Remove facts older than `before`, floored to the full hour, in one commit with the new horizon.
 
-        - Predictions made before it go with their features and all their outcomes; their cells per hour stay as
-          `kept_tally` facts and their ids stay known. Outcomes without a prediction stay.
+        - Predictions made before it go with their features; their cells stay as `kept_tally` and `kept_cells` facts and
+          their keys stay known. The outcomes of an item go with its last stored prediction; until then they stay, label
+          what is stored, and change no kept cell. Outcomes of items that nobody predicted stay.
         - Other facts with `at` before it go too, unless their kind is in `keep` or in `LASTING_KINDS`, or the first
           part of their key is listed under `holds` in some state document (an open incident holds its alerts).
         - Totals of windows the kept cells can answer are the same before and after.
         - A horizon never moves back: an earlier `before` removes nothing.
         - An unknown kind in `keep` is an `InvalidQueryError`, and nothing is removed.
+        """
+        ...
+
+    async def dump(self, after: str | None = None) -> Dumped:
+        """One page of all the store holds, as records that `restore` takes; `dumping` says what they are.
+
+        - `after` is that of the page before, None for the first; behind the last page it is None.
+        - What is stored when the first page is asked for and stays is in one of the pages, with the times it was
+          recorded at; what is stored meanwhile may be.
+        - Together the pages hold every fact, state document, pruned key, instant of a prune, kept cell, and operation
+          of the last 24 hours.
+        """
+        ...
+
+    async def restore(self, records: Iterable[Document]) -> Appended:
+        """Store what pages of another store's `dump` say, exactly as it was there; a call is atomic.
+
+        - Facts keep their times, `recorded_at` too; no fact is refused because it was pruned.
+        - A record that is there already is a no-op; a different fact under its key is a `ConflictError`. A state
+          document takes the place of the one under its key, and documents of the dumped range that it does not name
+          go: so a second pass brings what changed. A prediction whose key the source pruned goes.
+        - A store that is neither empty nor was restored from the same source refuses by a `RestoreError`.
         """
         ...
 

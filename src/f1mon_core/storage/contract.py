@@ -41,6 +41,12 @@ class Appended:
     prelabelled: int = attrs.field(default=0, eq=False)
     unmatched: int | None = attrs.field(default=None, eq=False)
 
+    def __add__(self, other: Appended) -> Appended:
+        unmatched = None if self.unmatched is None or other.unmatched is None else self.unmatched + other.unmatched
+        return Appended(
+            self.new + other.new, self.repeated + other.repeated, self.prelabelled + other.prelabelled, unmatched
+        )
+
 
 @attrs.frozen
 class Pruned:

@@ -143,9 +143,10 @@ def _store_document(itself: StoreRecord) -> Document:
 
 
 def _pruned(source: Source, place: Any, left: int) -> tuple[list[Document], Json]:
-    found = source.pruned_keys(None if place is None else (place[0], place[1]), left)
+    found = source.pruned_keys(None if place is None else (str(place[0]), place[1]), left)
     records: list[Document] = [{"record": "pruned", "prediction_id": one, "model_version": of} for one, of in found]
-    return records, list(found[-1]) if len(found) >= left else None
+    end: list[Json] | None = [*found[-1]] if len(found) >= left else None
+    return records, end
 
 
 def _facts(source: Source, place: Any, left: int) -> tuple[list[Document], Json]:

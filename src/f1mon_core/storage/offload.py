@@ -17,6 +17,7 @@ from f1mon_core.records.kinds import Fact
 from f1mon_core.records.times import Clock
 from f1mon_core.storage.change import Step
 from f1mon_core.storage.contract import Appended, CheckReport, Pruned, Storage
+from f1mon_core.storage.dumping import Dumped
 from f1mon_core.storage.select import Scalar, Select
 from f1mon_core.storage.tally import Tally, TallyQuery
 
@@ -99,6 +100,14 @@ class OffloadedStorage:
     async def prune(self, before: datetime, keep: Collection[str] = ()) -> Pruned:
         """See `Storage.prune`."""
         return await self._off(partial(self.storage.prune, before, keep))
+
+    async def dump(self, after: str | None = None) -> Dumped:
+        """See `Storage.dump`."""
+        return await self._off(partial(self.storage.dump, after))
+
+    async def restore(self, records: Iterable[Document]) -> Appended:
+        """See `Storage.restore`."""
+        return await self._off(partial(self.storage.restore, list(records)))
 
     async def check(self) -> CheckReport:
         """See `Storage.check`."""

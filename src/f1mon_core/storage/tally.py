@@ -19,7 +19,7 @@ from f1mon_core.records.times import EPOCH, LATEST, duration_micros, from_micros
 Bins: TypeAlias = int | Literal["exact"]
 Basis: TypeAlias = Literal["prediction", "outcome"]
 
-SegmentChoice: TypeAlias = int | str | None | tuple[int | str | None, ...]
+SegmentChoice: TypeAlias = int | str | tuple[int | str | None, ...] | None
 T = TypeVar("T")
 
 MAX_BINS = 10_000

@@ -16,6 +16,7 @@ from f1mon_core.records.times import Clock
 from f1mon_core.storage.async_contract import AsyncStorage
 from f1mon_core.storage.change import Step
 from f1mon_core.storage.contract import Appended, CheckReport, Pruned, Storage
+from f1mon_core.storage.dumping import Dumped
 from f1mon_core.storage.select import Scalar, Select
 from f1mon_core.storage.tally import Tally, TallyQuery
 
@@ -89,6 +90,14 @@ class BridgedStorage:
     def prune(self, before: datetime, keep: Collection[str] = ()) -> Pruned:
         """See `Storage.prune`."""
         return self.run(self.inner.prune(before, keep))
+
+    def dump(self, after: str | None = None) -> Dumped:
+        """See `Storage.dump`."""
+        return self.run(self.inner.dump(after))
+
+    def restore(self, records: Iterable[Document]) -> Appended:
+        """See `Storage.restore`."""
+        return self.run(self.inner.restore(records))
 
     def check(self) -> CheckReport:
         """See `Storage.check`."""

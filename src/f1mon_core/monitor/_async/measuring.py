@@ -20,6 +20,7 @@ from f1mon_core.metrics.tables import Trend
 from f1mon_core.metrics.trends import Comparison
 from f1mon_core.metrics.windows import WindowBasis, WindowRequest
 from f1mon_core.monitor._async.running import Running
+from f1mon_core.records.fields import ClassLabel
 from f1mon_core.records.kinds import AccuracyEstimate, Cursor, DegradationAnalysis, HealthSnapshot
 
 
@@ -42,8 +43,8 @@ class Measuring(Running):
         as_of: datetime | None = None,
         as_recorded: datetime | None = None,
         n_bins: int = 10,
-        positive: int = 1,
-        labels: Iterable[int] | None = None,
+        positive: ClassLabel | None = None,
+        labels: Iterable[ClassLabel] | None = None,
         interval: Method = "wilson",
         metrics: Collection[str] | None = None,
     ) -> Performance:
@@ -61,7 +62,8 @@ class Measuring(Running):
             as_of: As it was knowable then: predictions made and outcomes known by it.
             as_recorded: As the store held it then.
             n_bins: Equal-width confidence bins of the calibration metrics.
-            positive: The positive class of precision, recall, F1, ROC-AUC, Brier score and log loss.
+            positive: The positive class of precision, recall, F1, ROC-AUC, Brier score and log loss; None for 1 where
+                the labels are integers, and for none where they are texts: those metrics then say so.
             labels: The declared classes, over which macro and weighted averages and the confusion matrix go; None for
                 those that occur.
             interval: "wilson" or "clopper-pearson", the 95 % interval of proportions.

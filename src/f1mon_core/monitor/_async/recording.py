@@ -11,6 +11,7 @@ from f1mon_core import recording
 from f1mon_core.metrics import drift, health, importance
 from f1mon_core.metrics.drift import DriftDefaults
 from f1mon_core.monitor._async.running import Running
+from f1mon_core.records.fields import ClassLabel
 from f1mon_core.records.kinds import (
     Cursor,
     DriftResult,
@@ -30,29 +31,33 @@ class Recording(Running):
         self,
         prediction_id: str,
         model_version: str,
-        predicted_outcome: int,
+        predicted_outcome: ClassLabel,
         confidence: float,
         features: Mapping[str, Any] | None = None,
         metadata: Mapping[str, Any] | None = None,
         *,
+        segments: Mapping[str, Any] | None = None,
         at: datetime | None = None,
     ) -> Appended:
         """Store one prediction; the same one again is a no-op.
 
         Args:
-            prediction_id: The id its outcome will name.
+            prediction_id: The item it is about, which its outcome will name; several models may answer about one.
             model_version: The model that made it.
-            predicted_outcome: The predicted class, a 64-bit int.
+            predicted_outcome: The predicted class, a 64-bit int or a text; a bool is kept as 0 or 1.
             confidence: The probability in [0, 1] the model gave to that class.
             features: What it was predicted from; a JSON object.
             metadata: Whatever else belongs to it; a JSON object.
+            segments: What it is told apart by, such as `{"country": "DE"}`: at most 16 names, each to a str or an int.
             at: When it was made, an aware datetime; the store's clock if None.
 
         Raises:
             InvalidRecordError: If a value is refused; nothing is stored.
-            ConflictError: If a different prediction has this id; the first stays.
+            ConflictError: If this model has a different prediction of the item; the first stays.
         """
-        plan = recording.prediction(prediction_id, model_version, predicted_outcome, confidence, features, metadata, at)
+        plan = recording.prediction(
+            prediction_id, model_version, predicted_outcome, confidence, features, metadata, segments, at
+        )
         return await self._run(plan)
 
     async def record_predictions(
@@ -66,13 +71,13 @@ class Recording(Running):
         return await self._run(recording.record(map(recording.prediction_of, predictions), batch_size))
 
     async def record_outcome(
-        self, prediction_id: str, actual_outcome: int, *, known_at: datetime | None = None
+        self, prediction_id: str, actual_outcome: ClassLabel, *, known_at: datetime | None = None
     ) -> Appended:
         """Store what truly happened; a different one later is a correction, and both are kept.
 
         Args:
-            prediction_id: The prediction's id; the outcome may come first.
-            actual_outcome: The true class, a 64-bit int.
+            prediction_id: The item; every model's prediction of it is labelled, and the outcome may come first.
+            actual_outcome: The true class, a 64-bit int or a text.
             known_at: When the world knew it. If None the store decides: the current outcome again is a no-op, else
                 the present, but after every earlier revision.
 
@@ -83,7 +88,9 @@ class Recording(Running):
 
     async def record_outcomes(
         self,
-        outcomes: Iterable[Outcome | Mapping[str, Any] | tuple[str, int] | tuple[str, int, datetime | None]],
+        outcomes: Iterable[
+            Outcome | Mapping[str, Any] | tuple[str, ClassLabel] | tuple[str, ClassLabel, datetime | None]
+        ],
         batch_size: int = recording.BATCH_SIZE,
     ) -> Appended:
         """Store many outcomes: records, mappings, or `(prediction_id, actual_outcome[, known_at])`.
@@ -93,9 +100,13 @@ class Recording(Running):
         """
         return await self._run(recording.record(map(recording.outcome_of, outcomes), batch_size))
 
-    async def prediction(self, prediction_id: str) -> Prediction:
-        """One prediction. Raises `NotFoundError` if it is not stored."""
-        return await self._run(recording.prediction_stored(prediction_id))
+    async def prediction(self, prediction_id: str, model_version: str | None = None) -> Prediction:
+        """One prediction of an item, of several models' the one recorded first.
+
+        Raises:
+            NotFoundError: If none is stored.
+        """
+        return await self._run(recording.prediction_stored(prediction_id, model_version))
 
     async def predictions(
         self,
