@@ -271,17 +271,17 @@ class MemoryStorage:
             contents = self._open()
             empty = not (any(contents.facts.values()) or contents.documents or contents.operations or contents.pruned)
             check_restorable(contents.itself, offered.itself, empty=empty)
-            new = []
+            new: dict[tuple[str, tuple[str, ...]], Fact] = {}
             for fact in offered.facts:
-                stored = contents.of_kind(fact.kind).get(fact.key)
+                stored = new.get((fact.kind, fact.key)) or contents.of_kind(fact.kind).get(fact.key)
                 if stored is None:
-                    new.append(fact)
+                    new[fact.kind, fact.key] = fact
                 elif not same(stored, fact):
                     raise ConflictError(stored, fact)
             contents.itself = attrs.evolve(
                 offered.itself, store=contents.itself.store, restored_from=offered.itself.store
             )
-            for fact in new:
+            for fact in new.values():
                 contents.put(fact)
             for item, model in offered.pruned:
                 contents.pruned.setdefault(item, set()).add(model)
