@@ -22,7 +22,30 @@ def name(request):
 
 @pytest.fixture
 def expected(name):
-    return json.loads((golden.ASSETS / f"{name}.json").read_text())
+    found = json.loads((golden.ASSETS / f"{name}.json").read_text())
+    return under_contract_2(found) if name.endswith("-0001") else found
+
+
+def under_contract_2(expected):
+    """What contract 1 answered, as contract 2 answers it. Three things differ, and no other.
+
+    - There is a kind more, of which an old journal holds nothing: `kept_cells`.
+    - The key of a cell ends in its segments, of which an old journal holds none.
+    - Minimum and maximum are those of all cells that differ in nothing but the outcome and its delay.
+    """
+    expected["facts"]["kept_cells"] = []
+    for number, rows in enumerate(expected["tallies"]):
+        alike = {}
+        for model, predicted, _, place, bucket, _, _, low, high, *_ in rows:
+            alike.setdefault((model, predicted, place, bucket), []).extend((low, high))
+        expected["tallies"][number] = sorted(
+            (
+                [*row[:6], [], row[6], min(found := alike[row[0], row[1], row[3], row[4]]), max(found), *row[9:]]
+                for row in rows
+            ),
+            key=repr,
+        )
+    return expected
 
 
 @pytest.fixture
@@ -51,7 +74,7 @@ def test_the_store_is_sound(store, expected):
 
 
 def test_every_kind_is_there(expected):
-    assert {kind for kind, facts in expected["facts"].items() if facts} >= KINDS.keys() - {"kept_tally"}
+    assert {kind for kind, facts in expected["facts"].items() if facts} >= KINDS.keys() - {"kept_tally", "kept_cells"}
     heads = {key.partition("/")[0] for key in expected["state"]}
     assert heads >= {"rule", "instance", "silence", "delivery", "dead", "season"}
 

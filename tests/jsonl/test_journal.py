@@ -272,7 +272,7 @@ def test_a_header_that_was_cut_off_is_written_again(place):
 
 def test_a_journal_of_a_newer_format_is_refused(place):
     place.directory.mkdir()
-    place.journal.write_bytes(journal_format.sealed(b'{"f1mon":"journal","format":2,"store":"s","generation":1'))
+    place.journal.write_bytes(journal_format.sealed(b'{"f1mon":"journal","format":3,"store":"s","generation":1'))
     with pytest.raises(SchemaError, match="update f1mon"):
         place.open()
 
@@ -358,7 +358,7 @@ def test_compaction_leaves_out_what_is_superseded(place):
     store.compact()
     lines = [json.loads(line) for line in place.lines()]
     assert len(lines) < before / 10
-    assert [len(line["operations"]) for line in lines if "operations" in line] == [24]
+    assert [len(line["operations"]) for line in lines if "operations" in line] == [25]
     for handle in (store, place.open(clock=lambda: now[0])):
         assert handle.state("") == {"k": {"n": 49}}
         assert handle.transition("k", lambda _, __: Change(None), operation_id="40") == 40
