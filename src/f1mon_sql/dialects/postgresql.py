@@ -46,6 +46,7 @@ _TYPES = {
     "at_given": "smallint",
     "pruned": "smallint",
     "v": "int",
+    "due": "bigint",
 }
 
 
