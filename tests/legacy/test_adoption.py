@@ -179,7 +179,10 @@ def test_many_repeats_among_many_are_all_set_aside_and_all_others_stored(storage
         (json.dumps(a_prediction(confidence=float("nan"))).encode(), "confidence: must be finite"),
         (json.dumps(a_prediction(timestamp=1394971200000)).encode(), "timestamp: must be Unix seconds in the years"),
         (json.dumps({"timestamp": 1.0}).encode(), "prediction_id: is missing"),
-        (json.dumps(a_prediction(predicted_outcome=[1])).encode(), "predicted_outcome: must be a class label, an int or a str"),
+        (
+            json.dumps(a_prediction(predicted_outcome=[1])).encode(),
+            "predicted_outcome: must be a class label, an int or a str",
+        ),
         (json.dumps(a_prediction(predicted_outcome=0.5)).encode(), "predicted_outcome: must be a whole number"),
         (json.dumps(a_prediction(features=[1])).encode(), "features: must be an object"),
     ],
