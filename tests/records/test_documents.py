@@ -27,7 +27,8 @@ _values = {
     "identifier": _ids,
     "text": _text,
     "severity": st.sampled_from(["info", "warning", "critical"]),
-    "label": _ints,
+    "label": _ints | _ids,
+    "segments": st.dictionaries(_ids.filter(lambda name: len(name) <= 64), _ints | _ids | st.just(""), max_size=3),
     "count": st.integers(0, 2**63 - 1),
     "ordinal": st.integers(1, 2**63 - 1),
     "number": st.floats(allow_nan=False, allow_infinity=False),
@@ -209,7 +210,7 @@ def test_a_document_is_short_and_says_what_it_is():
         ({"at": 1.5}, InvalidRecordError, "microseconds"),
         ({"at": True}, InvalidRecordError, "microseconds"),
         ({"at": 10**18}, InvalidRecordError, "microseconds"),
-        ({"actual_outcome": "1"}, InvalidRecordError, "actual_outcome"),
+        ({"actual_outcome": 1.0}, InvalidRecordError, "actual_outcome"),
     ],
 )
 def test_a_strange_document_is_refused(change, error, words):

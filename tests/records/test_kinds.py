@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from f1mon_core.errors import ConflictError, InvalidRecordError
-from f1mon_core.records.fields import checks
+from f1mon_core.records.fields import checks, label_order
 from f1mon_core.records.kinds import KINDS, Alert, Fact, Outcome, Prediction, RuleRevision, same
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
@@ -31,9 +31,21 @@ def made(**changes: object) -> Prediction:
         ("prediction_id", "\ud800", "surrogate"),
         ("prediction_id", 7, "must be a str"),
         ("model_version", None, "must be a str"),
-        ("predicted_outcome", True, "not a bool"),
-        ("predicted_outcome", np.bool_(True), "not a bool"),
-        ("predicted_outcome", 1.0, "must be an int"),
+        ("predicted_outcome", 1.0, "1, not 1.0"),
+        ("predicted_outcome", np.float64(1.0), "1, not 1.0"),
+        ("predicted_outcome", Decimal(1), "1, not 1.0"),
+        ("predicted_outcome", None, "an int or a str"),
+        ("predicted_outcome", b"a", "an int or a str"),
+        ("predicted_outcome", "", "1 to 255"),
+        ("predicted_outcome", "x" * 256, "1 to 255"),
+        ("predicted_outcome", "a\0", "NUL"),
+        ("predicted_outcome", "\ud800", "surrogate"),
+        ("segments", [1], "mapping"),
+        ("segments", {str(number): 1 for number in range(17)}, "at most 16"),
+        ("segments", {"": 1}, "1 to 255"),
+        ("segments", {"x" * 65: 1}, "1 to 64"),
+        ("segments", {1: 1}, "1 to 64"),
+        ("segments", {"a\0": 1}, "NUL"),
         ("predicted_outcome", 2**63, "64 bits"),
         ("predicted_outcome", -(2**63) - 1, "64 bits"),
         ("confidence", math.nan, "finite"),
@@ -98,6 +110,62 @@ def test_values_of_other_libraries_become_plain_ones():
     assert record.features == {"i": 4, "f": 0.5, "t": [1, 2], "q": 0.5}
     assert [type(value) for value in record.features.values()] == [int, float, list, float]
     assert made(confidence=Decimal("0.5")).confidence == 0.5
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        (True, 1),
+        (np.bool_(False), 0),
+        (np.int8(-3), -3),
+        (np.uint64(7), 7),
+        ("1", "1"),
+        (np.str_("malignant"), "malignant"),
+        (-(2**63), -(2**63)),
+    ],
+)
+def test_labels_and_segments_become_pythons_own(given, kept):
+    made_of_it = [made(predicted_outcome=given).predicted_outcome, made(segments={"x": given}).segments["x"]]
+    made_of_it.append(Outcome(prediction_id="a", actual_outcome=given).actual_outcome)
+    assert [(type(one), one) for one in made_of_it] == [(type(kept), kept)] * 3
+
+
+@pytest.mark.parametrize("value", [None, 1.0, b"x", "x" * 256, "a\0", "\udfff", 2**63, ["DE"]])
+def test_a_segments_value_is_refused_by_its_name(value):
+    with pytest.raises(InvalidRecordError) as refused:
+        made(segments={"fine": 1, "country": value})
+    assert refused.value.field == "segments.country"
+
+
+def test_segments_are_a_copy_and_part_of_the_fact():
+    given = {"country": "DE", "tier": ""}
+    record = made(segments=given)
+    given["country"] = "FR"
+    assert record.segments == {"country": "DE", "tier": ""}
+    assert same(record, made(segments={"tier": "", "country": "DE"}))
+    assert same(made(segments={"x": True}), made(segments={"x": 1}))
+    for other in ({}, {"country": "DE"}, {"country": "DE", "tier": "", "new": 1}):
+        assert not same(record, made(segments=other))
+
+
+def test_labels_compare_with_their_type():
+    assert not same(made(predicted_outcome="1"), made(predicted_outcome=1))
+    assert same(made(predicted_outcome=True), made(predicted_outcome=1))
+    assert sorted(["b", 2, "a", -1], key=label_order) == [-1, 2, "a", "b"]
+
+
+def test_a_conflict_says_in_what_the_facts_differ():
+    for changes, named in (
+        ({"confidence": 0.6}, "differ in confidence"),
+        ({"segments": {"country": "DE"}}, "differ in segments"),
+        ({"features": {"x": 1.0}}, "differ in features"),
+        ({"at": NOON, "predicted_outcome": "1"}, "differ in predicted_outcome"),
+    ):
+        assert named in str(
+            ConflictError(made(features={"x": 1, "y": 2}), made(**{"features": {"y": 2, "x": 1}, **changes}))
+        )
+    assert "differ in at" in str(ConflictError(made(at=NOON), made(at=NOON + timedelta(1))))
+    assert "('a', 'm')" in str(ConflictError(made(), made(confidence=0.6)))
 
 
 def test_minus_zero_becomes_zero_everywhere():

@@ -462,7 +462,9 @@ class Measurement:
         if self.total == 1:
             return self._none(name, 1, ONE_VALUE)
         terms: list[float] = []
-        for key, moments in self.tally.cells.items():
+        # A cell's extremes are those of all cells that differ from it in nothing but the outcome: they count as one.
+        alike = merge_cells((key._replace(actual=None, delay=None), one) for key, one in self.tally.cells.items())
+        for key, moments in alike.items():
             offset = moments.total / moments.n
             away = midpoint(key.bin, self.tally.bins) + offset - mean
             terms += (_inner_squares(moments), moments.n * away * away)
