@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
+
+import attrs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -70,10 +73,23 @@ class ConflictError(F1monError, ValueError):
         self.offered = offered
 
     def __str__(self) -> str:
+        differing = ", ".join(_differing(self.stored, self.offered))
         return (
-            f"a different {self.stored.kind} is already stored under {self.stored.key!r}; "
-            "facts are never overwritten: append a correction under a new key"
+            f"a different {self.stored.kind} is already stored under {self.stored.key!r} (they differ in "
+            f"{differing}); facts are never overwritten: append a correction under a new key"
         )
+
+
+def _differing(stored: Fact, offered: Fact) -> list[str]:
+    """The names of the fields that make two facts under one key different ones."""
+    stamps = {"at_given", "recorded_at"} if stored.at_given and offered.at_given else {"at", "at_given", "recorded_at"}
+    names = [field.name for field in attrs.fields(type(stored)) if field.name not in stamps]
+    return [name for name in names if _spelled(getattr(stored, name)) != _spelled(getattr(offered, name, None))]
+
+
+def _spelled(value: Any) -> str:
+    """A value as a text in which 1, 1.0 and true differ and the order of names does not count."""
+    return json.dumps(value, sort_keys=True, default=repr)
 
 
 class PrunedError(F1monError, LookupError):

@@ -151,7 +151,7 @@ def _pruned(source: Source, place: Any, left: int) -> tuple[list[Document], Json
 
 def _facts(source: Source, place: Any, left: int) -> tuple[list[Document], Json]:
     kinds = list(KINDS)
-    first, at, key = place or (kinds[0], None, None)
+    first, at, key = place or (kinds[0], None, ())
     records: list[Document] = []
     for kind in kinds[kinds.index(first) :]:
         after = None if at is None else Cursor(from_micros(at), tuple(key))

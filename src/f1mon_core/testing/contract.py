@@ -12,6 +12,7 @@ import pytest
 
 from f1mon_core.testing.laws.append import AppendLaws
 from f1mon_core.testing.laws.base import Claim, claims_of
+from f1mon_core.testing.laws.dump import DumpLaws
 from f1mon_core.testing.laws.durability import DurabilityLaws
 from f1mon_core.testing.laws.find import CountLaws, FindLaws
 from f1mon_core.testing.laws.handles import HandleLaws
@@ -34,6 +35,7 @@ class StorageContract(
     TransitionLaws,
     StateLaws,
     PruneLaws,
+    DumpLaws,
     HandleLaws,
     HostileLaws,
     DurabilityLaws,

@@ -73,6 +73,26 @@ STORED: Mapping[str, Hostile] = {
     "NUL as a key": Hostile(lambda: prediction(features={"\0": 1, "": 2})),
     "the largest and smallest 64-bit labels": Hostile(lambda: prediction(predicted_outcome=2**63 - 1)),
     "the smallest 64-bit label": Hostile(lambda: outcome("p", -(2**63), NOON)),
+    "a bool as a label": Hostile(lambda: prediction(predicted_outcome=True), kept={"predicted_outcome": 1}),
+    "a bool as an outcome": Hostile(lambda: outcome("p", False, NOON), kept={"actual_outcome": 0}),
+    "a label of text": Hostile(lambda: prediction(predicted_outcome="malignant")),
+    "a label that looks like a number": Hostile(lambda: outcome("p", "1", NOON)),
+    "a label that is a space": Hostile(lambda: prediction(predicted_outcome=" ")),
+    "a label of 255 characters": Hostile(lambda: prediction(predicted_outcome="\U0001f3ce" * 255)),
+    "a label that is SQL": Hostile(lambda: outcome("p", "'; DROP TABLE prediction; --", NOON)),
+    "segments of text, numbers and nothing": Hostile(
+        lambda: prediction(segments={"country": "DE", "tier": -(2**63), "none": "", "0": 0, "text": "0"})
+    ),
+    "a bool as a segment": Hostile(
+        lambda: prediction(segments={"new": True, "old": False}), kept={"segments": {"new": 1, "old": 0}}
+    ),
+    "segments of hostile names": Hostile(
+        lambda: prediction(segments={"\U0001f3ce" * 64: 1, "%s${x}'\"`": 2, "\n": 3, " ": 4, "a.b[0]": 5, "\x01": 6})
+    ),
+    "segments of hostile values": Hostile(
+        lambda: prediction(segments={"a": "\U0001f3ce" * 255, "b": "'; --", "c": "\u2028\n", "d": "a ", "e": "A"})
+    ),
+    "as many segments as there may be": Hostile(lambda: prediction(segments={f"s{n}": n for n in range(16)})),
     "a label beyond the integers of a double": Hostile(lambda: prediction(predicted_outcome=2**53 + 1)),
     "64-bit integers in features": _features([2**63 - 1, -(2**63), 2**53 + 1]),
     "doubles at their edges": _features([5e-324, 1.7976931348623157e308, 0.1 + 0.2, 1e22, 123456789.123456789]),
@@ -111,8 +131,27 @@ REFUSED: Mapping[str, Hostile] = {
     "a model without a name": Hostile(lambda: prediction(model_version=""), "model_version"),
     "text with a lone surrogate": Hostile(lambda: alert(message="\udfff"), "message"),
     "text of more than a mebibyte": Hostile(lambda: alert(message="x" * MEBIBYTE), "message"),
-    "a bool as a label": Hostile(lambda: prediction(predicted_outcome=True), "predicted_outcome"),
-    "a bool as an outcome": Hostile(lambda: outcome(actual=False), "actual_outcome"),
+    "a label of nothing": Hostile(lambda: prediction(predicted_outcome=""), "predicted_outcome"),
+    "a label that is None": Hostile(lambda: outcome(actual=None), "actual_outcome"),  # type: ignore[arg-type]
+    "a label of 256 characters": Hostile(lambda: outcome(actual="x" * 256), "actual_outcome"),
+    "a label with NUL": Hostile(lambda: prediction(predicted_outcome="a\0"), "predicted_outcome"),
+    "a label with a lone surrogate": Hostile(lambda: prediction(predicted_outcome="\ud800"), "predicted_outcome"),
+    "a label of bytes": Hostile(lambda: outcome(actual=b"a"), "actual_outcome"),  # type: ignore[arg-type]
+    "a Decimal as a label": Hostile(lambda: prediction(predicted_outcome=Decimal(1)), "predicted_outcome"),
+    "segments that are a list": Hostile(lambda: prediction(segments=["country"]), "segments"),
+    "segments that are None": Hostile(lambda: prediction(segments=None), "segments"),
+    "17 segments": Hostile(lambda: prediction(segments={f"s{n}": n for n in range(17)}), "segments"),
+    "a segment without a name": Hostile(lambda: prediction(segments={"": 1}), "segments"),
+    "a segment named by a number": Hostile(lambda: prediction(segments={1: 1}), "segments"),
+    "a segment named by 65 characters": Hostile(lambda: prediction(segments={"x" * 65: 1}), "segments"),
+    "a segment named with NUL": Hostile(lambda: prediction(segments={"a\0": 1}), "segments"),
+    "a segment of None": Hostile(lambda: prediction(segments={"x": None}), "segments.x"),
+    "a segment of a float": Hostile(lambda: prediction(segments={"x": 1.0}), "segments.x"),
+    "a segment of 2**63": Hostile(lambda: prediction(segments={"x": 2**63}), "segments.x"),
+    "a segment of 256 characters": Hostile(lambda: prediction(segments={"x": "x" * 256}), "segments.x"),
+    "a segment with NUL": Hostile(lambda: prediction(segments={"x": "a\0"}), "segments.x"),
+    "a segment with a lone surrogate": Hostile(lambda: prediction(segments={"x": "\udfff"}), "segments.x"),
+    "a segment of a list": Hostile(lambda: prediction(segments={"x": ["DE"]}), "segments.x"),
     "a float as a label": Hostile(lambda: prediction(predicted_outcome=1.0), "predicted_outcome"),
     "a label of 2**63": Hostile(lambda: prediction(predicted_outcome=2**63), "predicted_outcome"),
     "a label of 2**200": Hostile(lambda: outcome(actual=2**200), "actual_outcome"),
@@ -159,21 +198,35 @@ QUESTIONS: Mapping[str, Callable[[Any], Any]] = {
     "a limit that is a bool": lambda store: store.find(Select("prediction", limit=True)),
     "a naive window": lambda store: store.find(Select("prediction", since=datetime(2026, 5, 1))),  # noqa: DTZ001
     "a cursor that is none": lambda store: store.find(Select("prediction", after=(NOON, ("a",)))),  # type: ignore[arg-type]
-    "a cursor of another kind": lambda store: store.find(Select("prediction", after=Cursor(NOON, ("a", "b")))),
+    "a cursor of another kind": lambda store: store.find(Select("prediction", after=Cursor(NOON, ("a",)))),
     "a cursor without a key": lambda store: store.find(Select("prediction", after=Cursor(NOON, ()))),
-    "a cursor that is not text": lambda store: store.find(Select("prediction", after=Cursor(NOON, (1,)))),  # type: ignore[arg-type]
-    "a cursor with NUL": lambda store: store.find(Select("prediction", after=Cursor(NOON, ("a\0",)))),
+    "a cursor that is not text": lambda store: store.find(Select("prediction", after=Cursor(NOON, ("a", 1)))),  # type: ignore[arg-type]
+    "a cursor with NUL": lambda store: store.find(Select("prediction", after=Cursor(NOON, ("a\0", "m")))),
     "a cursor that is no unicode": lambda store: store.find(Select("alert", after=Cursor(NOON, ("\ud800",)))),
     "a cursor with two times": lambda store: store.find(Select("outcome", after=Cursor(NOON, ("a", "x")))),
-    "a cursor at no time": lambda store: store.find(Select("prediction", after=Cursor(None, ("a",)))),  # type: ignore[arg-type]
+    "a cursor at no time": lambda store: store.find(Select("prediction", after=Cursor(None, ("a", "m")))),  # type: ignore[arg-type]
     "a cursor at a naive time": lambda store: store.find(
-        Select("prediction", after=Cursor(datetime(2026, 5, 1), ("a",)))  # noqa: DTZ001
+        Select("prediction", after=Cursor(datetime(2026, 5, 1), ("a", "m")))  # noqa: DTZ001
     ),
     "no bins": lambda store: store.tally(TallyQuery(bins=0)),
     "too many bins": lambda store: store.tally(TallyQuery(bins=10_001)),
     "a bool of bins": lambda store: store.tally(TallyQuery(bins=True)),
     "a bucket without width": lambda store: store.tally(TallyQuery(bucket=timedelta(0))),
     "an unknown basis": lambda store: store.tally(TallyQuery(basis="matured")),  # type: ignore[arg-type]
+    "a segment that cannot be one": lambda store: store.tally(TallyQuery(by=("",))),
+    "a segment that is text alone": lambda store: store.tally(TallyQuery(by="country")),
+    "three segments": lambda store: store.tally(TallyQuery(by=("a", "b", "c"))),
+    "one segment twice": lambda store: store.tally(TallyQuery(by=("a", "a"))),
+    "a value that no segment has": lambda store: store.tally(TallyQuery(where={"x": 1.0})),
+    "a value that is no text": lambda store: store.tally(TallyQuery(where={"x": ["a", b"b"]})),
+    "conditions that are a list": lambda store: store.tally(TallyQuery(where=["x"])),
+    "a negative limit of documents": lambda store: store.state("", limit=-1),
+    "a limit of documents that is a float": lambda store: store.state("", limit=1.5),
+    "a limit of documents that is a bool": lambda store: store.state("", limit=True),
+    "a key to go on behind that is a number": lambda store: store.state("", after=5),
+    "a key to go on behind with NUL": lambda store: store.state("", after="a\0"),
+    "a place where no page ended": lambda store: store.dump("nowhere"),
+    "a place that is a number": lambda store: store.dump(1),
     "a prefix with NUL": lambda store: store.state("a\0"),
     "a naive due_before": lambda store: store.state("", due_before=datetime(2026, 5, 1)),  # noqa: DTZ001
     "a naive prune": lambda store: store.prune(datetime(2026, 5, 1)),  # noqa: DTZ001

@@ -27,7 +27,7 @@ def prediction(prediction_id: str = "p", **fields: Any) -> Prediction:
     return Prediction(prediction_id=prediction_id, **settled)
 
 
-def outcome(prediction_id: str = "p", actual: int = 1, known_at: datetime | None = None) -> Outcome:
+def outcome(prediction_id: str = "p", actual: int | str = 1, known_at: datetime | None = None) -> Outcome:
     """An outcome; without `known_at` the store decides when it was known."""
     return Outcome(prediction_id=prediction_id, actual_outcome=actual, at=known_at)
 

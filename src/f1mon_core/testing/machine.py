@@ -6,6 +6,7 @@ import copy
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -27,7 +28,7 @@ from f1mon_core.records.kinds import (
 )
 from f1mon_core.records.times import MICROSECOND
 from f1mon_core.storage.change import Change
-from f1mon_core.storage.contract import Storage
+from f1mon_core.storage.contract import Appended, Storage
 from f1mon_core.storage.select import Select
 from f1mon_core.storage.tally import TallyQuery
 from f1mon_core.testing import strategies
@@ -45,9 +46,12 @@ MOST_HANDLES = 3
 MOMENT = 0.02
 """Seconds for which a step holds the door open to a second writer, whom a sound store does not let in."""
 
+SEGMENTS: dict[str, tuple[Any, ...]] = {"country": ("DE", "de", 1, "1", True), "tier": (0, 1, "")}
+
 _times = st.none() | strategies.near(NOON)
 _ids = st.sampled_from(IDS)
-_small = st.sampled_from([0, 1])
+_small = st.sampled_from([0, 1, 1, "1", True])
+_segments = st.fixed_dictionaries({}, optional={name: st.sampled_from(values) for name, values in SEGMENTS.items()})
 
 _predictions = st.builds(
     Prediction,
@@ -55,7 +59,8 @@ _predictions = st.builds(
     model_version=st.sampled_from(MODELS),
     predicted_outcome=_small,
     confidence=st.sampled_from([0.0, 0.1, 0.29, 0.3, 0.7, 1.0]),
-    features=st.sampled_from([{}, {"x": 1}, {"x": 1.0}, {"x": True}]),
+    features=st.sampled_from([{}, {}, {"x": 1}, {"x": 1.0}, {"x": True}]),
+    segments=st.just({}) | _segments,
     at=_times,
 )
 _outcomes = st.builds(Outcome, prediction_id=_ids, actual_outcome=_small, at=_times)
@@ -77,15 +82,16 @@ _facts = st.one_of(_predictions, _outcomes, _predictions, _outcomes, _alerts, _a
 _batches = st.lists(_facts, max_size=6)
 _few = st.lists(_facts, max_size=2)
 
-_edges = st.none() | strategies.near(NOON)
+_days = [NOON.replace(hour=0) + timedelta(days=number) for number in (-1, 0, 1)]
+_edges = st.none() | strategies.near(NOON) | st.sampled_from(_days)
 _where: dict[str, dict[str, tuple[Any, ...]]] = {
-    "prediction": {"prediction_id": IDS, "predicted_outcome": (0, 1, True)},
-    "outcome": {"prediction_id": IDS, "actual_outcome": (0, 1, False, "0")},
+    "prediction": {"prediction_id": IDS, "model_version": MODELS, "predicted_outcome": (0, 1, "1", True)},
+    "outcome": {"prediction_id": IDS, "actual_outcome": (0, 1, False, "1")},
     "alert": {"alert_id": IDS, "severity": ("info", "critical"), "rule_id": (None, "r")},
     "acknowledgement": {"alert_id": IDS, "by": (None, "ada")},
     "rule_revision": {"rule_id": IDS, "revision": (1, 10)},
 }
-_others = st.sampled_from([None, None, None, "outcome", "acknowledgement", "alert"])
+_others = st.sampled_from([None, None, None, None, "outcome", "prediction", "acknowledgement", "alert"])
 
 
 @st.composite
@@ -115,8 +121,14 @@ _queries = st.builds(
     as_of=st.none() | _edges,
     as_recorded=st.none() | _edges,
     bins=st.sampled_from([10, 10, 3, 1, 100, "exact"]),
-    bucket=st.sampled_from([None, None, HOUR, timedelta(minutes=7), timedelta(weeks=1)]),
-    delay=st.sampled_from([None, None, HOUR, MICROSECOND]),
+    bucket=st.sampled_from([None, None, HOUR, timedelta(days=1), timedelta(minutes=7), timedelta(weeks=1)]),
+    delay=st.sampled_from([None, None, None, HOUR, MICROSECOND]),
+    by=st.sampled_from([(), (), ("country",), ("tier",), ("country", "tier"), ("nothing",)]),
+    where=st.just({})
+    | st.just({})
+    | st.fixed_dictionaries(
+        {}, optional={name: strategies.one_of_values((*SEGMENTS[name], None)) for name in SEGMENTS}
+    ),
 )
 
 
@@ -175,12 +187,13 @@ class Machine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self._opened = self.laws.place()
-        self.place: Place = self._opened.__enter__()
+        self._opened = ExitStack()
+        self.place: Place = self._opened.enter_context(self.laws.place())
         self.handles: list[Storage] = [self.place.open()]
         self.model = Model()
         self.operations = 0
         self.met = False
+        self.carried = False
 
     def teardown(self) -> None:
         """Compare all there is, in the end."""
@@ -188,7 +201,7 @@ class Machine(RuleBasedStateMachine):
             for store in self.handles:
                 self._compare_all(store)
         finally:
-            self._opened.__exit__(None, None, None)
+            self._opened.close()
 
     @property
     def now(self) -> datetime:
@@ -304,6 +317,16 @@ class Machine(RuleBasedStateMachine):
         wanted = self.model.prune(before, keep)
         assert dict(self.handle(number).prune(before, keep).removed) == wanted
 
+    @precondition(lambda self: not self.carried)
+    @rule(number=st.integers(0, 2))
+    def carry_away(self, number: int) -> None:
+        self.carried = True  # once in a sequence, which goes on in the other place
+        now, source = self.now, self.handle(number)
+        self.place = self._opened.enter_context(self.laws.place())
+        self.place.clock.set(now)
+        self.handles = [self.place.open()]
+        carry(source, self.handles[0])
+
     @rule(minutes=st.sampled_from([0, 1, 59, 60, 61, 24 * 60 - 1]))
     def let_time_pass(self, minutes: int) -> None:
         if self.now < NOON + timedelta(hours=20):  # operations are remembered for a day
@@ -386,7 +409,7 @@ class Machine(RuleBasedStateMachine):
         assert _contents(store) == _contents(self.model)
         report = store.check()
         assert report.ok, report.problems
-        counted = {kind: n for kind, n in report.facts.items() if n and kind != "kept_tally"}
+        counted = {kind: n for kind, n in report.facts.items() if n and kind not in strategies.OF_STORES}
         assert counted == {kind: n for kind in _where if (n := len(self.model.find(Select(kind))))}
 
     @staticmethod
@@ -426,6 +449,18 @@ def _meeting(first: tuple[Writing, Storage], second: tuple[Writing, Storage]) ->
     with ThreadPoolExecutor(2) as threads:
         answers = [threads.submit(lead), threads.submit(follow)]
         return [answer.exception() or answer.result() for answer in answers]
+
+
+def carry(source: Storage, target: Storage) -> Appended:
+    """Dump a store into another, page by page; what came of all pages."""
+    came, after = Appended(unmatched=0), None
+    while True:
+        page = source.dump(after)
+        came += target.restore(page.records)
+        assert page.after is None or page.after != after, "the pages do not go on"
+        after = page.after
+        if after is None:
+            return came
 
 
 def _is_answer(answer: Any, wanted: Any) -> bool:

@@ -55,7 +55,7 @@ def identity(fact: Fact) -> tuple[Any, ...]:
 
 @attrs.define
 class Refused(Exception):
-    """The model refuses a batch, for one of these reasons."""
+    """The model refuses, for one of these reasons."""
 
     reasons: set[type[F1monError]]
 
@@ -75,10 +75,9 @@ class Model:
     # Facts ----------------------------------------------------------------------------------------------------------
 
     def append(self, batch: Sequence[Fact], now: datetime) -> Appended:
-        """See `Storage.append`. Raises `Refused` with every reason there is."""
+        """See `Storage.append`. Raises `Refused` with what the first contradiction is, in the order of the batch."""
         kept = list(self.facts)
         new = 0
-        reasons: set[type[F1monError]] = set()
         for offered in batch:
             fact = offered
             if fact.at is None and isinstance(fact, Outcome):
@@ -97,15 +96,12 @@ class Model:
                 (rival,) = rivals
                 times_differ = rival.at_given and fact.at_given and rival.at != fact.at
                 if times_differ or written(rival, stamps=False) != written(fact, stamps=False):
-                    reasons.add(ConflictError)
+                    raise Refused({ConflictError})
                 continue
             if self._is_pruned(fact, kept):
-                # It stays in view: a later fact of the batch may contradict it, and either may be what is told.
-                reasons.add(PrunedError)
+                raise Refused({PrunedError})
             kept.append(attrs.evolve(fact, recorded_at=now))
             new += 1
-        if reasons:
-            raise Refused(reasons)
         appeared = kept[len(self.facts) :]
         self.facts = kept
         return Appended(new, len(batch) - new, self._prelabelled(appeared), self._unmatched(appeared))
@@ -278,17 +274,7 @@ class Model:
         ]
         going = [(made, self._outcomes_of(made.prediction_id)) for made in dropped]
         self.gone += going
-        for model in {made.model_version for made in dropped}:
-            for name in {name for made in dropped for name in made.segments}:
-                of_model = [(made, known) for made, known in going if made.model_version == model]
-                if len({(type(one), one) for made, _ in of_model if (one := made.segments.get(name)) is not None}) > (
-                    _VALUES_KEPT
-                ):
-                    for made, known in of_model:
-                        self.crowded.append((model, name, "prediction", made.instant))
-                        if known:
-                            first = min(one.instant for one in known)
-                            self.crowded.append((model, name, "outcome", max(made.instant, first)))
+        self._lose_crowded(going)
         for fact in self.facts:
             if isinstance(fact, Prediction):
                 goes = _among(fact, dropped)
@@ -310,6 +296,22 @@ class Model:
             if kind not in {*keep, *_NEVER_PRUNED, "outcome"}:
                 self.pruned_before[kind] = max(horizon, self.pruned_before.get(kind, horizon))
         return removed
+
+    def _lose_crowded(self, going: Sequence[tuple[Prediction, list[Outcome]]]) -> None:
+        values: dict[tuple[str, str], set[str]] = {}
+        for made, _ in going:
+            for name, value in made.segments.items():
+                values.setdefault((made.model_version, name), set()).add(repr(value))
+        for (model, name), found in values.items():
+            if len(found) <= _VALUES_KEPT:
+                continue
+            for made, known in going:
+                if made.model_version != model:
+                    continue
+                self.crowded.append((model, name, "prediction", made.instant))
+                if known:
+                    first = min(one.instant for one in known)
+                    self.crowded.append((model, name, "outcome", max(made.instant, first)))
 
 
 def _among(fact: Fact, others: Iterable[Fact]) -> bool:

@@ -9,8 +9,8 @@ from typing import Any
 from hypothesis import strategies as st
 
 from f1mon_core.records import fields
-from f1mon_core.records.fields import INT64_MAX, INT64_MIN, Document, Json, checks
-from f1mon_core.records.kinds import KINDS, Fact
+from f1mon_core.records.fields import INT64_MAX, INT64_MIN, ClassLabel, Document, Json, Segments, checks
+from f1mon_core.records.kinds import KINDS, Fact, Prediction
 from f1mon_core.records.times import EPOCH, LATEST, MICROSECOND, from_micros, to_micros
 
 LOOKALIKES: list[str] = [
@@ -35,10 +35,24 @@ def ids() -> st.SearchStrategy[str]:
     return st.sampled_from(LOOKALIKES) | st.text(legal, min_size=1, max_size=40) | longest
 
 
-def labels() -> st.SearchStrategy[int]:
+def integers() -> st.SearchStrategy[int]:
     """64-bit integers, the edges and the small ones often."""
     edges = [INT64_MIN, INT64_MIN + 1, -1, 0, 1, 2, 2**31, 2**53, 2**53 + 1, INT64_MAX - 1, INT64_MAX]
     return st.sampled_from(edges) | st.integers(INT64_MIN, INT64_MAX)
+
+
+def labels() -> st.SearchStrategy[ClassLabel]:
+    """Integers and texts, those that look like integers often; never a bool, which does not come back as one."""
+    return integers() | st.sampled_from(["1", "0", "-1", "True", "01"]) | ids()
+
+
+def segments() -> st.SearchStrategy[Segments]:
+    """None, some, or as many names as there may be, each to an integer or a text, the empty one too."""
+    legal = st.characters(exclude_categories=["Cs"], exclude_characters="\0")
+    longest = st.sampled_from("xä\U0001f3ce").map(lambda one: one * fields.MAX_SEGMENT_NAME_CHARACTERS)
+    names = st.sampled_from([one for one in LOOKALIKES if len(one) <= fields.MAX_SEGMENT_NAME_CHARACTERS])
+    few = st.dictionaries(names | st.text(legal, min_size=1, max_size=8) | longest, labels() | st.just(""), max_size=3)
+    return few | st.just({f"name {number}": number for number in range(fields.MAX_SEGMENTS)})
 
 
 def numbers() -> st.SearchStrategy[float]:
@@ -61,7 +75,7 @@ def instants() -> st.SearchStrategy[datetime]:
 
 def json_values(*, max_leaves: int = 12) -> st.SearchStrategy[Json]:
     """JSON within the limits: any text, 64-bit integers, finite floats, shallow trees."""
-    leaves = st.none() | st.booleans() | labels() | numbers() | texts(max_size=12) | st.sampled_from(["\0", "\x00a"])
+    leaves = st.none() | st.booleans() | integers() | numbers() | texts(max_size=12) | st.sampled_from(["\0", "\x00a"])
     return st.recursive(
         leaves,
         lambda inner: st.lists(inner, max_size=4) | st.dictionaries(texts(max_size=8), inner, max_size=4),
@@ -91,6 +105,7 @@ _OF_CHECK: dict[Any, st.SearchStrategy[Any]] = {
     fields.identifier: ids(),
     fields.text: texts(),
     fields.label: labels(),
+    fields.segments: segments(),
     fields.count: st.sampled_from([0, 1, INT64_MAX]) | st.integers(0, INT64_MAX),
     fields.number: numbers(),
     fields.probability: probabilities(),
@@ -103,28 +118,38 @@ _OF_CHECK: dict[Any, st.SearchStrategy[Any]] = {
 }
 
 
+OF_STORES = frozenset({"kept_tally", "kept_cells"})
+"""Kinds of facts that a store writes itself, when it is pruned."""
+
+
 def facts(kind: str | None = None, **given: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
-    """Facts of a kind, of any but `kept_tally` (which stores write themselves) if None.
+    """Facts of a kind, of any but those that stores write themselves if None.
 
     Args:
         kind: The kind's name.
         **given: Strategies for some of its fields.
     """
     if kind is None:
-        return st.one_of(*(facts(name, **given) for name in sorted(KINDS) if name != "kept_tally"))
+        return st.one_of(*(facts(name, **given) for name in sorted(KINDS) if name not in OF_STORES))
     record = KINDS[kind]
     chosen: dict[str, st.SearchStrategy[Any]] = {}
     for check in checks(record):
         if check.name in {"at_given", "recorded_at"}:
             continue
-        strategy = given.get(check.name) or _OF_CHECK[check.check]
+        strategy = given[check.name] if check.name in given else _OF_CHECK[check.check]
         chosen[check.name] = st.none() | strategy if check.optional and check.name not in given else strategy
     return st.builds(record, **chosen)
 
 
-def batches(*, max_size: int = 30) -> st.SearchStrategy[list[Fact]]:
-    """Batches of hostile facts of any kind, without two under one key."""
-    return st.lists(facts(), max_size=max_size, unique_by=lambda fact: (fact.kind, _own_key(fact)))
+@st.composite
+def batches(draw: st.DrawFn, *, max_size: int = 30) -> list[Fact]:
+    """Batches of hostile facts of any kind, without two under one key; other models answer about the same items."""
+    batch: list[Fact] = draw(st.lists(facts(), max_size=max_size))
+    for made in [fact for fact in batch if isinstance(fact, Prediction)][:2]:
+        item = st.just(made.prediction_id)
+        batch += draw(st.lists(facts("prediction", prediction_id=item), max_size=2))
+        batch += draw(st.lists(facts("outcome", prediction_id=item), max_size=1))
+    return list({(fact.kind, _own_key(fact)): fact for fact in batch}.values())
 
 
 def _own_key(fact: Fact) -> tuple[Any, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
+import attrs
 import pytest
 
 from f1mon_core.errors import InvalidQueryError
@@ -131,6 +132,11 @@ class FindLaws(Laws):
             assert ids(store.find(Select("prediction", where={"predicted_outcome": 1}))) == ["one"]
             assert ids(store.find(Select("prediction", where={"predicted_outcome": True}))) == []
             assert ids(store.find(Select("prediction", where={"predicted_outcome": "1"}))) == []
+            store.append([prediction("text", predicted_outcome="1"), outcome("one", 1), outcome("text", "1")])
+            assert ids(store.find(Select("prediction", where={"predicted_outcome": "1"}))) == ["text"]
+            assert ids(store.find(Select("prediction", where={"predicted_outcome": [1, "0"]}))) == ["one"]
+            assert ids(store.find(Select("outcome", where={"actual_outcome": "1"}))) == ["text"]
+            assert ids(store.find(Select("outcome", where={"actual_outcome": 1}))) == ["one"]
             assert ids(store.find(Select("drift_result", where={"detected": True}))) == ["yes"]
             assert ids(store.find(Select("drift_result", where={"detected": 1}))) == []
             assert ids(store.find(Select("drift_result", where={"detected": [False, "x"]}))) == ["no"]
@@ -157,6 +163,37 @@ class FindLaws(Laws):
             assert ids(store.find(Select("alert", lacking="delivery"))) == ["a", "b", "c"]
             assert ids(store.find(Select("alert", having="delivery"))) == []
             assert ids(store.find(Select("acknowledgement", having="alert"))) == ["a"]
+
+    def test_several_models_predictions_of_an_item_are_found_by_time_and_model(self) -> None:
+        with self.store() as store:
+            store.append([prediction("a", model_version=model) for model in ("n", "M", "m")])
+            store.append([prediction("a", model_version="first", at=NOON - HOUR), prediction("b", model_version="m")])
+            select = Select("prediction", where={"prediction_id": "a"})
+            wanted = ["first", "M", "m", "n"]
+            assert [fact.key for fact in store.find(select)] == [("a", model) for model in wanted]
+            assert [fact.key[1] for fact in store.find(attrs.evolve(select, descending=True))] == wanted[::-1]
+            both = {"prediction_id": "a", "model_version": "m"}
+            assert [fact.key for fact in store.find(Select("prediction", where=both))] == [("a", "m")]
+            assert store.count(Select("prediction"), ["prediction_id"]) == {("a",): 4, ("b",): 1}
+
+    def test_lacking_and_having_ask_for_the_item_whichever_model_predicted_it(self) -> None:
+        with self.store() as store:
+            store.append([prediction(name, model_version=model) for name in "ab" for model in "mn"])
+            store.append([outcome("a", 1, NOON), outcome("a", 0, NOON + HOUR), outcome("early", 1)])
+            assert [fact.key for fact in store.find(Select("prediction", having="outcome"))] == [
+                ("a", "m"),
+                ("a", "n"),
+            ]
+            assert store.count(Select("prediction", lacking="outcome"), ["model_version"]) == {("m",): 1, ("n",): 1}
+            assert ids(store.find(Select("outcome", having="prediction"))) == ["a", "a"]
+            assert ids(store.find(Select("outcome", lacking="prediction"))) == ["early"]
+
+    def test_kinds_whose_keys_begin_with_another_field_have_none_in_common(self) -> None:
+        with self.store() as store:
+            store.append([prediction("x"), alert("x"), RuleRevision(rule_id="x", revision=1)])
+            for kind, other in (("prediction", "alert"), ("alert", "rule_revision"), ("rule_revision", "outcome")):
+                assert store.find(Select(kind, having=other)) == []
+                assert ids(store.find(Select(kind, lacking=other))) == ["x"]
 
     def test_lacking_and_having_compare_whole_parts_of_keys(self) -> None:
         with self.store() as store:
@@ -188,6 +225,14 @@ class FindLaws(Laws):
             assert paged(store, 3, kind="outcome") == list("ababababab")
             assert paged(store, 3, kind="outcome", where={"prediction_id": "a"}) == list("aaaaa")
 
+    def test_paging_works_among_several_models_of_one_item(self) -> None:
+        with self.store() as store:
+            store.append(prediction(name, model_version=f"m-{number}") for name in "ab" for number in range(5))
+            for size in (1, 3, 7):
+                assert paged(store, size, kind="prediction") == list("aaaaabbbbb")
+                assert paged(store, size, kind="prediction", where={"prediction_id": "b"}) == list("bbbbb")
+                assert paged(store, size, kind="prediction", descending=True) == list("bbbbbaaaaa")
+
     def test_paging_is_not_moved_by_facts_that_come_behind_the_cursor(self) -> None:
         with self.store() as store:
             store.append(prediction(name, at=NOON) for name in "bdf")
@@ -198,10 +243,11 @@ class FindLaws(Laws):
     def test_a_cursor_need_not_be_a_stored_fact(self) -> None:
         with self.store() as store:
             store.append(prediction(name, at=NOON) for name in "bd")
-            assert ids(store.find(Select("prediction", after=Cursor(NOON, ("c",))))) == ["d"]
-            assert ids(store.find(Select("prediction", after=Cursor(NOON, ("c",)), descending=True))) == ["b"]
-            assert ids(store.find(Select("prediction", after=Cursor(NOON - HOUR, ("z",))))) == ["b", "d"]
-            assert ids(store.find(Select("prediction", after=Cursor(NOON + HOUR, ("a",))))) == []
+            for key in (("c", "m"), ("b", "z"), ("d", "a")):
+                assert ids(store.find(Select("prediction", after=Cursor(NOON, key)))) == ["d"]
+                assert ids(store.find(Select("prediction", after=Cursor(NOON, key), descending=True))) == ["b"]
+            assert ids(store.find(Select("prediction", after=Cursor(NOON - HOUR, ("z", "z"))))) == ["b", "d"]
+            assert ids(store.find(Select("prediction", after=Cursor(NOON + HOUR, ("a", "a"))))) == []
 
     def test_there_is_no_hidden_limit(self) -> None:
         with self.store() as store:
@@ -300,8 +346,9 @@ class CountLaws(Laws):
                 for name in "abc"
             )
             store.append([alert("x"), alert("y", rule_id="r")])
+            store.append([prediction("text", predicted_outcome="1")])
             labels = store.count(Select("prediction"), ["predicted_outcome"])
-            assert {repr(group): n for group, n in labels.items()} == {"(0,)": 2, "(1,)": 1}
+            assert {repr(group): n for group, n in labels.items()} == {"(0,)": 2, "(1,)": 1, "('1',)": 1}
             flags = store.count(Select("drift_result"), ["detected"])
             assert {repr(group): n for group, n in flags.items()} == {"(True,)": 1, "(False,)": 2}
             rules = store.count(Select("alert"), ["rule_id"])
@@ -324,7 +371,7 @@ class CountLaws(Laws):
 
     def test_count_refuses_a_limit_and_a_cursor(self) -> None:
         with self.store() as store:
-            for select in (Select("prediction", limit=1), Select("prediction", after=Cursor(NOON, ("a",)))):
+            for select in (Select("prediction", limit=1), Select("prediction", after=Cursor(NOON, ("a", "m")))):
                 with pytest.raises(InvalidQueryError):
                     store.count(select)
 

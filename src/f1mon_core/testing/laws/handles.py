@@ -20,8 +20,9 @@ from f1mon_core.storage.select import Select
 from f1mon_core.storage.tally import TallyQuery
 from f1mon_core.testing.bridge import BridgedStorage, together
 from f1mon_core.testing.facts import HOUR, NOON, acknowledgement, alert, outcome, prediction
-from f1mon_core.testing.laws.append import everything
+from f1mon_core.testing.laws.append import everything, recorded
 from f1mon_core.testing.laws.base import Laws, demands
+from f1mon_core.testing.laws.dump import store_record
 from f1mon_core.testing.laws.transition import counted, put
 from f1mon_core.testing.location import Place
 from f1mon_core.testing.model import same_facts
@@ -35,6 +36,8 @@ VERBS: dict[str, Callable[[Storage], Any]] = {
     "transition": lambda store: store.transition("k", counted, operation_id="op"),
     "state": lambda store: store.state(""),
     "prune": lambda store: store.prune(NOON),
+    "dump": lambda store: store.dump(),
+    "restore": lambda store: store.restore([store_record()]),
     "check": lambda store: store.check(),
 }
 
@@ -42,7 +45,8 @@ VERBS: dict[str, Callable[[Storage], Any]] = {
 def fill(store: Storage) -> None:
     """A little of everything, some of it pruned."""
     old = NOON - timedelta(days=2)
-    store.append([prediction("old", at=old), outcome("old", 1, old), prediction("a"), outcome("a", 1), alert("x")])
+    store.append([prediction("old", at=old, segments={"country": "DE"}), outcome("old", 1, old)])
+    store.append([prediction("a"), outcome("a", 1), alert("x")])
     store.append([acknowledgement("x", by="ada"), outcome("early", 0)])
     store.transition("rule/r", counted, operation_id="op")
     store.transition("incident/i", put({"holds": ["x"], "due": 1}, also={"delivery/x": {"due": 2}}), operation_id="op")
@@ -51,8 +55,10 @@ def fill(store: Storage) -> None:
 
 def assert_filled(store: Storage, place: Place) -> None:
     """All that `fill` left is there, and works."""
-    kinds = sorted(fact.kind for fact in everything(store))
-    assert kinds == ["acknowledgement", "alert", "kept_tally", "outcome", "outcome", "prediction"]
+    kinds = sorted(fact.kind for fact in recorded(store))
+    assert kinds == ["acknowledgement", "alert", "outcome", "outcome", "prediction"]
+    assert store.count(Select("kept_tally")) == {(): 1}
+    assert store.tally(TallyQuery(by=("country",), basis="outcome")).count == 2
     assert store.tally(TallyQuery()).count == 2
     assert sorted(store.state("")) == ["delivery/x", "incident/i", "rule/r"]
     assert list(store.state("", due_before=place.clock())) == ["delivery/x", "incident/i"]

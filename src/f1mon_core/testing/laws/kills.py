@@ -9,6 +9,7 @@ import time
 from itertools import pairwise
 from typing import Any, ClassVar
 
+from f1mon_core.records.fields import ClassLabel
 from f1mon_core.records.kinds import Prediction
 from f1mon_core.storage.select import Select
 from f1mon_core.testing.engine import Engine
@@ -150,7 +151,7 @@ class KillLaws(Laws):
                     prey.kill(kill % writers)
                     prey.replace(kill % writers)
             store = place.open()
-            batches: dict[tuple[int, int], int] = {}
+            batches: dict[tuple[ClassLabel, int], int] = {}
             for fact in store.find(Select("prediction")):
                 assert isinstance(fact, Prediction)
                 batch = (fact.predicted_outcome, int(str(fact.metadata["batch"])))

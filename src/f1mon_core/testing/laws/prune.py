@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import attrs
 import pytest
@@ -18,9 +19,9 @@ from f1mon_core.records.kinds import (
 from f1mon_core.records.times import MICROSECOND
 from f1mon_core.storage.contract import Appended, Pruned, Storage
 from f1mon_core.storage.select import Select
-from f1mon_core.storage.tally import TallyQuery
+from f1mon_core.storage.tally import KEPT_VALUES, TallyQuery
 from f1mon_core.testing.facts import HOUR, MINUTE, NOON, acknowledgement, alert, outcome, prediction
-from f1mon_core.testing.laws.append import everything
+from f1mon_core.testing.laws.append import current_actual, everything, recorded
 from f1mon_core.testing.laws.base import Laws
 from f1mon_core.testing.laws.find import ids
 from f1mon_core.testing.laws.transition import counted, put
@@ -31,12 +32,20 @@ PRUNED_BEFORE = NOON - timedelta(days=1)
 
 
 def season() -> list[Fact]:
-    """Predictions from three days ago to noon, most of them labelled, some corrected."""
+    """Predictions from three days ago to noon, most of them labelled, some corrected, some items by two models.
+
+    The segment `country` is lacking in some of them, `tier` in all of the first day.
+    """
     facts: list[Fact] = []
     for number in range(72):
         name, at = f"p-{number:02d}", OLD + number * HOUR + number % 60 * MINUTE
         made = {"confidence": number / 71, "predicted_outcome": number % 2, "model_version": f"m-{number % 3}"}
-        facts.append(prediction(name, at=at, **made))
+        segments: dict[str, int | str] = {"country": ("DE", "FR")[number % 2]} if number % 5 else {}
+        if number >= 24:
+            segments["tier"] = (1, "1", 0)[number % 3]
+        facts.append(prediction(name, at=at, segments=segments, **made))
+        if number % 6 == 0:
+            facts.append(prediction(name, at=at + 30 * HOUR, segments={"tier": 0}, model_version="challenger"))
         if number % 4:
             facts.append(outcome(name, number % 3 % 2, at + HOUR))
         if number % 8 == 1:
@@ -124,6 +133,11 @@ class PruneLaws(Laws):
             TallyQuery(since=PRUNED_BEFORE - HOUR, until=NOON + MICROSECOND),
             TallyQuery(bucket=timedelta(days=1)),
             TallyQuery(bucket=HOUR, until=PRUNED_BEFORE),
+            TallyQuery(basis="outcome"),
+            TallyQuery(basis="outcome", model_version="challenger", bucket=timedelta(weeks=1)),
+            TallyQuery(basis="outcome", since=OLD + 5 * HOUR, until=PRUNED_BEFORE),
+            TallyQuery(basis="outcome", since=PRUNED_BEFORE - HOUR, bucket=HOUR),
+            TallyQuery(basis="outcome", since=PRUNED_BEFORE + 2 * HOUR),
         ]
         with self.store() as store:
             model = pruned_season(store)
@@ -145,14 +159,25 @@ class PruneLaws(Laws):
                 TallyQuery(delay=HOUR),
                 TallyQuery(as_of=NOON),
                 TallyQuery(as_recorded=NOON),
-                TallyQuery(basis="outcome"),
-                TallyQuery(basis="outcome", since=PRUNED_BEFORE),
+                TallyQuery(basis="outcome", bins=3),
+                TallyQuery(basis="outcome", since=OLD + MINUTE),
+                TallyQuery(basis="outcome", bucket=MINUTE),
+                TallyQuery(basis="outcome", since=OLD, as_of=NOON),
+                TallyQuery(by=("country",), since=OLD + HOUR),
+                TallyQuery(by=("country",), bucket=HOUR),
+                TallyQuery(where={"country": "DE"}, basis="outcome", until=OLD + HOUR),
+                TallyQuery(by=("country", "tier")),
+                TallyQuery(by=("country",), where={"tier": 1}),
+                TallyQuery(by=("country",), where={"country": "DE"}),
+                TallyQuery(where={"country": "DE", "tier": None}, basis="outcome"),
             ):
                 with pytest.raises(PrunedError) as refused:
                     store.tally(query)
                 assert refused.value.since is not None, query
                 answerable = attrs.evolve(query, since=refused.value.since, until=None)
                 assert disagreement(store.tally(answerable), model.tally(answerable)) is None, query
+                for name in query.by or query.where:
+                    assert name in str(refused.value), query
                 if query.basis == "prediction":
                     assert refused.value.since == PRUNED_BEFORE
 
@@ -165,6 +190,153 @@ class PruneLaws(Laws):
                 TallyQuery(since=NOON - 5 * HOUR, basis="outcome"),
             ):
                 assert disagreement(store.tally(query), model.tally(query)) is None, query
+
+    def test_what_is_kept_answers_for_each_segment_by_the_day_in_both_orders(self) -> None:
+        day = timedelta(days=1)
+        midnight = OLD.replace(hour=0)
+        questions: list[dict[str, Any]] = [
+            {},
+            {"bucket": day},
+            {"bucket": 7 * day, "model_version": "m-1"},
+            {"since": midnight + day},
+            {"until": midnight + 2 * day, "bucket": day},
+            {"since": midnight + day, "until": midnight + 2 * day},
+            {"since": midnight + 2 * day, "model_version": "challenger"},
+        ]
+        splits: list[dict[str, Any]] = [
+            {"by": ("country",)},
+            {"by": ("tier",)},
+            {"by": ("no",)},
+            {"where": {"country": "FR"}},
+            {"where": {"country": [None, "DE"]}},
+            {"where": {"tier": 1}},
+            {"where": {"tier": ["1", 7]}},
+            {"where": {"tier": None}},
+            {"where": {"tier": ()}},
+        ]
+        with self.store() as store:
+            model = pruned_season(store)
+            for before in (PRUNED_BEFORE, PRUNED_BEFORE + 7 * HOUR):  # a day is pruned in two parts
+                store.prune(before)
+                for question in questions:
+                    for split in splits:
+                        for basis in ("prediction", "outcome"):
+                            query = TallyQuery(basis=basis, **question, **split)
+                            assert disagreement(store.tally(query), model.tally(query)) is None, query
+
+    def test_predictions_without_a_segment_stay_counted_in_the_group_of_none(self) -> None:
+        with self.store() as store:
+            store.append([prediction("a", at=OLD, segments={"country": "DE"}), prediction("b", at=OLD)])
+            store.append([prediction("c", at=OLD - timedelta(days=1)), prediction("d", at=OLD, model_version="n")])
+            store.append([outcome(name, 1, OLD) for name in "abcd"])
+            store.prune(PRUNED_BEFORE)
+            for basis in ("prediction", "outcome"):
+                groups: dict[Any, int] = {}
+                for key, cell in store.tally(TallyQuery(basis=basis, by=("country",))).cells.items():
+                    groups[key.segments] = groups.get(key.segments, 0) + cell.n
+                assert groups == {("DE",): 1, (None,): 3}
+
+    def test_segments_of_hostile_names_and_values_stay_apart_when_they_are_pruned(self) -> None:
+        texts = ["a", "A", "a ", "ä", "/", "%", ".", '"', "\n", "\x01", "'; --", "\U0001f3ce" * 64, "0", "null"]
+        model = Model()
+        facts: list[Fact] = [prediction("numbers", at=OLD, segments={"0": 0, "/": 0})]
+        facts += [prediction(f"p-{n}", at=OLD, segments={text: text, "x": text}) for n, text in enumerate(texts)]
+        model.append(facts, NOON)
+        with self.store() as store:
+            store.append(facts)
+            store.prune(PRUNED_BEFORE)
+            for name in (*texts, "x"):
+                query = TallyQuery(by=(name,))
+                assert disagreement(store.tally(query), model.tally(query)) is None, name
+
+    def test_a_segment_of_too_many_values_is_not_kept_and_is_named(self) -> None:
+        with self.store() as store:
+            for model, values in (("few", KEPT_VALUES), ("many", KEPT_VALUES + 1)):
+                made = {"model_version": model, "at": OLD}
+                store.append(
+                    prediction(f"p-{n}", segments={"circuit": n, "country": "DE"}, **made) for n in range(values)
+                )
+            store.append([outcome("p-0", 1, OLD)])
+            store.prune(PRUNED_BEFORE)
+            for basis in ("prediction", "outcome"):
+                query = TallyQuery(by=("circuit",), model_version="many", basis=basis)
+                for wrong in (query, attrs.evolve(query, model_version=None)):
+                    with pytest.raises(PrunedError, match="circuit") as refused:
+                        store.tally(wrong)
+                    assert refused.value.since is not None
+                    assert store.tally(attrs.evolve(wrong, since=refused.value.since)).count == 0
+            few = store.tally(TallyQuery(by=("circuit",), model_version="few"))
+            assert len({key.segments for key in few.cells}) == KEPT_VALUES
+            assert store.tally(TallyQuery(by=("country",))).count == 2 * KEPT_VALUES + 1
+
+    def test_the_outcomes_of_an_item_go_with_its_last_prediction(self) -> None:
+        with self.store() as store:
+            store.append([prediction("a", model_version="old", at=OLD), prediction("a", model_version="new", at=NOON)])
+            store.append([outcome("a", 1, OLD), outcome("a", 0, NOON)])
+            assert store.prune(PRUNED_BEFORE).removed == {"prediction": 1}
+            assert [key.actual for key in store.tally(TallyQuery(model_version="new")).cells] == [0]
+            assert ids(store.find(Select("prediction", having="outcome"))) == ["a"]
+            assert store.prune(NOON + HOUR).removed == {"prediction": 1, "outcome": 2}
+            assert recorded(store) == []
+            assert store.tally(TallyQuery(basis="outcome")).count == 2
+
+    def test_outcomes_that_stay_label_what_is_stored_and_change_no_kept_cell(self) -> None:
+        with self.store() as store:
+            store.append([prediction("a", model_version="old", at=OLD), prediction("a", model_version="new", at=NOON)])
+            store.append([prediction("b", model_version="old", at=OLD), prediction("b", model_version="new", at=NOON)])
+            store.append([outcome("a", 1, OLD)])
+            store.prune(PRUNED_BEFORE)
+            assert store.append([outcome("a", 0), outcome("b", 0)]) == Appended(2, 0)
+            assert sorted(current_actual(store, model_version="old"), key=str) == [1, None]
+            assert current_actual(store, model_version="new") == [0]
+            assert store.append([prediction("a", model_version="third", at=NOON)]) == Appended(1, 0)
+            assert current_actual(store, model_version="third") == [0]
+
+    def test_the_key_of_a_pruned_prediction_stays_known_and_not_its_item(self) -> None:
+        with self.store() as store:
+            store.append([prediction("a", model_version="m", at=OLD), outcome("a", 1, OLD)])
+            store.prune(PRUNED_BEFORE)
+            for at in (None, NOON, OLD):
+                with pytest.raises(PrunedError):
+                    store.append([prediction("a", model_version="m", at=at)])
+            for refused in (
+                [outcome("a", 1)],
+                [outcome("a", 1, OLD)],
+                [outcome("a", 0), prediction("a", model_version="n")],
+            ):
+                with pytest.raises(PrunedError):
+                    store.append(refused)
+            assert store.append([prediction("a", model_version="n")]) == Appended(1, 0)
+            assert current_actual(store, model_version="n") == [None]
+            assert store.append([outcome("a", 0)]) == Appended(1, 0)
+            assert current_actual(store, model_version="n") == [0]
+            assert current_actual(store, model_version="m") == [1]
+
+    def test_an_outcome_may_come_in_one_batch_with_the_prediction_of_another_model(self) -> None:
+        with self.store() as store:
+            store.append([prediction("a", model_version="m", at=OLD)])
+            store.prune(PRUNED_BEFORE)
+            assert store.append([prediction("a", model_version="n"), outcome("a", 1)]) == Appended(2, 0)
+            assert sorted(current_actual(store), key=str) == [1, None]
+            assert store.prune(NOON + HOUR).removed == {"prediction": 1, "outcome": 1}
+            with pytest.raises(PrunedError):
+                store.append([outcome("a", 1)])
+
+    def test_windows_by_outcome_time_survive_a_prune(self) -> None:
+        with self.store() as store:
+            store.append([prediction("a", at=OLD), outcome("a", 1, NOON - HOUR), prediction("open", at=OLD)])
+            store.append([prediction("b", at=OLD), outcome("b", 0, OLD + HOUR), outcome("b", 1, NOON)])
+            store.append([outcome("early", 1, OLD - 9 * HOUR), prediction("early", at=OLD + 2 * HOUR)])
+            store.append([prediction("new", at=NOON), outcome("new", 1, NOON)])
+            windows = {OLD: 0, OLD + HOUR: 1, OLD + 2 * HOUR: 1, NOON - HOUR: 1, NOON: 1}
+            for _ in range(2):
+                for since, counted_there in windows.items():
+                    query = TallyQuery(basis="outcome", since=since, until=since + HOUR)
+                    assert store.tally(query).count == counted_there, since
+                store.prune(PRUNED_BEFORE)
+            with pytest.raises(PrunedError) as refused:
+                store.tally(TallyQuery(basis="outcome", since=NOON - HOUR, bins=3))
+            assert refused.value.since == NOON - HOUR + MICROSECOND
 
     def test_a_repeat_of_what_was_pruned_is_refused_and_totals_stand(self) -> None:
         with self.store() as store:
@@ -183,7 +355,7 @@ class PruneLaws(Laws):
                 with pytest.raises(PrunedError):
                     store.append(refused)
             assert store.tally(TallyQuery()).count == 2
-            assert [fact.kind for fact in everything(store) if fact.kind != "kept_tally"] == []
+            assert recorded(store) == []
 
     def test_what_is_still_stored_is_a_repeat_or_a_conflict_after_prune(self) -> None:
         with self.store() as store:

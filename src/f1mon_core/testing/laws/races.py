@@ -10,7 +10,7 @@ from typing import Any, ClassVar, cast
 import pytest
 
 from f1mon_core.errors import ConflictError, PrunedError
-from f1mon_core.records.kinds import Acknowledgement, Outcome
+from f1mon_core.records.kinds import Acknowledgement, Fact, Outcome, Prediction
 from f1mon_core.records.times import MICROSECOND
 from f1mon_core.storage.change import Change
 from f1mon_core.storage.contract import Appended, Storage
@@ -205,6 +205,48 @@ class RaceLaws(Laws):
             store = place.open()
             assert store.count(Select("prediction", lacking="outcome")) == {}
             assert {key.actual: cell.n for key, cell in store.tally(TallyQuery()).cells.items()} == {1: self.meetings}
+
+    @demands("shared")
+    def test_two_models_an_outcome_its_correction_and_a_contradiction_meet_at_one_item(self) -> None:
+        champion: dict[str, Any] = {"model_version": "champion"}
+        challenger: dict[str, Any] = {"model_version": "challenger", "segments": {"x": "1"}}
+
+        def offered(number: int, item: str) -> Fact:
+            return (
+                prediction(item, **champion),
+                prediction(item, **challenger),
+                outcome(item, 1, NOON),
+                outcome(item, 0, NOON + SECOND),
+                prediction(item, segments={"x": 1}, **champion),
+            )[number % 5]
+
+        with self.place() as place:
+            place.open().check()
+
+            def append(member: Member) -> list[bool]:
+                store, refused = member.place.open(), []
+                for number in range(self.meetings):
+                    fact = offered(member.number, f"p-{number}")
+                    member.barrier.wait()
+                    try:
+                        store.append([fact])
+                    except ConflictError:
+                        refused.append(True)
+                    else:
+                        refused.append(False)
+                return refused
+
+            refused = crew(place, 8, append)
+            store = place.open()
+            champions = [fact for fact in _all(store, Prediction) if fact.model_version == "champion"]
+            won = {fact.prediction_id: bool(fact.segments) for fact in champions}
+            # The champion is offered by the first and the sixth process, what contradicts it by the fifth.
+            for number, own in enumerate(zip(*refused, strict=True)):
+                late = won[f"p-{number}"]
+                assert own == (late, False, False, False, not late, late, False, False)
+            assert store.count(Select("prediction", lacking="outcome")) == {}
+            labelled = {(key.model_version, key.actual): n.n for key, n in store.tally(TallyQuery()).cells.items()}
+            assert labelled == {("champion", 0): self.meetings, ("challenger", 0): self.meetings}
 
     @demands("shared")
     def test_of_concurrent_corrections_the_newest_known_at_is_current(self) -> None:

@@ -8,10 +8,14 @@ from itertools import pairwise
 from math import inf, nextafter
 from typing import Any
 
+import pytest
+
+from f1mon_core.errors import InvalidQueryError
+from f1mon_core.records.fields import ClassLabel
 from f1mon_core.records.kinds import Fact
 from f1mon_core.records.times import EPOCH, MICROSECOND, to_micros
 from f1mon_core.storage.contract import Storage
-from f1mon_core.storage.tally import Tally, TallyQuery
+from f1mon_core.storage.tally import MAX_GROUPS, Tally, TallyQuery
 from f1mon_core.testing.facts import HOUR, MINUTE, NOON, SECOND, outcome, prediction
 from f1mon_core.testing.laws.append import MANY
 from f1mon_core.testing.laws.base import Laws
@@ -37,12 +41,33 @@ def agree(store: Storage, facts: Iterable[Fact], *queries: TallyQuery, now: date
         assert disagreement(store.tally(query), model.tally(query)) is None, query
 
 
-def total(tally: Tally) -> dict[int | None, int]:
+def total(tally: Tally) -> dict[ClassLabel | None, int]:
     """How many predictions have each current outcome."""
-    counted: dict[int | None, int] = {}
+    counted: dict[ClassLabel | None, int] = {}
     for key, cell in tally.cells.items():
         counted[key.actual] = counted.get(key.actual, 0) + cell.n
     return counted
+
+
+def segmented() -> list[Fact]:
+    """Predictions of two models in segments that some of them lack, half of them labelled."""
+    facts: list[Fact] = []
+    for number in range(24):
+        country: tuple[str | None, ...] = ("DE", "FR", None)
+        tier: tuple[int | str | None, ...] = (0, 1, "1", None)
+        given = {"country": country[number % 3], "tier": tier[number % 4]}
+        facts.append(
+            prediction(
+                f"p-{number // 2}",
+                model_version="mn"[number % 2],
+                at=NOON + number * MINUTE,
+                confidence=number / 23,
+                segments={name: value for name, value in given.items() if value is not None},
+            )
+        )
+        if number % 4 == 0:
+            facts.append(outcome(f"p-{number // 2}", number % 3, NOON + number * 7 * MINUTE))
+    return facts
 
 
 class TallyLaws(Laws):
@@ -104,6 +129,164 @@ class TallyLaws(Laws):
             assert total(store.tally(TallyQuery(basis="outcome", since=NOON + 2 * HOUR))) == {}
             assert total(store.tally(TallyQuery(basis="outcome"))) == {0: 1}
 
+    def test_by_outcome_time_a_prediction_stands_at_the_later_of_its_own_time_and_its_first_known_at(self) -> None:
+        facts = [
+            prediction("a", model_version="m", at=NOON),
+            outcome("a", 1, NOON + 2 * HOUR),
+            outcome("a", 0, NOON + 5 * HOUR),
+            prediction("a", model_version="backfilled", at=NOON + 4 * HOUR),
+            outcome("early", 1, NOON - 9 * HOUR),
+            prediction("early", at=NOON + HOUR),
+        ]
+        windows = [(NOON + hour * HOUR, NOON + (hour + 1) * HOUR) for hour in (1, 2, 4)]
+        with self.store() as store:
+            store.append(facts)
+            for (since, until), model in zip(windows, ("podium-1", "m", "backfilled"), strict=True):
+                tally = store.tally(TallyQuery(basis="outcome", since=since, until=until))
+                assert (tally.models, tally.count) == ({model}, 1)
+            assert store.tally(TallyQuery(basis="outcome", until=NOON + HOUR)).count == 0
+            agree(
+                store,
+                facts,
+                TallyQuery(basis="outcome", bucket=HOUR, delay=HOUR),
+                TallyQuery(basis="outcome", as_of=NOON + 3 * HOUR, bucket=HOUR),
+            )
+
+    def test_extremes_are_those_of_all_predictions_whatever_their_outcome(self) -> None:
+        facts: list[Fact] = [prediction(f"p-{n}", confidence=0.70 + n / 100) for n in range(5)]
+        facts += [outcome("p-1", 1, NOON), outcome("p-2", 0, NOON + HOUR), outcome("p-3", "1", NOON + 2 * HOUR)]
+        facts += [prediction("other", predicted_outcome=0, confidence=0.79)]
+        with self.store() as store:
+            store.append(facts)
+            cells = store.tally(TallyQuery()).cells.items()
+            assert {(cell.minimum, cell.maximum) for key, cell in cells if key.predicted == 1} == {(0.70, 0.74)}
+            agree(store, facts, TallyQuery(delay=HOUR), TallyQuery(bucket=HOUR), TallyQuery(bins="exact"))
+
+    def test_segments_split_the_cells_by_one_name_and_by_two(self) -> None:
+        facts = segmented()
+        with self.store() as store:
+            store.append(facts)
+            groups: dict[Any, int] = {}
+            for key, cell in store.tally(TallyQuery(by=("country",))).cells.items():
+                groups[key.segments] = groups.get(key.segments, 0) + cell.n
+            assert groups == {("DE",): 8, ("FR",): 8, (None,): 8}
+            names: list[tuple[str, ...]] = [("country",), ("tier",), ("country", "tier"), ("tier", "country"), ("no",)]
+            for by in names:
+                agree(
+                    store,
+                    facts,
+                    TallyQuery(by=by),
+                    TallyQuery(by=by, basis="outcome", bucket=HOUR, delay=HOUR),
+                    TallyQuery(by=by, model_version="m", bins="exact"),
+                    TallyQuery(by=by, as_of=NOON + 5 * MINUTE, as_recorded=NOON),
+                )
+
+    def test_predictions_without_a_segment_are_in_the_group_of_none(self) -> None:
+        facts = [prediction("with", segments={"country": "None"}), prediction("empty", segments={"country": ""})]
+        facts += [prediction("without"), prediction("other", segments={"tier": 1})]
+        with self.store() as store:
+            store.append(facts)
+            cells = store.tally(TallyQuery(by=("country",))).cells
+            assert {key.segments: cell.n for key, cell in cells.items()} == {("None",): 1, ("",): 1, (None,): 2}
+
+    def test_where_selects_by_a_value_a_collection_or_the_lack_of_a_name(self) -> None:
+        facts = segmented()
+        conditions: list[dict[str, Any]] = [
+            {"country": "DE"},
+            {"country": ["DE", "FR", "nowhere"]},
+            {"country": None},
+            {"country": [None, "FR"]},
+            {"country": ()},
+            {"country": set()},
+            {"country": "de"},
+            {"country": "DE", "tier": 1},
+            {"tier": True},
+            {"tier": "1"},
+            {"tier": [0, "1", None]},
+            {"no": None},
+            {"no": 1},
+        ]
+        with self.store() as store:
+            store.append(facts)
+            assert store.tally(TallyQuery(where={"country": "DE"})).count == 8
+            assert store.tally(TallyQuery(where={"country": None})).count == 8
+            assert store.tally(TallyQuery(where={"country": []})).cells == {}
+            for where in conditions:
+                agree(
+                    store,
+                    facts,
+                    TallyQuery(where=where),
+                    TallyQuery(where=where, by=("country", "tier"), basis="outcome"),
+                    TallyQuery(where=where, by=("tier",), bucket=HOUR, model_version="n"),
+                )
+
+    def test_segments_compare_with_their_type(self) -> None:
+        values: list[Any] = [1, "1", 0, "0", "", -(2**63), 2**63 - 1, 2**53 + 1, 2**53, "True"]
+        facts = [prediction(f"p-{number}", segments={"x": value}) for number, value in enumerate(values)]
+        with self.store() as store:
+            store.append(facts)
+            groups = [key.segments for key in store.tally(TallyQuery(by=("x",))).cells]
+            assert sorted(map(repr, groups)) == sorted(repr((value,)) for value in values)
+            for value in values:
+                assert store.tally(TallyQuery(where={"x": value})).count == 1
+
+    def test_segments_of_hostile_names_and_values_stay_apart(self) -> None:
+        texts = [
+            "a",
+            "A",
+            "a ",
+            "ä",
+            "a\u0308",
+            "ß",
+            "ss",
+            "%",
+            "_",
+            "a.b[0]",
+            "$",
+            '"',
+            "'",
+            "\\",
+            "\n",
+            "\x01",
+            "x" * 64,
+        ]
+        texts += ["'; DROP TABLE prediction; --", "\U0001f3ce" * 64, "\uffff", "null", "0", "__proto__"]
+        facts: list[Fact] = []
+        for number, text in enumerate(texts):
+            facts += [prediction(f"p-{number}", segments={text: text, "x": text}), outcome(f"p-{number}", 1, NOON)]
+        with self.store() as store:
+            store.append(facts)
+            assert len(store.tally(TallyQuery(by=("x",))).cells) == len(texts)
+            for text in texts:
+                assert store.tally(TallyQuery(where={text: text})).count == 1
+                assert store.tally(TallyQuery(where={"x": text})).count == 1
+                agree(store, facts, TallyQuery(by=(text,)))
+            agree(store, facts, TallyQuery(by=(texts[0], texts[1]), where={"x": texts}))
+
+    def test_more_groups_than_can_be_answered_are_refused_with_their_number(self) -> None:
+        with self.store() as store:
+            for part in range(3):
+                numbers = range(part, MAX_GROUPS, 3)
+                store.append(prediction(f"p-{n:05d}", segments={"one": n, "two": n % 2}) for n in numbers)
+            assert len(store.tally(TallyQuery(by=("one",))).cells) == MAX_GROUPS
+            store.append([prediction("without")])
+            for by in (("one",), ("two", "one")):
+                with pytest.raises(InvalidQueryError, match=str(MAX_GROUPS + 1)):
+                    store.tally(TallyQuery(by=by))
+            assert store.tally(TallyQuery(by=("two",))).count == MAX_GROUPS + 1
+            assert store.tally(TallyQuery(by=("one",), where={"one": list(range(50))})).count == 50
+
+    def test_tallies_by_segments_of_adjacent_windows_add_up_to_the_whole(self) -> None:
+        facts = segmented()
+        model = Model()
+        model.append(facts, NOON)
+        with self.store() as store:
+            store.append(facts)
+            edges = [None, *(NOON + number * 5 * MINUTE for number in range(5)), None]
+            settled: dict[str, Any] = {"by": ("tier", "country"), "where": {"country": ["DE", None]}}
+            parts = [store.tally(TallyQuery(since=since, until=until, **settled)) for since, until in pairwise(edges)]
+            assert disagreement(sum(parts[1:], parts[0]), model.tally(TallyQuery(**settled))) is None
+
     def test_as_of_counts_only_what_was_knowable(self) -> None:
         facts = [
             prediction("a", at=NOON),
@@ -139,7 +322,7 @@ class TallyLaws(Laws):
                 store.append(facts)
                 model.append(facts, place.clock())
                 place.clock.advance(HOUR)
-            wanted: list[dict[int | None, int]] = [{}, {None: 1}, {1: 1, None: 1}, {0: 1, 1: 1}, {0: 1, 1: 1}]
+            wanted: list[dict[ClassLabel | None, int]] = [{}, {None: 1}, {1: 1, None: 1}, {0: 1, 1: 1}, {0: 1, 1: 1}]
             for hours, counted in enumerate(wanted):
                 recorded = NOON + (hours - 1) * HOUR
                 assert total(store.tally(TallyQuery(as_recorded=recorded))) == counted

@@ -51,7 +51,7 @@ def counted(document: Document | None, _: datetime) -> Change:
 def store_documents(store: Storage, *keys: str, **fields: Any) -> None:
     """Put one document under each key."""
     for key in keys:
-        store.transition(key, put({"key": key, **fields}), operation_id=f"put-{key}")
+        store.transition(key, put({"key": key, **fields}), operation_id="put")
 
 
 class TransitionLaws(Laws):
@@ -227,16 +227,17 @@ class TransitionLaws(Laws):
                 assert store.transition("k", never, operation_id="op") == 1
             assert store.state("k")["k"] == {"n": 2}
 
-    def test_an_operation_is_remembered_for_24_hours(self) -> None:
+    def test_an_operation_is_remembered_for_24_hours_inclusive(self) -> None:
         with self.place() as place:
             store = place.open()
             assert store.transition("k", counted, operation_id="op") == 1
-            now = place.clock.advance(24 * HOUR - MICROSECOND)
-            assert store.transition("k", counted, operation_id="other") == 2
-            store.append([prediction("p", at=None)])
-            store.prune(now)
-            assert store.transition("k", counted, operation_id="op") == 1
-            assert store.state("k") == {"k": {"n": 2}}
+            for number, passed in enumerate((24 * HOUR - MICROSECOND, MICROSECOND)):
+                now = place.clock.advance(passed)
+                assert store.transition("k", counted, operation_id=f"other-{number}") == 2 + number
+                store.append([prediction(f"p-{number}", at=None)])
+                store.prune(now)
+                assert store.transition("k", counted, operation_id="op") == 1
+                assert store.state("k") == {"k": {"n": 2 + number}}
 
     def test_documents_and_results_of_almost_a_mebibyte_come_back_whole(self) -> None:
         big: list[Document] = [{"x": letter * ((MEBIBYTE - 16) // len(json.dumps(letter)[1:-1]))} for letter in "xä"]
@@ -290,6 +291,22 @@ class TransitionLaws(Laws):
             assert store.state("") == {
                 key: {"n": number} for number, key in sorted(enumerate(keys), key=lambda one: one[1])
             }
+
+    def test_an_operation_id_that_cannot_be_one_is_refused_and_leaves_nothing(self) -> None:
+        with self.store() as store:
+            for wrong in ("", "a\0b", "\ud800", "x" * 256, None, 5, b"op"):
+                with pytest.raises(InvalidQueryError):
+                    store.transition("k", put({}, alert("x")), operation_id=wrong)  # type: ignore[arg-type]
+            assert store.state("") == {}
+            assert everything(store) == []
+            assert store.check().ok
+
+    def test_operation_ids_of_hostile_text_stay_apart(self) -> None:
+        hostile = ["a", "A", "a ", "ä", "a\u0308", "%", "'; --", "\x01", "\n", "x" * 255, "\U0001f3ce" * 255]
+        with self.store() as store:
+            for number, operation_id in enumerate(hostile, 1):
+                for _ in range(2):
+                    assert store.transition("k", counted, operation_id=operation_id) == number
 
     def test_a_key_that_cannot_be_one_is_refused(self) -> None:
         with self.store() as store:
@@ -382,6 +399,17 @@ class StateLaws(Laws):
             assert list(store.state("k/", after="k/2x")) == keys[3:]
             assert list(store.state("k/", after="a")) == keys
             assert list(store.state("k/", limit=0)) == []
+
+    def test_a_limit_or_a_place_that_cannot_be_one_is_refused(self) -> None:
+        with self.store() as store:
+            store_documents(store, "k/1", "k/2")
+            wrongs: list[dict[str, Any]] = [{"limit": one} for one in (-1, 1.5, "1", True)]
+            wrongs += [{"after": one} for one in (5, b"k", "a\0", "\ud800", "x" * 701)]
+            for wrong in wrongs:
+                with pytest.raises(InvalidQueryError):
+                    store.state("k/", **wrong)
+            assert list(store.state("k/", limit=0, after="")) == []
+            assert list(store.state("k/", after="")) == ["k/1", "k/2"]
 
     def test_limit_counts_the_documents_that_are_due(self) -> None:
         with self.store() as store:
