@@ -12,14 +12,11 @@ import pytest
 
 from f1mon_core.errors import ConflictError, InvalidRecordError
 from f1mon_core.records.fields import checks
-from f1mon_core.records.kinds import KINDS, Alert, Fact, Outcome, Prediction, RuleRevision, same
+from f1mon_core.records.kinds import KINDS, Alert, Fact, Outcome, RuleRevision, same
+
+from ..factories import prediction
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
-
-
-def made(**changes: object) -> Prediction:
-    fields = {"prediction_id": "a", "model_version": "m", "predicted_outcome": 1, "confidence": 0.5}
-    return Prediction(**{**fields, **changes})
 
 
 @pytest.mark.parametrize(
@@ -61,7 +58,7 @@ def made(**changes: object) -> Prediction:
 )
 def test_a_refusal_names_the_field_the_value_and_the_reason(field, value, reason):
     with pytest.raises(InvalidRecordError) as refused:
-        made(**{field: value})
+        prediction(**{field: value})
     assert refused.value.field == field
     assert reason in str(refused.value)
     assert str(refused.value).startswith(f"{field}: ")
@@ -75,21 +72,21 @@ def test_depth_64_is_kept_and_one_more_is_refused_however_deep():
             innermost = {"x": innermost}
         return innermost
 
-    assert made(features=nested(64)).features == nested(64)
+    assert prediction(features=nested(64)).features == nested(64)
     for depth in (65, 100_000):
         with pytest.raises(InvalidRecordError, match="64 deep"):
-            made(features=nested(depth))
+            prediction(features=nested(depth))
 
 
 def test_exactly_one_mebibyte_is_kept():
     room = (1 << 20) - len('{"x":""}')
-    assert len(made(features={"x": "y" * room}).features["x"]) == room
+    assert len(prediction(features={"x": "y" * room}).features["x"]) == room
     with pytest.raises(InvalidRecordError):
-        made(features={"x": "y" * (room + 1)})
+        prediction(features={"x": "y" * (room + 1)})
 
 
 def test_values_of_other_libraries_become_plain_ones():
-    record = made(
+    record = prediction(
         predicted_outcome=np.int64(3),
         confidence=np.float32(0.25),
         features={"i": np.int32(4), "f": np.float64(0.5), "t": (1, 2), "q": Fraction(1, 2)},
@@ -97,37 +94,37 @@ def test_values_of_other_libraries_become_plain_ones():
     assert (type(record.predicted_outcome), type(record.confidence)) == (int, float)
     assert record.features == {"i": 4, "f": 0.5, "t": [1, 2], "q": 0.5}
     assert [type(value) for value in record.features.values()] == [int, float, list, float]
-    assert made(confidence=Decimal("0.5")).confidence == 0.5
+    assert prediction(confidence=Decimal("0.5")).confidence == 0.5
 
 
 def test_minus_zero_becomes_zero_everywhere():
-    record = made(confidence=-0.0, features={"x": -0.0, "y": [-0.0]})
+    record = prediction(confidence=-0.0, features={"x": -0.0, "y": [-0.0]})
     signs = [record.confidence, record.features["x"], record.features["y"][0]]
     assert [math.copysign(1, value) for value in signs] == [1, 1, 1]
 
 
 def test_a_record_keeps_no_hold_of_what_it_was_given():
     features = {"grid": {"position": 1}}
-    record = made(features=features)
+    record = prediction(features=features)
     features["grid"]["position"] = 20
     assert record.features == {"grid": {"position": 1}}
 
 
 def test_times_become_utc_and_remember_who_gave_them():
     berlin = timezone(timedelta(hours=2))
-    record = made(at=NOON.astimezone(berlin))
+    record = prediction(at=NOON.astimezone(berlin))
     assert (record.at, record.at.tzinfo, record.at_given) == (NOON, UTC, True)
-    assert made().at is None
-    assert not made().at_given
+    assert prediction().at is None
+    assert not prediction().at_given
 
 
 def test_same_compares_types_and_only_times_both_gave():
-    assert same(made(at=NOON), made())
-    assert same(made(at=NOON, at_given=False), made(at=NOON + timedelta(1)))
-    assert not same(made(at=NOON), made(at=NOON + timedelta(1)))
-    assert same(made(features={"x": 1, "y": 2}), made(features={"y": 2, "x": 1}))
+    assert same(prediction(at=NOON), prediction())
+    assert same(prediction(at=NOON, at_given=False), prediction(at=NOON + timedelta(1)))
+    assert not same(prediction(at=NOON), prediction(at=NOON + timedelta(1)))
+    assert same(prediction(features={"x": 1, "y": 2}), prediction(features={"y": 2, "x": 1}))
     for other in (1.0, True, "1"):
-        assert not same(made(features={"x": 1}), made(features={"x": other}))
+        assert not same(prediction(features={"x": 1}), prediction(features={"x": other}))
 
 
 def test_keys_order_as_their_values_do():
@@ -135,7 +132,7 @@ def test_keys_order_as_their_values_do():
     assert keys == sorted(keys)
     assert Outcome(prediction_id="a", actual_outcome=1, at=NOON).key == ("a", "00001777636800000000")
     with pytest.raises(ValueError, match="no time"):
-        _ = made().cursor
+        _ = prediction().cursor
 
 
 def test_every_kind_declares_attributes_it_has():
@@ -149,7 +146,7 @@ def test_every_kind_declares_attributes_it_has():
 
 
 def test_errors_cross_a_process_boundary():
-    conflict = pickle.loads(pickle.dumps(ConflictError(made(), made(confidence=0.6))))
+    conflict = pickle.loads(pickle.dumps(ConflictError(prediction(), prediction(confidence=0.6))))
     assert conflict.offered.confidence == 0.6
     assert "prediction" in str(conflict)
 
