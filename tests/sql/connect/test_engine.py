@@ -553,9 +553,9 @@ def test_an_outcome_is_known_when_the_lock_of_its_prediction_was_had(url):
     late.join()
     other.dispose()
     assert known == [Appended(1, 0)]
-    (outcome,) = store.find(Select("outcome"))
-    assert outcome.at >= released
-    assert outcome.recorded_at >= released
+    (stored,) = store.find(Select("outcome"))
+    assert stored.at >= released
+    assert stored.recorded_at >= released
     store.close()
 
 

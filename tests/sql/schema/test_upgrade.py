@@ -244,8 +244,6 @@ KILLED = """
 import os, sys
 from alembic import op
 from f1mon_sql.schema import upgrading
-
-from ...factories import outcome, prediction
 left = int(sys.argv[2])
 def counted(call):
     def wrapped(*arguments, **options):
