@@ -41,6 +41,8 @@ from f1mon_sql.connect.target import target_of
 from f1mon_sql.schema import upgrading, versions
 from f1mon_sql.tables import definitions
 
+from ...factories import outcome, prediction
+
 ASSETS = Path(__file__).parents[2] / "assets" / "sql"
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 
@@ -70,7 +72,7 @@ def test_four_processes_open_an_empty_database_at_once(url):
     with ProcessPoolExecutor(4, mp_context=get_context("spawn")) as pool:
         opened = list(pool.map(SQLStorage, [url] * 4))  # pickled by address on the way back
     for store in opened:
-        assert store.append([Prediction(prediction_id="a", model_version="m", predicted_outcome=1, confidence=0.5)])
+        assert store.append([prediction()])
         store.close()
     assert upgrading.current(url) == versions.HEAD
 
@@ -191,11 +193,9 @@ def test_identifiers_compare_by_code_point_whatever_the_databases_collation(post
 
 def test_what_is_stored_is_integer_microseconds_and_ascii_json(url):
     at = datetime(2026, 5, 1, 12, 0, 0, 123457, tzinfo=UTC)
-    made = Prediction(
-        prediction_id="a", model_version="m", predicted_outcome=1, confidence=0.5, features={"Ünï": "☃"}, at=at
-    )
+    made = prediction(features={"Ünï": "☃"}, at=at)
     store = SQLStorage(url, clock=partial(datetime, 2026, 5, 1, 13, 0, 0, 7, tzinfo=UTC))
-    store.append([made, Outcome(prediction_id="a", actual_outcome=1), Acknowledgement(alert_id="a", by="Jürgen")])
+    store.append([made, outcome(), Acknowledgement(alert_id="a", by="Jürgen")])
     store.transition("k", lambda state, now: Change({"who": "Jürgen"}, result="Jürgen"), operation_id="1")
     store.close()
     micros = [1777636800123457, 1777640400000007, 1777640400000007, 1777640400000007]
