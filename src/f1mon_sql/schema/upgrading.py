@@ -106,7 +106,7 @@ def upgrade(
 
 ROWS_REWRITTEN_BY = "0003"
 """The revision that touches every prediction, set of features and outcome."""
-_ROWS_PER_SECOND = 25_000
+_ROWS_PER_SECOND = 50_000
 _MIB = 1 << 20
 
 

@@ -362,6 +362,10 @@ def test_an_old_database_upgrades_with_every_fact(family, url):
 
 HOUR = 3_600_000_000
 LAST = 1_777_636_800_000_000
+_PREDICTIONS = (
+    "prediction_id, predicted_at, at_given, recorded_at, model_version, predicted_outcome, confidence,"
+    " actual_outcome, known_at, first_known_at, pruned"
+)
 
 
 def fill_0002(url):
@@ -370,8 +374,7 @@ def fill_0002(url):
     mark = "%s" if "://" in url and not url.startswith("sqlite") else "?"
     tables = {
         "f1mon_predictions": (
-            "prediction_id, predicted_at, at_given, recorded_at, model_version, predicted_outcome, confidence,"
-            " actual_outcome, known_at, first_known_at, pruned",
+            _PREDICTIONS,
             [
                 ("a/Ünï", LAST, 1, LAST, "m", 1, 0.75, 0, LAST + 2 * HOUR, LAST + HOUR, 0),
                 ("open", LAST + 1, 0, LAST, "n", 0, 0.29, None, None, None, 0),
