@@ -7,4 +7,6 @@ from f1mon_jsonl.storage import JSONLStorage
 
 __all__ = ["JSONLStorage", "backend", "open_jsonl"]
 
-backend = Backend(name="jsonl", open=open_jsonl, fresh=fresh_jsonl, exists=jsonl_exists, durable=True, shared=True)
+backend = Backend(
+    name="jsonl", open=open_jsonl, fresh=fresh_jsonl, exists=jsonl_exists, durable=True, shared=True, contract=2
+)

@@ -8,10 +8,19 @@ all bytes before `,"crc"`. The members:
     facts       the documents of the facts it appends (`f1mon_core.records.documents`)
     state       state documents by key; null deletes one
     operations  [key, operation id, instant, result] of transitions
+    results     [instant, result] of operations that were restored, by `storage.change.operation_digest`
     horizons    before when each kind was pruned, microseconds since 1970
-    outcomes_until, pruned      what a prune leaves behind
+    pruned_keys         ids of predictions that were pruned, by model version
+    pruned              ids that were pruned under every model, by an f1mon of contract 1
+    stands_until, outcomes_until        as `storage.dumping.StoreRecord` has them, microseconds since 1970
+    restored_from       the store it was restored from; the horizons and instants of the line are then all there are
 
 The first line is the header: `f1mon`, `format`, `store` (an id), `generation` (rises with each compaction), `crc`.
+
+Formats: 1 has labels that are integers, one prediction an id, and none of `results`, `pruned_keys`, `stands_until` and
+`restored_from`. It is read as it is. The first write to such a journal rewrites it, header included, as a compaction
+does, before anything of format 2 is written: an f1mon that knows format 1 alone meets another header, also where it has
+the journal open, and refuses it ("update f1mon") instead of dropping what it does not know.
 
 Why CRC-32: within a line it detects every error of one or two bits and every burst of up to 32 bits, which is what
 storage does to a file, and lets one in 4e9 of any other damage through; a line is accepted only if it also is framed
@@ -32,7 +41,9 @@ import msgspec
 from f1mon_core.records.fields import Document
 from f1mon_core.records.json_text import encoded
 
-FORMAT = 1
+FORMAT = 2
+READABLE = frozenset({1, FORMAT})
+"""The formats that are read; only `FORMAT` is written."""
 
 _FRAME = b',"crc":"'
 _TAIL = len(_FRAME) + 8 + 2
@@ -51,9 +62,10 @@ class Gist(msgspec.Struct, gc=False):
     recorded_at: int
     prediction_id: str = ""
     model_version: str = ""
-    predicted_outcome: int = 0
+    predicted_outcome: int | str = 0
     confidence: float = 0.0
-    actual_outcome: int = 0
+    actual_outcome: int | str = 0
+    segments: dict[str, int | str] | None = None
 
 
 _BEGINNING = b'{"f1mon":"journal"'
@@ -69,8 +81,12 @@ class Transaction(msgspec.Struct, gc=False):
     state: dict[str, msgspec.Raw] | None = None
     operations: tuple[tuple[str, str, int, msgspec.Raw], ...] = ()
     horizons: dict[str, int] | None = None
+    results: dict[str, tuple[int, msgspec.Raw]] | None = None
     outcomes_until: int | None = None
+    stands_until: int | None = None
     pruned: tuple[str, ...] = ()
+    pruned_keys: dict[str, tuple[str, ...]] | None = None
+    restored_from: str | None = None
 
 
 class RawTransaction(msgspec.Struct, gc=False):

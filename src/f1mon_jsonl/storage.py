@@ -11,23 +11,24 @@ from typing import Literal, TypeAlias, TypeVar
 from urllib.parse import quote
 
 from f1mon_core import forks
-from f1mon_core.errors import ClosedError, ConfigurationError, InvalidQueryError, StorageError
+from f1mon_core.errors import ClosedError, ConfigurationError, StorageError
 from f1mon_core.records.fields import Document, Json
 from f1mon_core.records.kinds import Fact
 from f1mon_core.records.times import Clock, host_clock, to_micros
 from f1mon_core.storage import answers, retention
-from f1mon_core.storage.change import Step, check_state_key
+from f1mon_core.storage.change import Step, check_operation_id, check_state, check_state_key
 from f1mon_core.storage.contract import Appended, CheckReport, Pruned
+from f1mon_core.storage.dumping import Dumped, restoring
 from f1mon_core.storage.environment import DEFAULT_DIRECTORY
 from f1mon_core.storage.select import Scalar, Select
-from f1mon_core.storage.tally import Tally, TallyQuery, check_instant
+from f1mon_core.storage.tally import Tally, TallyQuery
 from f1mon_jsonl.disk.directory import Directory
 from f1mon_jsonl.disk.files import Files
 from f1mon_jsonl.disk.typed import typed
 from f1mon_jsonl.journal.compaction import Rewrite
 from f1mon_jsonl.journal.loading import Loader
 from f1mon_jsonl.journal.view import View
-from f1mon_jsonl.verbs import append, check, find, prune, tally, transition
+from f1mon_jsonl.verbs import append, check, dump, find, prune, tally, transition
 from f1mon_jsonl.writer import Session, Writer
 
 Durability: TypeAlias = Literal["commit", "os"]
@@ -123,34 +124,40 @@ class JSONLStorage:
     def count(self, select: Select, by: Sequence[str] = ()) -> Mapping[tuple[Scalar, ...], int]:
         """See `Storage.count`."""
         answers.check_count(select, by)
-        if "at" in by:
-            raise InvalidQueryError("count does not group by time; tally does")
         return self._read(lambda loader: find.count(loader.index, select, by))
 
     def tally(self, query: TallyQuery) -> Tally:
         """See `Storage.tally`."""
-        return self._read(lambda loader: tally.tally(loader, self._view.cells, query))
+        return self._read(lambda loader: tally.tally(loader, self._view.blocks, query))
 
     def transition(self, key: str, step: Step, *, operation_id: str) -> Json:
         """See `Storage.transition`."""
         check_state_key(key)
+        check_operation_id(operation_id)
         return self._commit(lambda session: transition.transition(session, key, step, operation_id))
 
     def state(
         self, prefix: str, *, due_before: datetime | None = None, limit: int | None = None, after: str | None = None
     ) -> Mapping[str, Document]:
         """See `Storage.state`."""
-        check_state_key(prefix, prefix=True)
-        check_instant("due_before", due_before)
+        check_state(prefix, due_before, limit, after)
         due = None if due_before is None else to_micros(due_before)
         return self._read(lambda loader: transition.state(loader.index.state, prefix, due, limit, after))
 
     def prune(self, before: datetime, keep: Collection[str] = ()) -> Pruned:
         """See `Storage.prune`. The journal is rewritten without what was removed."""
-        check_instant("before", before)
         horizon = retention.prune_horizon(before)
         retention.prunable_kinds(keep)
         return self._commit(lambda session: prune.prune(self._writer, session, horizon, keep))
+
+    def dump(self, after: str | None = None) -> Dumped:
+        """See `Storage.dump`."""
+        return self._read(lambda loader: dump.dump(self._view.reader, loader, self.clock, after))
+
+    def restore(self, records: Iterable[Document]) -> Appended:
+        """See `Storage.restore`."""
+        offered = restoring(records)
+        return self._commit(lambda session: dump.restore(self._writer, session, offered))
 
     def compact(self) -> None:
         """Rewrite the journal without superseded state documents, old operations and damaged lines.

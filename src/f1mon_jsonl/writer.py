@@ -18,7 +18,7 @@ from f1mon_jsonl.disk.directory import JOURNAL, LOCK, read_all, write_all
 from f1mon_jsonl.disk.lock import WriteLock
 from f1mon_jsonl.disk.sync import Syncer
 from f1mon_jsonl.disk.typed import typed
-from f1mon_jsonl.format import header_line, might_be_header, transaction_line
+from f1mon_jsonl.format import FORMAT, header_line, might_be_header, transaction_line
 from f1mon_jsonl.index.state import oldest_result
 from f1mon_jsonl.journal import compaction
 from f1mon_jsonl.journal.compaction import Rewrite
@@ -128,6 +128,8 @@ class Writer:
         with typed(NotWritten, f"could not read {self._directory.path}"):
             self._view.refresh(session.descriptor, session.size, locked=True)
             self._mend(session)
+        if self._view.reader.format < FORMAT:
+            self._upgrade(session)
         session.now = fields.instant(self._clock(), "clock")
         session.journal, session.end = self._view.reader.identity, self._view.reader.end
         answer = decide(session)
@@ -168,6 +170,17 @@ class Writer:
             self._files.fsync(descriptor)  # whoever wrote the header may have died before syncing it
             self._syncer.learn(reader.identity, reader.end, reader.end)
         self.seen = True
+
+    def _upgrade(self, session: Session) -> None:
+        """Rewrite a journal of an old format, so that an f1mon that knows no other refuses it from here on."""
+        _log.info(
+            "rewriting %s from format %d to %d, before the first write to it",
+            self._journal,
+            self._view.reader.format,
+            FORMAT,
+            extra={"path": self._directory.path, "size": session.size},
+        )
+        self.rewrite(session, Rewrite(), Rewrite)
 
     def _take_over(self, session: Session) -> None:
         """Write again what others wrote and no line vouches for.

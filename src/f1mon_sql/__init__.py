@@ -56,6 +56,12 @@ def sql_exists(*, url: str | URL | Engine | AsyncEngine, **_settings: Any) -> bo
 
 
 backend = Backend(
-    name="sql", open=open_sql, open_async=open_async_sql, fresh=fresh_sql, upgrade=upgrade_sql, exists=sql_exists
+    name="sql",
+    open=open_sql,
+    open_async=open_async_sql,
+    fresh=fresh_sql,
+    upgrade=upgrade_sql,
+    exists=sql_exists,
+    contract=2,
 )
 """What `f1mon.backends` names "sql"."""

@@ -18,6 +18,7 @@ from f1mon_core.records.kinds import Fact
 from f1mon_core.records.times import AsyncClock, Clock, host_clock
 from f1mon_core.storage.change import Step
 from f1mon_core.storage.contract import Appended, CheckReport, Pruned
+from f1mon_core.storage.dumping import Dumped
 from f1mon_core.storage.select import Scalar, Select
 from f1mon_core.storage.tally import Tally, TallyQuery
 from f1mon_sql.connect.engine import make_async_engine, remake_after_fork
@@ -126,6 +127,14 @@ class AsyncSQLStorage:
     async def prune(self, before: datetime, keep: Collection[str] = ()) -> Pruned:
         """See `Storage.prune`."""
         return await self._call(self._verbs.prune(before, keep))
+
+    async def dump(self, after: str | None = None) -> Dumped:
+        """See `Storage.dump`."""
+        return await self._call(self._verbs.dump(after))
+
+    async def restore(self, records: Iterable[Document]) -> Appended:
+        """See `Storage.restore`."""
+        return await self._call(self._verbs.restore(records))
 
     async def check(self) -> CheckReport:
         """See `Storage.check`."""

@@ -15,6 +15,7 @@ from f1mon_core.records.kinds import Fact
 from f1mon_core.records.times import Clock, host_clock
 from f1mon_core.storage.change import Step
 from f1mon_core.storage.contract import Appended, CheckReport, Pruned
+from f1mon_core.storage.dumping import Dumped
 from f1mon_core.storage.select import Scalar, Select
 from f1mon_core.storage.tally import Tally, TallyQuery
 from f1mon_sql.connect.engine import make_engine, remake_after_fork
@@ -119,6 +120,14 @@ class SQLStorage:
     def prune(self, before: datetime, keep: Collection[str] = ()) -> Pruned:
         """See `Storage.prune`."""
         return self._call(self._verbs.prune(before, keep))
+
+    def dump(self, after: str | None = None) -> Dumped:
+        """See `Storage.dump`."""
+        return self._call(self._verbs.dump(after))
+
+    def restore(self, records: Iterable[Document]) -> Appended:
+        """See `Storage.restore`."""
+        return self._call(self._verbs.restore(records))
 
     def check(self) -> CheckReport:
         """See `Storage.check`."""

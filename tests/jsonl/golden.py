@@ -1,15 +1,17 @@
 """What is in the journals of `tests/assets/jsonl`, and how they were made.
 
-`python tests/jsonl/golden.py` makes those of today's format: `plain-0001`, lines as they were appended, and
-`pruned-0001`, which was pruned, compacted and written on; beside each a JSON file of what it must read as. It is to be
-run with the version whose format the name bears. Journals of an old format are never made again: what they are for is
-that every later version reads what an old one wrote.
+`python -m tests.jsonl.golden` makes those of today's format: `plain-0002`, lines as they were appended, `pruned-0002`,
+which was pruned, compacted and written on, and `restored-0002`, to which the pages of that one were carried; beside
+each a JSON file of what it must read as. It is to be run with the version whose format the name bears. Journals of an
+old format are never made again: what they are for is that every later version reads what an old one wrote. Those of
+format 1 hold nothing of what `record_several` adds, and are not asked `QUERIES_OF_SEVERAL`.
 """
 
 import json
 import random
 import secrets
 import shutil
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -59,14 +61,25 @@ QUERIES = [
     TallyQuery(since=HORIZON, as_recorded=NOON + MINUTE),
 ]
 
+DAY = timedelta(days=1)
+QUERIES_OF_SEVERAL = [
+    TallyQuery(basis="outcome"),
+    TallyQuery(basis="outcome", bucket=HOUR, model_version="country-1"),
+    TallyQuery(by=("track",)),
+    TallyQuery(by=("wet",), basis="outcome", bucket=DAY),
+    TallyQuery(where={"track": ("Spa", None)}),
+    TallyQuery(since=HORIZON, by=("track", "wet")),
+    TallyQuery(since=HORIZON, by=("wet",), where={"track": "Ünï"}),
+]
 
-def as_read(store):
+
+def as_read(store, queries=QUERIES):
     """All that a store holds, as JSON."""
     return {
         "facts": {kind: [to_document(fact) for fact in store.find(Select(kind))] for kind in KINDS},
         "counts": {kind: store.count(Select(kind))[()] for kind in KINDS if store.count(Select(kind))},
         "state": dict(store.state("")),
-        "tallies": [as_rows(store.tally(query)) for query in QUERIES],
+        "tallies": [as_rows(store.tally(query)) for query in queries],
     }
 
 
@@ -93,6 +106,7 @@ def make(directory, *, pruned):
     clock = Told()
     with Monitor(JSONLStorage(directory, clock=clock), channels=channels(), enrich=None) as monitor:
         record(monitor.storage, clock)
+        record_several(monitor.storage)
         operate(monitor.storage)
         alert(monitor, clock)
         if pruned:
@@ -101,7 +115,20 @@ def make(directory, *, pruned):
             clock.wait()
             written_on(monitor.storage)
         assert clock.now < END
-        return as_read(monitor.storage)
+        return as_read(monitor.storage, QUERIES + QUERIES_OF_SEVERAL)
+
+
+def carry(source, directory):
+    """Restore a store elsewhere, page by page, and compact it half-way: it holds lines of both kinds."""
+    with (
+        closing(JSONLStorage(source, clock=lambda: END)) as store,
+        closing(JSONLStorage(directory, clock=lambda: END)) as other,
+    ):
+        page = store.dump()
+        other.restore(page.records[:40])
+        other.compact()
+        other.restore(page.records)
+        return as_read(other, QUERIES + QUERIES_OF_SEVERAL)
 
 
 def record(store, clock):
@@ -134,9 +161,29 @@ def record(store, clock):
         )
 
 
+def record_several(store):
+    """Labels that are texts, segments, and models that predicted what others had, before and after it was labelled."""
+    store.append(
+        Prediction(
+            prediction_id=f"country-{n}",
+            model_version="country-1",
+            predicted_outcome=["DE", "IT", 1, "1"][n % 4],
+            confidence=n / 9,
+            segments={"track": ["Spa", "Ünï", ""][n % 3], **({"wet": n % 2} if n % 5 else {})},
+            at=NOON - n * HOUR,
+        )
+        for n in range(9)
+    )
+    store.append([Outcome(f"country-{n}", ["DE", 1, "1"][n % 3], at=NOON - n * MINUTE) for n in range(7)])
+    store.append(
+        prediction(name, hours, model_version="podium-1b", confidence=0.4, segments={"track": "Spa"})
+        for name, hours in (("old-0", 3), ("old-1", 1), ("race-0", 0.5), ("race-1", 4), ("never", 0.25))
+    )
+
+
 def prediction(name, hours, **fields):
-    settled = {"predicted_outcome": 1, "at": NOON - hours * HOUR, **fields}
-    return Prediction(prediction_id=name, model_version="podium-1", **settled)
+    settled = {"model_version": "podium-1", "predicted_outcome": 1, "at": NOON - hours * HOUR, **fields}
+    return Prediction(prediction_id=name, **settled)
 
 
 def operate(store):
@@ -193,14 +240,14 @@ def written_on(store):
 
 def main():
     """Make every journal anew, the same to the byte each time."""
-    for pruned in (False, True):
-        place = ASSETS / f"{'pruned' if pruned else 'plain'}-0001"
+    for name in ("plain", "pruned", "restored"):
+        place = ASSETS / f"{name}-0002"
         shutil.rmtree(place, ignore_errors=True)
-        chance = random.Random(1)
+        chance = random.Random(1 if name != "restored" else 2)
         random.seed(1)
         secrets.token_bytes = lambda count=32, chance=chance: chance.randbytes(count)
         secrets.token_hex = lambda count=32: secrets.token_bytes(count).hex()
-        found = make(place, pruned=pruned)
+        found = carry(ASSETS / "pruned-0002", place) if name == "restored" else make(place, pruned=name == "pruned")
         place.with_suffix(".json").write_text(json.dumps(found, separators=(",", ":")) + "\n")
 
 

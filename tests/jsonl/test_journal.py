@@ -4,21 +4,26 @@ import json
 import os
 import random
 import re
+import shutil
 import zlib
+from pathlib import Path
 from types import SimpleNamespace
 
 import attrs
 import pytest
 
-from f1mon_core.errors import CorruptStoreError, SchemaError, StorageError
+from f1mon_core.errors import CorruptStoreError, InvalidQueryError, PrunedError, SchemaError, StorageError
 from f1mon_core.storage.change import Change
 from f1mon_core.storage.select import Select
 from f1mon_core.storage.tally import TallyQuery
-from f1mon_core.testing.facts import HOUR, MINUTE, NOON, alert, prediction
+from f1mon_core.testing.facts import HOUR, MINUTE, NOON, alert, outcome, prediction
+from f1mon_jsonl import JSONLStorage
 from f1mon_jsonl import format as journal_format
 from f1mon_jsonl.disk.files import Files
 from f1mon_jsonl.index import state
 from f1mon_jsonl.journal import compaction, reader
+
+from . import golden
 
 
 def test_a_person_can_read_the_journal(place):
@@ -272,9 +277,103 @@ def test_a_header_that_was_cut_off_is_written_again(place):
 
 def test_a_journal_of_a_newer_format_is_refused(place):
     place.directory.mkdir()
-    place.journal.write_bytes(journal_format.sealed(b'{"f1mon":"journal","format":2,"store":"s","generation":1'))
+    place.journal.write_bytes(journal_format.sealed(b'{"f1mon":"journal","format":3,"store":"s","generation":1'))
     with pytest.raises(SchemaError, match="update f1mon"):
         place.open()
+
+
+def test_a_journal_of_format_1_is_rewritten_before_anything_is_written_to_it(place, monkeypatch):
+    """An f1mon that knows format 1 alone, with the journal open or not, refuses it and drops nothing unsaid."""
+    shutil.copytree(golden.ASSETS / "plain-0001", place.directory)
+    was = place.journal.read_bytes()
+    older, store = place.open(), place.open()
+    found = golden.as_read(store)
+    assert store.check().ok
+    assert place.journal.read_bytes() == was
+    store.append([prediction("race-0", model_version="another", predicted_outcome="1", segments={"track": "Spa"})])
+    assert [json.loads(line)["format"] for line in (was.splitlines()[0], place.lines()[0])] == [1, 2]
+    assert len(store.find(Select("prediction", where={"prediction_id": "race-0"}))) == 2
+    assert golden.as_read(place.open())["state"] == found["state"]
+    monkeypatch.setattr(reader, "READABLE", {1})
+    for call in (lambda: older.tally(TallyQuery()), lambda: older.append([prediction("b")]), place.open):
+        with pytest.raises(SchemaError, match="update f1mon"):
+            call()
+
+
+def test_a_write_that_is_refused_leaves_an_old_journal_whole(place):
+    shutil.copytree(golden.ASSETS / "pruned-0001", place.directory)
+    store = place.open()
+    found = golden.as_read(store)
+    with pytest.raises(PrunedError):
+        store.append([prediction(golden.PRUNED_IDS[0], model_version="another")])
+    assert golden.as_read(store) == golden.as_read(place.open()) == found
+    assert not store.check().problems
+
+
+@pytest.mark.parametrize("operation_id", [5, None, "", "a\0", "\ud800", "é" * 256])
+def test_an_operation_id_that_is_none_leaves_nothing_behind(place, operation_id):
+    """One that is no text, or no text that JSON can hold, once left a damaged line for ever."""
+    store = place.open()
+    store.append([prediction("a")])
+    was = place.journal.read_bytes()
+    with pytest.raises(InvalidQueryError, match="operation_id"):
+        store.transition("key", lambda *_: Change({"n": 1}), operation_id=operation_id)
+    assert place.journal.read_bytes() == was
+    assert not store.check().problems
+    assert not place.open().state("")
+
+
+def test_a_store_without_its_id_is_not_dumped(place):
+    store = place.open()
+    store.append([prediction("a")])
+    place.journal.write_bytes(place.journal.read_bytes().replace(b"generation", b"generatioN"))
+    with pytest.raises(CorruptStoreError, match="compact"):
+        store.dump()
+    store.compact()
+    assert store.dump().records
+
+
+def test_a_page_is_restored_as_one_line_and_read_with_the_times_of_each_fact(place, tmp_path):
+    now = [NOON]
+    store = place.open(clock=lambda: now[0])
+    for name in "abc":
+        store.append([prediction(name, at=NOON - HOUR)])
+        now[0] += HOUR
+    store.transition("k", lambda *_: Change({"n": 1}, result="done"), operation_id="o")
+    other = JSONLStorage(tmp_path / "other", clock=lambda: now[0])
+    assert other.restore(store.dump().records).new == 3
+    assert len(Path(other.path, "journal.jsonl").read_bytes().splitlines()) == 2
+    for _ in range(2):
+        assert [one.recorded_at for one in other.find(Select("prediction"))] == [NOON, NOON + HOUR, NOON + 2 * HOUR]
+        assert other.tally(TallyQuery(as_recorded=NOON + HOUR)).count == 2
+        assert other.transition("k", None, operation_id="o") == "done"
+        other.compact()
+    other.close()
+
+
+@pytest.mark.parametrize("compacted", [False, True])
+def test_what_the_source_pruned_goes_in_one_step(place, tmp_path, compacted):
+    """A rewritten journal replaces the old one, or nothing changes."""
+    store = place.open(clock=lambda: NOON)
+    store.append([prediction("a"), prediction("a", model_version="b"), prediction("b")])
+    store.append([outcome("a", 1), outcome("b", 1)])
+    other = JSONLStorage(tmp_path / "other", clock=lambda: NOON)
+    other.restore(store.dump().records)
+    store.prune(NOON + HOUR, keep=[])
+    if compacted:
+        other.compact()
+    other.append([prediction("own", at=NOON + 2 * HOUR)])
+    page = store.dump()
+    assert other.restore(page.records).new > 0
+    assert [one.prediction_id for one in other.find(Select("prediction"))] == ["own"]
+    assert not other.find(Select("outcome"))
+    assert other.check().ok
+    size = Path(other.path, "journal.jsonl").stat().st_size
+    assert other.restore(page.records).new == 0
+    assert Path(other.path, "journal.jsonl").stat().st_size == size
+    with pytest.raises(PrunedError):
+        other.append([outcome("b", 0)])
+    other.close()
 
 
 def test_a_record_of_an_unknown_kind_is_refused(place):
@@ -358,7 +457,7 @@ def test_compaction_leaves_out_what_is_superseded(place):
     store.compact()
     lines = [json.loads(line) for line in place.lines()]
     assert len(lines) < before / 10
-    assert [len(line["operations"]) for line in lines if "operations" in line] == [24]
+    assert [len(line["operations"]) for line in lines if "operations" in line] == [25]
     for handle in (store, place.open(clock=lambda: now[0])):
         assert handle.state("") == {"k": {"n": 49}}
         assert handle.transition("k", lambda _, __: Change(None), operation_id="40") == 40

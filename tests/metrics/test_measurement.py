@@ -13,14 +13,13 @@ from sklearn import metrics as sk
 
 from f1mon_core.errors import InvalidQueryError
 from f1mon_core.metrics import measurement
+from f1mon_core.metrics.formula import FORMULAS, formula
 from f1mon_core.metrics.measurement import (
     BINNED_METRICS,
     EXACT_METRICS,
-    FORMULAS,
     METRIC_NAMES,
     Measurement,
     check_names,
-    formula,
     rebinned,
 )
 from f1mon_core.metrics.metric import Metric

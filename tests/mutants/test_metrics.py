@@ -18,7 +18,8 @@ from f1mon_core.metrics import (
     trends,
     windows,
 )
-from f1mon_core.metrics.measurement import FORMULAS, Formula, Measurement
+from f1mon_core.metrics.formula import FORMULAS, Formula
+from f1mon_core.metrics.measurement import Measurement
 from f1mon_core.metrics.metric import Metric
 from f1mon_core.records.times import MICROSECOND
 

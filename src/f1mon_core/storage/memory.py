@@ -73,19 +73,30 @@ class _Contents:
         elif isinstance(fact, Outcome):
             self.outcomes.setdefault(fact.prediction_id, []).append(fact)
 
-    def take_prediction(self, made: Prediction) -> list[Outcome]:
-        """Remove a prediction for good, and answer the outcomes that went with it, its item's last."""
+    def take_prediction(self, made: Prediction) -> int:
+        """Remove a prediction for good; answers how many outcomes went with it, its item's last."""
         del self.of_kind("prediction")[made.key]
-        item = made.prediction_id
-        self.pruned.setdefault(item, set()).add(made.model_version)
-        self.models[item].discard(made.model_version)
-        if self.models[item]:
-            return []
-        del self.models[item]
+        self.pruned.setdefault(made.prediction_id, set()).add(made.model_version)
+        self.models[made.prediction_id].discard(made.model_version)
+        return self.take_orphans(made.prediction_id)
+
+    def take_orphans(self, item: str) -> int:
+        """Remove the outcomes of an item of which no prediction is stored; answers how many went."""
+        if self.models.get(item):
+            return 0
+        self.models.pop(item, None)
         gone = self.outcomes.pop(item, [])
         for one in gone:
             del self.of_kind("outcome")[one.key]
-        return gone
+        return len(gone)
+
+    def take_pruned(self, keys: Iterable[PrunedKey]) -> None:
+        """Know keys as pruned; what is stored of them goes."""
+        for item, model in keys:
+            self.pruned.setdefault(item, set()).add(model)
+            for of in [of for of in self.models.get(item, ()) if model in (None, of)]:
+                self.take_prediction(cast("Prediction", self.of_kind("prediction")[item, of]))
+            self.take_orphans(item)
 
 
 class MemoryStorage:
@@ -255,7 +266,7 @@ class MemoryStorage:
         if stands:
             latest = max([*stands, *filter(None, [contents.itself.stands_until])])
             contents.itself = attrs.evolve(contents.itself, stands_until=latest)
-        outcomes = sum(len(contents.take_prediction(made)) for made in gone)
+        outcomes = sum(contents.take_prediction(made) for made in gone)
         removed = {"prediction": len(gone), "outcome": outcomes}
         return {kind: number for kind, number in removed.items() if number}
 
@@ -273,20 +284,22 @@ class MemoryStorage:
             check_restorable(contents.itself, offered.itself, empty=empty)
             new: dict[tuple[str, tuple[str, ...]], Fact] = {}
             for fact in offered.facts:
-                stored = new.get((fact.kind, fact.key)) or contents.of_kind(fact.kind).get(fact.key)
+                name = (fact.kind, fact.key)
+                stored = new.get(name) or contents.of_kind(fact.kind).get(fact.key)
                 if stored is None:
-                    new[fact.kind, fact.key] = fact
+                    new[name] = fact
                 elif not same(stored, fact):
                     raise ConflictError(stored, fact)
             contents.itself = attrs.evolve(
                 offered.itself, store=contents.itself.store, restored_from=offered.itself.store
             )
-            for fact in new.values():
-                contents.put(fact)
-            for item, model in offered.pruned:
-                contents.pruned.setdefault(item, set()).add(model)
-                for of in [of for of in contents.models.get(item, ()) if model in (None, of)]:
-                    contents.take_prediction(cast("Prediction", contents.of_kind("prediction")[item, of]))
+            # What was pruned goes before what is offered is put: an outcome that went with the last prediction of its
+            # item labels no prediction of it that was made since. And again, for what is here both dumped and pruned.
+            contents.take_pruned(offered.pruned)
+            for fact in offered.facts:
+                if fact.key not in contents.of_kind(fact.kind):
+                    contents.put(fact)
+            contents.take_pruned(offered.pruned)
             contents.operations |= {one.digest: one for one in offered.operations}
             for part in offered.ranges:
                 for key in [key for key in contents.documents if part.holds(key) and key not in part.documents]:

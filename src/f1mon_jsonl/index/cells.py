@@ -184,7 +184,7 @@ def moments_of(parts: Sequence[Sums], values: Sequence[float], middle: float) ->
     )
 
 
-class KeptCells:
+class Blocks:
     """The kept cells of one index, for the numbers of bins that were asked for last."""
 
     def __init__(self, index: Index) -> None:

@@ -31,7 +31,8 @@ class Kind:
         self.entries: dict[FactKey, Entry] = {}
         self.ordered: list[Entry] = []
         """The same, by (at, key)."""
-        self._prefixes: dict[int, set[FactKey]] = {}
+        self.firsts: set[str] = set()
+        """The first parts of all keys."""
 
     def add(self, entry: Entry) -> None:
         """Take in a fact."""
@@ -40,14 +41,7 @@ class Kind:
             self.ordered.append(entry)
         else:
             insort(self.ordered, entry, key=_order)
-        for parts, prefixes in self._prefixes.items():
-            prefixes.add(entry.key[:parts])
-
-    def prefixes(self, parts: int) -> set[FactKey]:
-        """The first `parts` parts of all keys."""
-        if parts not in self._prefixes:
-            self._prefixes[parts] = {key[:parts] for key in self.entries}
-        return self._prefixes[parts]
+        self.firsts.add(entry.key[0])
 
 
 def _order(entry: Entry) -> tuple[int, FactKey]:

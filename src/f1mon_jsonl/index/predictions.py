@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from array import array
+from collections.abc import Iterator
 
 from f1mon_jsonl.index.codes import NONE
 
 
 class Predictions:
-    """A row for each prediction id: of a prediction, or of outcomes that still wait for theirs."""
+    """A row for each prediction, and one for each item of which there are only outcomes, which wait in it."""
 
     def __init__(self) -> None:
         self.rows: dict[str, int] = {}
-        """The row of each id; NONE for a pruned one."""
+        """The first row of each item."""
+        self.following = array("i")
+        """The next row of the same item, which has as many as models predicted it."""
         self.ids: list[str] = []
         self.at = array("q")
         self.model = array("i")
@@ -20,18 +23,30 @@ class Predictions:
         self.predicted = array("i")
         self.confidence = array("d")
         self.actual = array("i")
-        """The code of the current outcome's label."""
+        """The code of the label of the item's current outcome."""
         self.first_known = array("q")
+        """When the item's first outcome was known."""
         self.outcome = array("i")
-        """The first link of the chain of outcomes, in order of arrival reversed."""
+        """The first link of the item's chain of outcomes, in order of arrival reversed; in its first row alone."""
         self.line = array("i")
         self.item = array("I")
 
     def row(self, prediction_id: str) -> int:
-        """The row of an id, made where there is none; NONE for a pruned one."""
+        """The first row of an item, made where there is none."""
         if (row := self.rows.get(prediction_id)) is None:
             row = self.add(prediction_id)
         return row
+
+    def rows_from(self, row: int) -> Iterator[int]:
+        """A row and those that follow it of the same item."""
+        while row != NONE:
+            yield row
+            row = self.following[row]
+
+    def of_item(self, prediction_id: str) -> list[int]:
+        """The rows of an item's predictions."""
+        first = self.rows.get(prediction_id, NONE)
+        return [] if first == NONE or self.model[first] == NONE else list(self.rows_from(first))
 
     def add(
         self,
@@ -43,16 +58,41 @@ class Predictions:
         line: int = NONE,
         item: int = 0,
     ) -> int:
-        """Make the row of an id that has none."""
-        row = self.rows[prediction_id] = len(self.ids)
+        """Make the first row of an item."""
+        self.rows[prediction_id] = row = len(self.ids)
+        self._append(prediction_id, at, model, predicted, confidence, line, item)
+        self.actual.append(NONE)
+        self.first_known.append(NONE)
+        return row
+
+    def join(self, last: int, at: int, model: int, predicted: int, confidence: float, line: int, item: int) -> int:
+        """Make a further row of an item, behind the one that was its last; its outcome is the item's."""
+        self.following[last] = row = len(self.ids)
+        self._append(self.ids[last], at, model, predicted, confidence, line, item)
+        self.actual.append(self.actual[last])
+        self.first_known.append(self.first_known[last])
+        return row
+
+    def _append(
+        self, prediction_id: str, at: int, model: int, predicted: int, confidence: float, line: int, item: int
+    ) -> None:
         self.ids.append(prediction_id)
+        self.following.append(NONE)
         self.at.append(at)
         self.model.append(model)
         self.predicted.append(predicted)
         self.confidence.append(confidence)
-        self.actual.append(NONE)
-        self.first_known.append(NONE)
         self.outcome.append(NONE)
         self.line.append(line)
         self.item.append(item)
-        return row
+
+
+class Stands:
+    """When each labelled prediction stands by outcome time: not before it was made."""
+
+    def __init__(self, table: Predictions) -> None:
+        self._at = table.at
+        self._first_known = table.first_known
+
+    def __getitem__(self, row: int) -> int:
+        return max(self._at[row], self._first_known[row])

@@ -7,6 +7,13 @@ from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from itertools import islice
 from operator import le
+from typing import Protocol
+
+
+class Times(Protocol):
+    """An instant for each row."""
+
+    def __getitem__(self, row: int, /) -> int: ...
 
 
 class TimeOrder:
@@ -16,7 +23,7 @@ class TimeOrder:
     sort of what lies behind the earliest of them.
     """
 
-    def __init__(self, times: Sequence[int], rows: Iterable[int] = ()) -> None:
+    def __init__(self, times: Times, rows: Iterable[int] = ()) -> None:
         self._times = times
         self._rows = array("I", sorted(rows, key=times.__getitem__))
         self._moved: int | None = None

@@ -10,7 +10,7 @@ import contextlib
 import os
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from typing import Any, cast
+from typing import Any, TypeAlias
 
 import attrs
 
@@ -21,14 +21,18 @@ from f1mon_core.records.kinds import Fact
 from f1mon_jsonl.disk.directory import JOURNAL, REWRITTEN, Directory, read_all, write_all
 from f1mon_jsonl.disk.files import Files
 from f1mon_jsonl.format import decode_raw_line, header_line, intact, transaction_line
-from f1mon_jsonl.index.codes import NONE
 from f1mon_jsonl.index.lines import Spot
 from f1mon_jsonl.index.whole import Index
 from f1mon_jsonl.journal.loading import damage_since
 from f1mon_jsonl.journal.reader import CHUNK, Reader
 
+Members: TypeAlias = list[tuple[str, str]]
+"""The members of a line, as JSON texts by their names."""
+
 _TOGETHER = 1_000
 """State documents, operations or pruned ids in a line."""
+_FACTS_TOGETHER = 100
+"""Facts in a line: some of those that a prune leaves take 100 KB."""
 
 
 class RottenError(CorruptStoreError):
@@ -42,18 +46,12 @@ class Rewrite:
     Attributes:
         gone: The spots of the facts to leave out.
         removed: How many those are, by kind.
-        added: Facts to add.
-        horizons: Prune horizons to store, microseconds since 1970.
-        outcomes_until: As `retention.check_kept` wants it, microseconds.
-        pruned: Ids of predictions pruned now.
+        lines: The members of lines to add behind all that stays.
     """
 
     gone: defaultdict[int, set[int]] = attrs.field(factory=lambda: defaultdict(set))
     removed: dict[str, int] = attrs.field(factory=dict)
-    added: list[Fact] = attrs.field(factory=list)
-    horizons: dict[str, int] = attrs.field(factory=dict)
-    outcomes_until: int | None = None
-    pruned: list[str] = attrs.field(factory=list)
+    lines: list[Members] = attrs.field(factory=list)
 
     def drop(self, kind: str, spot: Spot) -> None:
         """Leave out a fact."""
@@ -88,7 +86,7 @@ def rewrite(
         written.write(header_line(reader.store, reader.generation + 1))
         for facts in _kept_facts(files, descriptor, reader.index, change.gone):
             written.line([("facts", facts)])
-        for members in _remains(reader.index, change, results_since):
+        for members in (*_remains(reader.index, results_since), *change.lines):
             written.line(members)
         written.finish()
         files.fsync(target)
@@ -119,7 +117,7 @@ class _NewFile:
         if self._size >= CHUNK:
             self._flush()
 
-    def line(self, members: list[tuple[str, str]], synced: int = 0) -> None:
+    def line(self, members: Members, synced: int = 0) -> None:
         self._number += 1
         self.write(transaction_line(self._number, synced, members))
 
@@ -150,33 +148,55 @@ def _kept_facts(files: Files, descriptor: int, index: Index, gone: Mapping[int, 
             yield f"[{b','.join(kept).decode('ascii')}]"
 
 
-def _remains(index: Index, change: Rewrite, results_since: int) -> Iterator[list[tuple[str, str]]]:
+def _remains(index: Index, results_since: int) -> Iterator[Members]:
     """The members of the lines that hold everything but the facts that stay."""
-    if change.added:
-        yield [("facts", f"[{','.join(encoded(documents.to_document(fact)) for fact in change.added)}]")]
-    pruned = [prediction_id for prediction_id, row in index.predictions.rows.items() if row == NONE] + change.pruned
-    for some in _some(pruned):
-        yield [("pruned", encoded(some))]
-    limits: list[tuple[str, str]] = []
-    if horizons := {**index.horizons, **change.horizons}:
-        limits.append(("horizons", encoded(cast("Any", horizons))))
-    until = index.outcomes_until if change.outcomes_until is None else change.outcomes_until
-    if until is not None:
-        limits.append(("outcomes_until", str(until)))
-    if limits:
+    for model, items in index.pruned.by_model().items():
+        yield from pruned_lines(model, items)
+    if limits := limit_members(index.horizons, index.outcomes_until, index.stands_until, index.restored_from):
         yield limits
     for keys in _some(index.state.sorted_keys):
         yield [("state", _object((key, index.state.documents[key]) for key in keys))]
-    operations = [(*name, *kept) for name, kept in index.state.results.items() if kept[0] > results_since]
+    operations = [(*name, *kept) for name, kept in index.state.results.items() if kept[0] >= results_since]
     for chosen in _some(operations):
         texts = (f"[{encoded(key)},{encoded(one)},{at},{result.decode('ascii')}]" for key, one, at, result in chosen)
         yield [("operations", f"[{','.join(texts)}]")]
+    restored = [(digest, kept) for digest, kept in index.state.restored.items() if kept[0] >= results_since]
+    for chosen in _some(restored):
+        yield [("results", _object((digest, b"[%d,%b]" % kept) for digest, kept in chosen))]
+
+
+def pruned_lines(model: str | None, items: Sequence[str]) -> Iterator[Members]:
+    """Lines that say which items were pruned under a model; None is every model."""
+    for some in _some(items):
+        ids = encoded(list(some))
+        yield [("pruned", ids) if model is None else ("pruned_keys", f"{{{encoded(model)}:{ids}}}")]
+
+
+def limit_members(
+    horizons: Mapping[str, int], outcomes_until: int | None, stands_until: int | None, restored_from: str | None = None
+) -> Members:
+    """What a line says of prunes, besides the keys; instants in microseconds since 1970."""
+    members: Members = []
+    if restored_from is not None:
+        members.append(("restored_from", encoded(restored_from)))
+    if horizons:
+        members.append(("horizons", encoded({**horizons})))
+    for name, instant in (("outcomes_until", outcomes_until), ("stands_until", stands_until)):
+        if instant is not None:
+            members.append((name, str(instant)))
+    return members
+
+
+def fact_lines(facts: Sequence[Fact]) -> Iterator[Members]:
+    """Lines that append facts, which have all their times."""
+    for some in _some(facts, _FACTS_TOGETHER):
+        yield [("facts", f"[{','.join(map(encoded, map(documents.to_document, some)))}]")]
 
 
 def _object(items: Iterable[tuple[str, bytes]]) -> str:
     return "{" + ",".join(f"{encoded(key)}:{text.decode('ascii')}" for key, text in items) + "}"
 
 
-def _some(items: Sequence[Any]) -> Iterator[Any]:
-    for start in range(0, len(items), _TOGETHER):
-        yield items[start : start + _TOGETHER]
+def _some(items: Sequence[Any], together: int = _TOGETHER) -> Iterator[Any]:
+    for start in range(0, len(items), together):
+        yield items[start : start + together]

@@ -18,6 +18,7 @@ from f1mon_jsonl.disk.directory import read_all
 from f1mon_jsonl.disk.files import Files
 from f1mon_jsonl.format import (
     FORMAT,
+    READABLE,
     Header,
     Transaction,
     decode_any_line,
@@ -65,6 +66,7 @@ class Reader:
         header: The bytes of the first line, which tell one generation from another.
         end: Behind the last byte consumed; whatever lies there is torn, or dead behind a hole.
         number: The highest line number met.
+        format: What the header says; where it is damaged, what is written.
         bad_since: Bad lines behind that one.
         vouched: The highest byte that lines say was synced.
     """
@@ -75,6 +77,7 @@ class Reader:
     header: bytes = b""
     store: str | None = None
     generation: int = 0
+    format: int = FORMAT
     end: int = 0
     lines: int = 0
     number: int = 0
@@ -165,7 +168,7 @@ class Reader:
             self._confirm(unlocked, line)
             self.damages.append(Damage(1, 0, len(line), "the header is damaged; the lines behind it are read"))
         else:
-            self.store, self.generation = header.store, header.generation
+            self.store, self.generation, self.format = header.store, header.generation, header.format
         self.header = line
         self.end = len(line)
         self.guard = line[-_GUARD:]
@@ -269,7 +272,7 @@ def parsed_header(line: bytes) -> Header | None:
         return None
     if header.f1mon != "journal":
         return None
-    if header.format != FORMAT:
+    if header.format not in READABLE:
         raise SchemaError(f"the journal has format {header.format}, this f1mon knows {FORMAT}; update f1mon")
     return header
 

@@ -13,7 +13,7 @@ from f1mon_core.errors import StorageError
 from f1mon_jsonl.disk.directory import JOURNAL, Directory
 from f1mon_jsonl.disk.files import Files
 from f1mon_jsonl.disk.typed import typed
-from f1mon_jsonl.index.cells import KeptCells
+from f1mon_jsonl.index.cells import Blocks
 from f1mon_jsonl.index.whole import Index
 from f1mon_jsonl.journal.loading import Loader
 from f1mon_jsonl.journal.reader import Reader
@@ -74,7 +74,7 @@ class View:
     def forget(self) -> None:
         """Begin with an empty index, which the next verb fills."""
         self.reader = Reader(self.files)
-        self.cells = KeptCells(self.reader.index)
+        self.blocks = Blocks(self.reader.index)
 
     def loader(self, descriptor: int, error: type[StorageError] = StorageError) -> Loader:
         """What reads whole facts; a file system that fails raises `error`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 
 from f1mon_core.errors import ConflictError
@@ -19,86 +19,127 @@ from f1mon_jsonl.index.whole import Index
 from f1mon_jsonl.journal.loading import Loader
 from f1mon_jsonl.writer import Session
 
-_OF_A_PREDICTION = (Prediction, Outcome)
-
 
 def append(session: Session, batch: Sequence[Fact]) -> Appended:
     """See `Storage.append`.
 
     Raises:
         ConflictError: If a different fact is stored, or offered earlier in the batch, under a fact's key.
-        PrunedError: If a fact lies behind the prune horizon, or belongs to a pruned prediction.
+        PrunedError: If a fact would change what was pruned.
     """
-    new, repeated = _new(session.view.index, session.loader(), batch, session.now)
-    if new:
-        session.members.append(("facts", encoded(new)))
-    return Appended(len(new), repeated)
+    batch_of = _Batch(session.view.index, session.loader(), session.now)
+    for fact in batch:
+        batch_of.take(fact)
+    if batch_of.new:
+        session.members.append(("facts", encoded(batch_of.documents())))
+    return batch_of.appended()
 
 
-def _new(index: Index, loader: Loader, batch: Sequence[Fact], now: datetime) -> tuple[list[Json], int]:
-    """The documents of the facts that are new, as they are written, and how many are not."""
-    written: list[Json] = []
-    repeated = 0
-    recorded = to_micros(now)
-    new: dict[tuple[str, FactKey], Fact] = {}
-    newest: dict[str, Outcome] = {}
-    for offered in batch:
-        fact = stamping.timed(offered, now, _newest(offered, index, newest))
+class _Batch:
+    """A batch on its way into a store."""
+
+    def __init__(self, index: Index, loader: Loader, now: datetime) -> None:
+        self._index = index
+        self._loader = loader
+        self._now = now
+        self._repeated = 0
+        self._outcomes: dict[str, list[Outcome]] = {}
+        """The new ones, by item."""
+        self._items: set[str] = set()
+        """Of which there is a new prediction."""
+        self.new: dict[tuple[str, FactKey], Fact] = {}
+
+    def take(self, offered: Fact) -> None:
+        """Take one fact in, as new or as a repetition, or refuse it."""
+        fact = stamping.timed(offered, self._now, self._newest(offered))
         if fact is None:
-            repeated += 1
-            continue
+            self._repeated += 1
+            return
         name = (fact.kind, fact.key)
-        stored = new.get(name) or _stored(index, loader, fact)
+        stored = self.new.get(name) or stored_fact(self._index, self._loader, fact)
         if stored is not None:
             if not same(stored, fact):
                 raise ConflictError(stored, offered)
-            repeated += 1
-            continue
-        horizon = index.horizons.get(fact.kind)
-        pruned = isinstance(fact, _OF_A_PREDICTION) and index.predictions.rows.get(fact.prediction_id) == NONE
-        stamping.refuse_pruned(fact, None if horizon is None else from_micros(horizon), pruned=pruned)
-        new[name] = fact
+            self._repeated += 1
+            return
+        horizon = self._index.horizons.get(fact.kind)
+        stamping.refuse_pruned(fact, None if horizon is None else from_micros(horizon), pruned=self._is_pruned(fact))
+        self.new[name] = fact
         if isinstance(fact, Outcome):
-            here = newest.get(fact.prediction_id)
-            if here is None or here.instant < fact.instant:
-                newest[fact.prediction_id] = fact
-        document = documents.to_document(fact)
-        document["recorded_at"] = recorded
-        written.append(document)
-    return written, repeated
+            self._outcomes.setdefault(fact.prediction_id, []).append(fact)
+        elif isinstance(fact, Prediction):
+            self._items.add(fact.prediction_id)
+
+    def _is_pruned(self, fact: Fact) -> bool:
+        index = self._index
+        if isinstance(fact, Prediction):
+            return not {fact.model_version, None}.isdisjoint(index.pruned.models(fact.prediction_id))
+        if isinstance(fact, Outcome):
+            item = fact.prediction_id
+            return item in index.pruned and item not in self._items and not index.predictions.of_item(item)
+        return False
+
+    def _newest(self, offered: Fact) -> Outcome | None:
+        """The outcome with the newest known_at of an outcome's item."""
+        if not isinstance(offered, Outcome) or offered.at is not None:
+            return None
+        here = max(self._outcomes.get(offered.prediction_id, ()), key=_instant, default=None)
+        links = self._index.outcomes
+        link = max(self._index.links(offered.prediction_id), key=links.known.__getitem__, default=NONE)
+        if link == NONE:
+            return here
+        known = from_micros(links.known[link])
+        if here is not None and here.instant > known:
+            return here
+        label = self._index.labels.values[links.actual[link]]
+        return Outcome(prediction_id=offered.prediction_id, actual_outcome=label, at=known)
+
+    def documents(self) -> list[Json]:
+        """The new facts as they are written."""
+        recorded = to_micros(self._now)
+        written: list[Json] = []
+        for fact in self.new.values():
+            document = documents.to_document(fact)
+            document["recorded_at"] = recorded
+            written.append(document)
+        return written
+
+    def appended(self) -> Appended:
+        """What came of it."""
+        table = self._index.predictions
+        return Appended(
+            len(self.new),
+            self._repeated,
+            sum(self._is_prelabelled(fact) for fact in self.new.values() if isinstance(fact, Prediction)),
+            sum(
+                len(found)
+                for item, found in self._outcomes.items()
+                if item not in self._items and not table.of_item(item)
+            ),
+        )
+
+    def _is_prelabelled(self, made: Prediction) -> bool:
+        table = self._index.predictions
+        first = table.first_known[row] if (row := table.rows.get(made.prediction_id, NONE)) != NONE else NONE
+        known = [one.instant for one in self._outcomes.get(made.prediction_id, ())]
+        if first != NONE:
+            known.append(from_micros(first))
+        return stamping.is_prelabelled(made, min(known, default=None))
 
 
-def _newest(offered: Fact, index: Index, staged: Mapping[str, Outcome]) -> Outcome | None:
-    """The outcome with the newest known_at of an outcome's prediction."""
-    if not isinstance(offered, Outcome) or offered.at is not None:
-        return None
-    row = index.predictions.rows.get(offered.prediction_id, NONE)
-    here = staged.get(offered.prediction_id)
-    if row == NONE or index.predictions.outcome[row] == NONE:
-        return here
-    links = index.outcomes
-    link = max(index.chain(row), key=links.known.__getitem__)
-    known = from_micros(links.known[link])
-    if here is not None and here.instant > known:
-        return here
-    label = index.labels.values[links.actual[link]]
-    return Outcome(prediction_id=offered.prediction_id, actual_outcome=label, at=known)
+def _instant(fact: Fact) -> datetime:
+    return fact.instant
 
 
-def _stored(index: Index, loader: Loader, fact: Fact) -> Fact | None:
+def stored_fact(index: Index, loader: Loader, fact: Fact) -> Fact | None:
     """The fact that is stored under a fact's key."""
     if isinstance(fact, Prediction):
         table = index.predictions
-        row = table.rows.get(fact.prediction_id, NONE)
-        if row == NONE or table.model[row] == NONE:
-            return None
-        return loader.fact((table.line[row], table.item[row]))
+        row = index.find(fact.prediction_id, fact.model_version)
+        return None if row == NONE else loader.fact((table.line[row], table.item[row]))
     if isinstance(fact, Outcome):
-        row = index.predictions.rows.get(fact.prediction_id, NONE)
-        if row == NONE:
-            return None
         links, at = index.outcomes, to_micros(fact.instant)
-        link = next((link for link in index.chain(row) if links.known[link] == at), NONE)
+        link = next((link for link in index.links(fact.prediction_id) if links.known[link] == at), NONE)
         return None if link == NONE else loader.fact((links.line[link], links.item[link]))
     if fact.kind not in index.kinds or (entry := index.kinds[fact.kind].entries.get(fact.key)) is None:
         return None

@@ -10,8 +10,8 @@ from typing import Any, TypeAlias
 
 from f1mon_core.records.kinds import Fact
 from f1mon_core.records.times import to_micros
-from f1mon_core.storage.select import Scalar, Select, alternatives
-from f1mon_jsonl.index.codes import NONE
+from f1mon_core.storage.select import Scalar, Select, alternatives, have_in_common
+from f1mon_jsonl.index.codes import NONE, Codes
 from f1mon_jsonl.index.kinds import Entry, FactKey, Kind, names
 from f1mon_jsonl.index.lines import Spot
 from f1mon_jsonl.index.times import TimeOrder
@@ -31,7 +31,7 @@ def _selected(index: Index, select: Select) -> list[Spot]:
     found: Iterator[Spot]
     if select.kind == "prediction":
         table = index.predictions
-        rows = _in_order(index, select, index.by_prediction, table.at, lambda row: (table.ids[row],))
+        rows = _in_order(index, select, index.by_prediction, table.at, index.prediction_key)
         found = ((table.line[row], table.item[row]) for row in rows)
     elif select.kind == "outcome":
         links = index.outcomes
@@ -45,9 +45,9 @@ def _selected(index: Index, select: Select) -> list[Spot]:
 def count(index: Index, select: Select, by: Sequence[str]) -> dict[tuple[Scalar, ...], int]:
     """See `Storage.count`."""
     if select.kind in {"prediction", "outcome"}:
-        order, times, key = _columns(index, select.kind)
+        order, times = _columns(index, select.kind)
         values = [_getter(index, select.kind, name) for name in by]
-        rows = _rows(index, select, order, times, key)
+        rows = _rows(index, select, order, times)
         if not values:
             number = sum(1 for _ in rows)
             return {(): number} if number else {}
@@ -59,10 +59,10 @@ def count(index: Index, select: Select, by: Sequence[str]) -> dict[tuple[Scalar,
 # Predictions and outcomes: columns ----------------------------------------------------------------------------------
 
 
-def _columns(index: Index, kind: str) -> tuple[TimeOrder, Sequence[int], Callable[[int], FactKey]]:
+def _columns(index: Index, kind: str) -> tuple[TimeOrder, Sequence[int]]:
     if kind == "prediction":
-        return index.by_prediction, index.predictions.at, lambda row: (index.predictions.ids[row],)
-    return index.by_known, index.outcomes.known, index.outcome_key
+        return index.by_prediction, index.predictions.at
+    return index.by_known, index.outcomes.known
 
 
 def _in_order(
@@ -70,7 +70,7 @@ def _in_order(
 ) -> Iterator[int]:
     """The selected rows by (time, key), behind the cursor."""
     after = None if select.after is None else (to_micros(select.after.at), tuple(select.after.key))
-    for at, together in groupby(_rows(index, select, order, times, key), key=times.__getitem__):
+    for at, together in groupby(_rows(index, select, order, times), key=times.__getitem__):
         rows = list(together)
         if len(rows) > 1:
             rows.sort(key=key, reverse=select.descending)
@@ -79,9 +79,7 @@ def _in_order(
         yield from rows
 
 
-def _rows(
-    index: Index, select: Select, order: TimeOrder, times: Sequence[int], key: Callable[[int], FactKey]
-) -> Iterator[int]:
+def _rows(index: Index, select: Select, order: TimeOrder, times: Sequence[int]) -> Iterator[int]:
     """The selected rows by time; those at the cursor's own instant are still among them."""
     since = None if select.since is None else to_micros(select.since)
     until = None if select.until is None else to_micros(select.until)
@@ -91,7 +89,7 @@ def _rows(
             until = at + 1 if until is None else min(until, at + 1)
         else:
             since = at if since is None else max(since, at)
-    tests = _tests(index, select, key)
+    tests = _tests(index, select)
     candidates: Sequence[int]
     wanted = select.where.get("prediction_id")
     if wanted is not None:
@@ -112,14 +110,12 @@ def _rows(
 
 
 def _of_ids(index: Index, kind: str, ids: Sequence[Scalar]) -> list[int]:
-    table = index.predictions
-    rows = [row for one in {*ids} if isinstance(one, str) and (row := table.rows.get(one, NONE)) != NONE]
-    if kind == "prediction":
-        return [row for row in rows if table.model[row] != NONE]
-    return [link for row in rows for link in index.chain(row)]
+    items = [one for one in {*ids} if isinstance(one, str)]
+    found = index.predictions.of_item if kind == "prediction" else index.links
+    return [row for item in items for row in found(item)]
 
 
-def _tests(index: Index, select: Select, key: Callable[[int], FactKey]) -> list[Test]:
+def _tests(index: Index, select: Select) -> list[Test]:
     tests: list[Test] = []
     if select.model_version is not None:
         code, model = index.models.find(select.model_version), index.predictions.model
@@ -131,30 +127,32 @@ def _tests(index: Index, select: Select, key: Callable[[int], FactKey]) -> list[
             tests.append(lambda _: False)
     for other, present in ((select.having, True), (select.lacking, False)):
         if other is not None:
-            tests.append(_presence_test(index, select.kind, other, key, present))
+            tests.append(_presence_test(index, select.kind, other, present))
     return tests
 
 
 def _attribute_test(index: Index, name: str, wanted: Scalar | Collection[Scalar]) -> Test:
     choices = alternatives(wanted)
-    columns: dict[str, tuple[Any, Any, type]] = {
-        "model_version": (index.models, index.predictions.model, str),
-        "predicted_outcome": (index.labels, index.predictions.predicted, int),
-        "actual_outcome": (index.labels, index.outcomes.actual, int),
+    columns: dict[str, tuple[Codes, Sequence[int]]] = {
+        "model_version": (index.models, index.predictions.model),
+        "predicted_outcome": (index.labels, index.predictions.predicted),
+        "actual_outcome": (index.labels, index.outcomes.actual),
     }
-    codes, column, kept = columns[name]
+    codes, column = columns[name]
     values = [wanted] if choices is None else choices
-    found = {codes.find(value) for value in values if type(value) is kept} - {None}
+    found = {codes.find(value) for value in values if type(value) in (int, str)} - {None}  # True is not 1
     return lambda row: column[row] in found
 
 
-def _presence_test(index: Index, kind: str, other: str, key: Callable[[int], FactKey], present: bool) -> Test:
-    table = index.predictions
+def _presence_test(index: Index, kind: str, other: str, present: bool) -> Test:
+    table, links = index.predictions, index.outcomes
+    if kind == other:
+        return lambda _: present
     if kind == "prediction" and other == "outcome":
-        return lambda row: (table.outcome[row] != NONE) is present
-    parts = 1 if kind == "prediction" else 2
-    prefixes = _prefixes(index, other, parts)
-    return lambda row: (key(row) in prefixes) is present
+        return lambda row: (table.first_known[row] != NONE) is present
+    if kind == "outcome" and other == "prediction":
+        return lambda link: (table.model[links.row[link]] != NONE) is present
+    return lambda _: not present  # no other kind has the item first in its key
 
 
 def _getter(index: Index, kind: str, name: str) -> Callable[[int], Scalar]:
@@ -208,7 +206,7 @@ def _entry_tests(index: Index, select: Select) -> list[Test]:
     tests += [_value_test(known.index(name), value) for name, value in wanted.items()]
     for other, present in ((select.having, True), (select.lacking, False)):
         if other is not None:
-            tests.append(_entry_presence_test(index, other, present))
+            tests.append(_entry_presence_test(index, select.kind, other, present))
     return tests
 
 
@@ -218,23 +216,6 @@ def _value_test(place: int, wanted: Scalar | Collection[Scalar]) -> Test:
     return lambda entry: (type(entry.values[place]), entry.values[place]) in accepted
 
 
-def _entry_presence_test(index: Index, other: str, present: bool) -> Test:
-    cache: dict[int, Collection[FactKey]] = {}
-
-    def test(entry: Entry) -> bool:
-        parts = len(entry.key)
-        if parts not in cache:
-            cache[parts] = _prefixes(index, other, parts)
-        return (entry.key in cache[parts]) is present
-
-    return test
-
-
-def _prefixes(index: Index, kind: str, parts: int) -> Collection[FactKey]:
-    """The first `parts` parts of all keys of a kind."""
-    table, links = index.predictions, index.outcomes
-    if kind == "prediction":
-        return {(table.ids[row],) for row in index.by_prediction.rows}
-    if kind == "outcome":
-        return {index.outcome_key(link)[:parts] for link in range(len(links.known))}
-    return index.kinds[kind].prefixes(parts) if kind in index.kinds else ()
+def _entry_presence_test(index: Index, kind: str, other: str, present: bool) -> Test:
+    firsts = index.kinds[other].firsts if other in index.kinds and have_in_common(kind, other) else set()
+    return lambda entry: (entry.key[0] in firsts) is present

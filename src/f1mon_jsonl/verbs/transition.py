@@ -15,8 +15,8 @@ from f1mon_jsonl.writer import Session
 def transition(session: Session, key: str, step: Step, operation_id: str) -> Json:
     """See `Storage.transition`."""
     present = session.view.index.state
-    if (known := present.results.get((key, operation_id))) is not None:
-        return decode_document(known[1])  # type: ignore[no-any-return]
+    if (known := present.result(key, operation_id)) is not None:
+        return decode_document(known)  # type: ignore[no-any-return]
     stored = present.documents.get(key)
     change = checked_change(step(None if stored is None else decode_document(stored), session.now))
     append(session, change.facts)

@@ -29,6 +29,8 @@ from f1mon_sql.tables.rows import (
 )
 
 IN_CHUNK = 1_000
+HORIZON_COLUMNS = ("pruned_before", "outcomes_until", "stands_until")
+HORIZONS_SQL = f"kind, {', '.join(HORIZON_COLUMNS)}"
 PREPARED = "f1mon_prepared"
 """Where `Connection.info` says that a driver's connection is set up."""
 ISOLATION = "READ COMMITTED"
@@ -116,7 +118,7 @@ class Dialect(ABC):
 
     @abstractmethod
     def horizons(self, connection: Connection, *, exclusive: bool = False) -> tuple[int | None, dict[str, Row]]:
-        """The server's clock where it came along, and what was pruned: kind to (before, outcomes_until).
+        """The server's clock where it came along, and what was pruned: kind to its `HORIZON_COLUMNS`.
 
         What is answered stays true until the transaction ends; `exclusive` for whoever changes it.
         """
@@ -143,6 +145,10 @@ class Dialect(ABC):
         """Whether a view is not the one that a query makes."""
 
     @abstractmethod
+    def rewritten_bytes(self, connection: Connection, tables: Sequence[str]) -> int:
+        """How much more disk an upgrade that makes tables, or their keys, anew takes at most while it runs."""
+
+    @abstractmethod
     def problems(self, connection: Connection) -> list[Problem]:
         """What a database finds wrong in itself, and settings of it that risk facts."""
 
@@ -156,12 +162,17 @@ class Dialect(ABC):
         """Insert the rows whose key is absent, in the order given, each locked in its turn where it can be had."""
         self.insert_absent(connection, table, columns, rows)
 
+    def put(self, connection: Connection, table: str, columns: Sequence[str], rows: Sequence[Row]) -> None:
+        """Insert rows, or set the columns of those whose key, the first column, is there."""
+        self.insert_or_lock(connection, table, columns, rows)
+        self.update(connection, table, columns[:1], columns[1:], rows)
+
     def insert_all(self, connection: Connection, table: str, columns: Sequence[str], rows: Sequence[Row]) -> bool:
         """Insert rows, inside a savepoint; False if the key of any was present, and then the savepoint is lost."""
         return self.insert_absent(connection, table, columns, rows) == len(rows)
 
     def insert_both(self, connection: Connection, row: Row, features: Row) -> bool:
-        """Insert a prediction and its features, if its id is free; answers whether it was."""
+        """Insert a prediction and its features, if its item is free; answers whether it was."""
         if self.insert_absent(connection, "f1mon_predictions", PREDICTION_COLUMNS, [row]) != 1:
             return False
         self.insert_absent(connection, "f1mon_features", FEATURE_COLUMNS, [features])
@@ -171,13 +182,17 @@ class Dialect(ABC):
         """Insert an outcome, if its key is free, and set what is current by it; answers whether it was."""
         if self.insert_absent(connection, "f1mon_outcomes", OUTCOME_COLUMNS, [row]) != 1:
             return False
-        self.update(connection, "f1mon_predictions", ("prediction_id",), CURRENT_COLUMNS, [current])
+        self.set_current(connection, [current])
         return True
 
+    def set_current(self, connection: Connection, rows: Sequence[Row]) -> None:
+        """Set `CURRENT_COLUMNS` in all rows of items that are locked; each row is the item, then the values."""
+        self.update(connection, "f1mon_predictions", ("prediction_id",), CURRENT_COLUMNS, rows)
+
     def make_stubs(self, connection: Connection, ids: Sequence[str]) -> None:
-        """Make a row for each prediction id that has none, in the order given."""
-        rows = [(one, 0, 0) for one in ids]
-        self.insert_or_lock(connection, "f1mon_predictions", ("prediction_id", "at_given", "pruned"), rows)
+        """Make the row of ordinal 0 for each item that has none, in the order given."""
+        rows = [(one, 0) for one in ids]
+        self.insert_or_lock(connection, "f1mon_predictions", ("prediction_id", "ordinal"), rows)
 
     @abstractmethod
     def update(
@@ -271,9 +286,14 @@ class Dialect(ABC):
         """The lesser of two values."""
         return sa.func.least(one, other)
 
-    def padded(self, micros: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
-        """Microseconds as the text of a key part."""
-        return sa.func.lpad(sa.cast(micros, sa.Text), 20, "0")
+    def greater(self, one: sa.ColumnElement[Any], other: Any) -> sa.ColumnElement[Any]:
+        """The greater of two values, neither of which is NULL."""
+        return sa.func.greatest(one, other)
+
+    def apart(self, column: sa.ColumnElement[Any]) -> tuple[sa.ColumnElement[Any], ...]:
+        """What long texts must be grouped by besides, to be told apart to their last character."""
+        del column
+        return ()
 
 
 def check_isolation(connection: Connection) -> None:

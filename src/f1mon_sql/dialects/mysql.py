@@ -14,12 +14,12 @@ from f1mon_core.errors import ConfigurationError, LockTimeoutError
 from f1mon_core.storage.contract import Problem
 from f1mon_sql.connect import statements
 from f1mon_sql.connect.settings import Settings
-from f1mon_sql.dialects.base import Dialect, insert_sql
+from f1mon_sql.dialects.base import HORIZONS_SQL, Dialect, insert_sql, turned, update_sql
 from f1mon_sql.tables.definitions import utf8
-from f1mon_sql.tables.rows import Row
+from f1mon_sql.tables.rows import CURRENT_COLUMNS, Row
 
 _DUPLICATE_ENTRY = 1062
-_DOCUMENTS = frozenset({"content", "features", "metadata", "document", "result"})
+_DOCUMENTS = frozenset({"content", "features", "metadata", "document", "result", "segments"})
 """The columns whose text is no identifier."""
 
 
@@ -74,8 +74,8 @@ class Mysql(Dialect):
     def horizons(self, connection: Connection, *, exclusive: bool = False) -> tuple[int | None, dict[str, Row]]:
         """See `Dialect.horizons`; the clock is not asked here, as it stands still in a statement that waits."""
         lock = "FOR UPDATE" if exclusive else "LOCK IN SHARE MODE"
-        rows = statements.rows(connection, f"SELECT kind, pruned_before, outcomes_until FROM f1mon_horizons {lock}")
-        return None, {self.text_out(kind): (before, until) for kind, before, until in rows if kind}
+        rows = statements.rows(connection, f"SELECT {HORIZONS_SQL} FROM f1mon_horizons {lock}")
+        return None, {self.text_out(kind): tuple(row) for kind, *row in rows if kind}
 
     # Schema ---------------------------------------------------------------------------------------------------------
 
@@ -102,6 +102,15 @@ class Mysql(Dialect):
             statements.columns(connection, f"{text} LIMIT 0") for text in (f"SELECT * FROM {view}", query)
         )
         return found != expected
+
+    def rewritten_bytes(self, connection: Connection, tables: Sequence[str]) -> int:
+        """See `Dialect.rewritten_bytes`; one table after the other is made anew."""
+        text = (
+            "SELECT COALESCE(MAX(data_length + index_length), 0) FROM information_schema.tables"
+            f" WHERE table_schema = DATABASE() AND table_name IN ({','.join(['%s'] * len(tables))})"
+        )
+        ((size,),) = statements.rows(connection, text, tuple(tables))
+        return 2 * int(size)
 
     def problems(self, connection: Connection) -> list[Problem]:
         """See `Dialect.problems`."""
@@ -146,6 +155,20 @@ class Mysql(Dialect):
         text = f"{insert_sql(table, names)} ON DUPLICATE KEY UPDATE {setting}"
         self._sent(connection, text, names, rows)
 
+    def set_current(self, connection: Connection, rows: Sequence[Row]) -> None:
+        """See `Dialect.set_current`; one statement, for which the ordinals are looked up where there are many items."""
+        table = "f1mon_predictions"
+        if len(rows) == 1:
+            text = update_sql(table, ("prediction_id",), CURRENT_COLUMNS)
+            self._sent(connection, text, (*CURRENT_COLUMNS, "prediction_id"), turned(rows, 1))
+            return
+        current = {row[0]: row[1:] for row in rows}
+        joined = f"SELECT prediction_id, ordinal FROM {table} WHERE ordinal > 0 AND prediction_id"
+        keys = [(one, 0) for one in current]
+        keys += [(self.text_out(one), ordinal) for one, ordinal in self.select_in(connection, joined, current)]
+        values = [(*key, *current[key[0]]) for key in sorted(keys)]
+        self.update(connection, table, ("prediction_id", "ordinal"), CURRENT_COLUMNS, values)
+
     def _sent(self, connection: Connection, text: str, columns: Sequence[str], rows: Sequence[Row]) -> None:
         encoded = [
             tuple(
@@ -161,6 +184,10 @@ class Mysql(Dialect):
     def is_in(self, column: sa.ColumnElement[Any], values: Sequence[Any]) -> sa.ColumnElement[Any]:
         """See `Dialect.is_in`; the drivers put values into the text, so there may be any number."""
         return column.in_(values)
+
+    def apart(self, column: sa.ColumnElement[Any]) -> tuple[sa.ColumnElement[Any], ...]:
+        """See `Dialect.apart`; of a longer text than `max_sort_length` the server compares the beginning alone."""
+        return (sa.func.sha2(column, 256),)
 
     def real_of(self, value: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
         """See `Dialect.real_of`."""

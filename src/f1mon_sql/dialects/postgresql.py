@@ -16,7 +16,7 @@ from f1mon_core.errors import ConfigurationError
 from f1mon_core.storage.contract import Problem
 from f1mon_sql.connect import statements
 from f1mon_sql.connect.settings import Settings, milliseconds
-from f1mon_sql.dialects.base import IN_CHUNK, Dialect, insert_absent_sql, turned, update_sql
+from f1mon_sql.dialects.base import HORIZONS_SQL, IN_CHUNK, Dialect, insert_absent_sql, turned, update_sql
 from f1mon_sql.tables.rows import (
     CURRENT_COLUMNS,
     FEATURE_COLUMNS,
@@ -34,6 +34,7 @@ _UPGRADE_LOCK = 0x66316D70
 _UNIQUE_VIOLATION = "23505"
 _MADE = "EXISTS (SELECT FROM made)"
 _TYPES = {
+    "ordinal": "int",
     "predicted_at": "bigint",
     "known_at": "bigint",
     "first_known_at": "bigint",
@@ -45,6 +46,7 @@ _TYPES = {
     "at_given": "smallint",
     "pruned": "smallint",
     "v": "int",
+    "due": "bigint",
 }
 
 
@@ -94,9 +96,9 @@ class Postgresql(Dialect):
         rows = statements.last_rows(
             connection,
             f"SELECT {function}({_PRUNE_LOCK}, hashtext(current_schema()))",
-            f"SELECT kind, pruned_before, outcomes_until, {self.server_clock} FROM f1mon_horizons",
+            f"SELECT {HORIZONS_SQL}, {self.server_clock} FROM f1mon_horizons",
         )
-        return max(row[3] for row in rows), {kind: (before, until) for kind, before, until, _ in rows if kind}
+        return max(row[-1] for row in rows), {kind: tuple(row) for kind, *row, _ in rows if kind}
 
     # Schema ---------------------------------------------------------------------------------------------------------
 
@@ -117,6 +119,12 @@ class Postgresql(Dialect):
         ((found, expected),) = statements.rows(connection, text, (view,))
         statements.rows(connection, "DROP VIEW f1mon_expected")
         return bool(found != expected)
+
+    def rewritten_bytes(self, connection: Connection, tables: Sequence[str]) -> int:
+        """See `Dialect.rewritten_bytes`; the indexes of keys are made anew."""
+        sizes = " + ".join("pg_indexes_size(to_regclass(%s))" for _ in tables)
+        ((size,),) = statements.rows(connection, f"SELECT {sizes}", tuple(tables))
+        return 2 * int(size)
 
     def problems(self, connection: Connection) -> list[Problem]:
         """See `Dialect.problems`."""
@@ -167,7 +175,7 @@ class Postgresql(Dialect):
         self, connection: Connection, table: str, columns: Sequence[str], row: Row, then: str, values: Row
     ) -> bool:
         text = f"WITH made AS ({insert_absent_sql(table, columns)} RETURNING 1) {then}"
-        return statements.changed(connection, self.sql(text), [(*row, *values)]) == 1
+        return statements.changed(connection, self.sql(text), [(*row, *values)]) > 0
 
     def update(
         self, connection: Connection, table: str, key: Sequence[str], columns: Sequence[str], rows: Sequence[Row]
@@ -182,6 +190,19 @@ class Postgresql(Dialect):
         given = f"unnest({_arrays(names)}) AS given ({','.join(names)})"
         text = f"UPDATE {table} SET {setting} FROM {given} WHERE {having}"
         statements.changed(connection, self.sql(text), [_by_column(rows)])
+
+    def select_in(
+        self, connection: Connection, text: str, ids: Collection[str], *, lock: bool = False, outer: str = ""
+    ) -> Iterator[Any]:
+        """See `Dialect.select_in`; one array, which is planned in no time, where a list of a thousand is not."""
+        if not ids:
+            return
+        statement = f"{text} = ANY(?::text[])"
+        if lock:
+            statement += f" ORDER BY 1{self.lock_rows}"
+        yield from statements.rows(
+            connection, self.sql(outer.format(statement) if outer else statement), (sorted(ids),)
+        )
 
     def locked(self, connection: Connection, text: str, ids: Collection[str]) -> tuple[list[Row], int | None]:
         """See `Dialect.locked`."""

@@ -15,7 +15,16 @@ from f1mon_core.errors import ConfigurationError, NotWritten
 from f1mon_core.storage.contract import Problem
 from f1mon_sql.connect import statements
 from f1mon_sql.connect.settings import Settings, milliseconds
-from f1mon_sql.dialects.base import IN_CHUNK, PREPARED, UNCHANGED, Dialect, insert_absent_sql, turned, update_sql
+from f1mon_sql.dialects.base import (
+    HORIZONS_SQL,
+    IN_CHUNK,
+    PREPARED,
+    UNCHANGED,
+    Dialect,
+    insert_absent_sql,
+    turned,
+    update_sql,
+)
 from f1mon_sql.tables.rows import OPERATION_COLUMNS, Row
 
 _LEGACY_CONTROL = -1
@@ -68,8 +77,8 @@ class Sqlite(Dialect):
     def horizons(self, connection: Connection, *, exclusive: bool = False) -> tuple[int | None, dict[str, Row]]:
         """See `Dialect.horizons`."""
         del exclusive
-        rows = statements.rows(connection, "SELECT kind, pruned_before, outcomes_until FROM f1mon_horizons")
-        return None, {kind: (before, until) for kind, before, until in rows if kind}
+        rows = statements.rows(connection, f"SELECT {HORIZONS_SQL} FROM f1mon_horizons")
+        return None, {kind: tuple(row) for kind, *row in rows if kind}
 
     # Schema ---------------------------------------------------------------------------------------------------------
 
@@ -82,6 +91,11 @@ class Sqlite(Dialect):
         """See `Dialect.view_differs`."""
         ((found,),) = statements.rows(connection, "SELECT sql FROM sqlite_master WHERE name = ?", (view,))
         return str(found).split() != f"CREATE VIEW {view} AS {query}".split()
+
+    def rewritten_bytes(self, connection: Connection, tables: Sequence[str]) -> int:
+        """See `Dialect.rewritten_bytes`; new tables stand in the journal, and then in the file beside the old ones."""
+        del tables
+        return 2 * int(_pragma(connection, "page_count")) * int(_pragma(connection, "page_size"))
 
     def problems(self, connection: Connection) -> list[Problem]:
         """See `Dialect.problems`."""
@@ -146,9 +160,9 @@ class Sqlite(Dialect):
         """See `Dialect.lesser`."""
         return sa.func.min(one, other)
 
-    def padded(self, micros: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
-        """See `Dialect.padded`."""
-        return sa.func.printf("%020d", micros)
+    def greater(self, one: sa.ColumnElement[Any], other: Any) -> sa.ColumnElement[Any]:
+        """See `Dialect.greater`."""
+        return sa.func.max(one, other)
 
 
 # Pragmas ------------------------------------------------------------------------------------------------------------

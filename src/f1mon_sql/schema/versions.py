@@ -23,7 +23,7 @@ from f1mon_sql.transactions import pausing
 if TYPE_CHECKING:
     from alembic.config import Config
 
-REVISIONS = ("0001", "0002")
+REVISIONS = ("0001", "0002", "0003")
 """Every revision, oldest first; the last is what this f1mon works with."""
 HEAD = REVISIONS[-1]
 VIEWS = ("f1mon_predictions_v", "f1mon_alerts_v", "f1mon_daily_accuracy_v")
@@ -92,14 +92,24 @@ def refuse_foreign(connection: Connection, address: str) -> None:
     taken = set(inspector.get_table_names()) & set(metadata.tables)
     if connection.dialect.name in MYSQL_NAMES:
         # Every table is committed by itself there, so these may be half of a creation: the tables of revision 0001.
-        taken = {name for name in taken if {column["name"] for column in inspector.get_columns(name)} != _columns(name)}
+        taken = {name for name in taken if {one["name"] for one in inspector.get_columns(name)} != _columns(name)}
     taken |= set(inspector.get_view_names()) & set(VIEWS)
     if taken:
         raise SchemaError(f"{address} has {', '.join(sorted(taken))}, which f1mon's migrations did not make")
 
 
+_ADDED = {
+    "f1mon_predictions": {"ordinal", "predicted_text", "actual_text", "segments"},
+    "f1mon_features": {"ordinal"},
+    "f1mon_outcomes": {"actual_text"},
+    "f1mon_horizons": {"stands_until"},
+}
+"""Columns that came after revision 0001."""
+
+
 def _columns(table: str) -> set[str]:
-    return {column.name for column in metadata.tables[table].columns}
+    """The columns of a table as revision 0001 makes it."""
+    return {column.name for column in metadata.tables[table].columns} - _ADDED.get(table, set())
 
 
 # Alembic ------------------------------------------------------------------------------------------------------------

@@ -89,20 +89,29 @@ metadata = sa.MetaData(naming_convention={"pk": "pk_%(table_name)s", "ix": "ix_%
 
 predictions = _table(
     "predictions",
-    # One row for each id, which whoever writes the prediction or an outcome of it locks. Without `predicted_at` it is
-    # the stub of an early outcome or, with `pruned`, what pruning leaves of the id.
+    # One row for each model's prediction of an item. Ordinal 0 belongs to whoever came first, and whoever writes a
+    # prediction or an outcome of the item locks it. Without `predicted_at` a row is the stub of an early outcome (it is
+    # its item's only one, and has no model) or, with `pruned`, what pruning leaves of a key; pruned without a model it
+    # stands for every model.
     _key("prediction_id", _id()),
+    sa.Column("ordinal", sa.Integer, primary_key=True, nullable=False, autoincrement=False, server_default="0"),
     sa.Column("predicted_at", sa.BigInteger),
     sa.Column("at_given", sa.SmallInteger, nullable=False, server_default="0"),
     sa.Column("recorded_at", sa.BigInteger),
     sa.Column("model_version", _id()),
+    # A label is an integer or a text, and so in one of two columns.
     sa.Column("predicted_outcome", sa.BigInteger),
+    sa.Column("predicted_text", _id()),
     sa.Column("confidence", sa.Double),
-    # The outcome with the newest known_at, and when the first one was known.
+    # Canonical ASCII JSON, so that equal segments are equal texts; NULL where there are none.
+    sa.Column("segments", sa.Text),
+    # The item's outcome with the newest known_at, and when its first one was known: the same in all rows of an item.
     sa.Column("actual_outcome", sa.BigInteger),
+    sa.Column("actual_text", _id()),
     sa.Column("known_at", sa.BigInteger),
     sa.Column("first_known_at", sa.BigInteger),
     sa.Column("pruned", sa.SmallInteger, nullable=False, server_default="0"),
+    sa.Index("ix_f1mon_predictions_key", "prediction_id", "model_version", unique=True),
     sa.Index("ix_f1mon_predictions_model", "model_version", "predicted_at"),
     sa.Index("ix_f1mon_predictions_at", "predicted_at"),
 )
@@ -110,6 +119,7 @@ predictions = _table(
 features = _table(
     "features",
     _key("prediction_id", _id()),
+    sa.Column("ordinal", sa.Integer, primary_key=True, nullable=False, autoincrement=False, server_default="0"),
     sa.Column("features", _document(), nullable=False),
     sa.Column("metadata", _document(), nullable=False),
 )
@@ -120,7 +130,8 @@ outcomes = _table(
     _key("known_at", sa.BigInteger()),
     sa.Column("at_given", sa.SmallInteger, nullable=False),
     sa.Column("recorded_at", sa.BigInteger, nullable=False),
-    sa.Column("actual_outcome", sa.BigInteger, nullable=False),
+    sa.Column("actual_outcome", sa.BigInteger),
+    sa.Column("actual_text", _id()),
     sa.Index("ix_f1mon_outcomes_known_at", "known_at"),
 )
 
@@ -192,4 +203,12 @@ horizons = _table(
     _key("kind", Ident(KIND_CHARACTERS)),
     sa.Column("pruned_before", sa.BigInteger, nullable=False),
     sa.Column("outcomes_until", sa.BigInteger),
+    sa.Column("stands_until", sa.BigInteger),
+)
+
+meta = _table(
+    "meta",
+    # What a store knows of itself: `store`, its id, and `restored_from`, that of the store it was restored from.
+    _key("name", Ident(KIND_CHARACTERS)),
+    sa.Column("value", _id(), nullable=False),
 )

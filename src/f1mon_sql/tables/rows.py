@@ -12,8 +12,8 @@ from typing import Any, TypeAlias, cast
 from f1mon_core.errors import CorruptStoreError, F1monError, InvalidQueryError, SchemaError
 from f1mon_core.records import fields
 from f1mon_core.records.documents import Kept, content_document, from_content, stored_facts
-from f1mon_core.records.fields import checks, ordinal
-from f1mon_core.records.json_text import decoded, encoded, encoded_all
+from f1mon_core.records.fields import Segments, checks, ordinal
+from f1mon_core.records.json_text import canonical, decoded, encoded, encoded_all
 from f1mon_core.records.kinds import Alert, Fact, Outcome, Prediction, key_text
 from f1mon_core.records.times import to_micros
 from f1mon_core.storage.select import Scalar
@@ -21,18 +21,22 @@ from f1mon_sql.tables.definitions import ATTRIBUTE_BYTES, KIND_CHARACTERS
 
 PREDICTION_COLUMNS = (
     "prediction_id",
+    "ordinal",
     "predicted_at",
     "at_given",
     "recorded_at",
     "model_version",
     "predicted_outcome",
+    "predicted_text",
     "confidence",
-    "pruned",
+    "segments",
 )
-FEATURE_COLUMNS = ("prediction_id", "features", "metadata")
-OUTCOME_COLUMNS = ("prediction_id", "known_at", "at_given", "recorded_at", "actual_outcome")
-CURRENT_COLUMNS = ("actual_outcome", "known_at", "first_known_at")
-"""What a prediction's row holds of its outcomes."""
+CURRENT_COLUMNS = ("actual_outcome", "actual_text", "known_at", "first_known_at")
+"""What the rows of an item hold of its outcomes."""
+JOINED_COLUMNS = (*PREDICTION_COLUMNS, *CURRENT_COLUMNS)
+PRUNED_COLUMNS = ("prediction_id", "ordinal", "model_version", "pruned", *CURRENT_COLUMNS)
+FEATURE_COLUMNS = ("prediction_id", "ordinal", "features", "metadata")
+OUTCOME_COLUMNS = ("prediction_id", "known_at", "at_given", "recorded_at", "actual_outcome", "actual_text")
 ALERT_COLUMNS = ("alert_id", "at", "at_given", "recorded_at", "v", *Alert.attributes, "content")
 FACT_COLUMNS = ("kind", "key_1", "key_2", "at", "at_given", "recorded_at", "v", "content")
 ATTRIBUTE_COLUMNS = ("kind", "key_1", "key_2", "name", "at", "value")
@@ -43,32 +47,63 @@ Row: TypeAlias = tuple[Any, ...]
 KEY_PARTS = 2
 
 
-def prediction_row(fact: Prediction, recorded_at: int) -> Row:
+def label_columns(label: int | str) -> tuple[int | None, str | None]:
+    """A label as its two columns."""
+    return (None, label) if isinstance(label, str) else (label, None)
+
+
+def label_of(number: Any, text: Any) -> Any:
+    """A label from its two columns."""
+    return number if text is None else text
+
+
+def segments_text(segments: Segments) -> str | None:
+    """Segments as their column: equal ones are equal texts."""
+    return canonical(segments) if segments else None  # type: ignore[arg-type]  # a mapping of JSON values
+
+
+def segments_from(text: str | None) -> Segments:
+    """Segments from their column."""
+    return {} if text is None else cast("Segments", decoded(text))
+
+
+def prediction_row(fact: Prediction, ordinal: int, recorded_at: int) -> Row:
     """A prediction in the order of `PREDICTION_COLUMNS`."""
+    label = fact.predicted_outcome
     return (
         fact.prediction_id,
+        ordinal,
         to_micros(fact.at),  # type: ignore[arg-type]  # a staged fact has one
         int(fact.at_given),
         recorded_at,
         fact.model_version,
-        fact.predicted_outcome,
+        *((None, label) if isinstance(label, str) else (label, None)),
         fact.confidence,
-        0,
+        segments_text(fact.segments),
     )
 
 
-def feature_rows(facts: Iterable[Prediction]) -> list[Row]:
-    """Features and metadata of those that have any, in the order of `FEATURE_COLUMNS`."""
-    having = [fact for fact in facts if fact.features or fact.metadata]
-    features = encoded_all([fact.features for fact in having])
-    some = any(fact.metadata for fact in having)
-    metadata = encoded_all([fact.metadata for fact in having]) if some else repeat("{}", len(having))
-    return list(zip([fact.prediction_id for fact in having], features, metadata, strict=True))
+def feature_rows(facts: Iterable[tuple[Prediction, int]]) -> list[Row]:
+    """Features and metadata of those that have any, each with its ordinal, in the order of `FEATURE_COLUMNS`."""
+    having = [(fact, ordinal) for fact, ordinal in facts if fact.features or fact.metadata]
+    features = encoded_all([fact.features for fact, _ in having])
+    some = any(fact.metadata for fact, _ in having)
+    metadata = encoded_all([fact.metadata for fact, _ in having]) if some else repeat("{}", len(having))
+    return [
+        (fact.prediction_id, ordinal, one, other)
+        for (fact, ordinal), one, other in zip(having, features, metadata, strict=True)
+    ]
 
 
 def outcome_row(fact: Outcome, recorded_at: int) -> Row:
     """An outcome in the order of `OUTCOME_COLUMNS`."""
-    return (fact.prediction_id, to_micros(fact.instant), int(fact.at_given), recorded_at, fact.actual_outcome)
+    return (
+        fact.prediction_id,
+        to_micros(fact.instant),
+        int(fact.at_given),
+        recorded_at,
+        *label_columns(fact.actual_outcome),
+    )
 
 
 def alert_row(fact: Alert, recorded_at: int) -> Row:
@@ -132,24 +167,32 @@ def attribute_value(text: str) -> Scalar:
     return cast("Scalar", json.loads(text))
 
 
+READ_COLUMNS = tuple(name for name in PREDICTION_COLUMNS if name != "ordinal")
+"""What `prediction_parts` reads, before features and metadata."""
+
+
 def prediction_parts(row: Sequence[Any]) -> Kept:
-    """A prediction from the columns of `PREDICTION_COLUMNS` without `pruned`, then features and metadata or None."""
-    prediction_id, at, at_given, recorded_at, model_version, predicted, confidence, features, metadata = row
+    """A prediction from its `READ_COLUMNS`, then features and metadata or None."""
+    prediction_id, at, at_given, recorded_at, model_version, number, text, confidence, segments, features, metadata = (
+        row
+    )
     content = {
         "prediction_id": prediction_id,
         "model_version": model_version,
-        "predicted_outcome": predicted,
+        "predicted_outcome": label_of(number, text),
         "confidence": confidence,
         "features": {} if features is None else decoded(features),
         "metadata": {} if metadata is None else decoded(metadata),
     }
+    if segments is not None:
+        content["segments"] = decoded(segments)
     return Prediction.kind, Prediction.version, at, at_given, recorded_at, content
 
 
 def outcome_parts(row: Sequence[Any]) -> Kept:
     """An outcome from the columns of `OUTCOME_COLUMNS`."""
-    prediction_id, known_at, at_given, recorded_at, actual = row
-    content = {"prediction_id": prediction_id, "actual_outcome": actual}
+    prediction_id, known_at, at_given, recorded_at, number, text = row
+    content = {"prediction_id": prediction_id, "actual_outcome": label_of(number, text)}
     return Outcome.kind, Outcome.version, known_at, at_given, recorded_at, content
 
 
@@ -192,7 +235,7 @@ def _readable() -> Iterator[None]:
 def key_type(record: type[Fact], name: str) -> type[int | str]:
     """Whether a part of a key is an integer or text."""
     check = next(field.check for field in checks(record) if field.name == name)
-    return int if check in {fields.label, fields.count, ordinal} else str
+    return int if check in {fields.count, ordinal} else str
 
 
 def key_part(record: type[Fact], name: str, text: str) -> Scalar:

@@ -1,20 +1,25 @@
-"""Storing facts: claimed by their natural key, compared where the key is taken, refused where pruning was final."""
+"""Storing facts: a batch is walked in its order against what is stored, and written where its keys are free.
+
+What is stored is looked up late: the walk takes all keys for free, the inserts find out which were not, and only then
+is read what stands under those and the batch walked again. Most batches meet nothing.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime
 from functools import partial
-from operator import attrgetter
-from typing import Any, Literal, TypeAlias, TypeVar, cast
+from typing import Any, TypeAlias, cast
 
+import attrs
 from sqlalchemy import Connection
 
-from f1mon_core.errors import ConflictError, StorageError
+from f1mon_core.errors import ConflictError, F1monError, InvalidRecordError, StorageError
 from f1mon_core.records.kinds import Alert, Fact, Outcome, Prediction, same
 from f1mon_core.records.times import from_micros, to_micros
 from f1mon_core.storage.contract import Appended
-from f1mon_core.storage.stamping import refuse_pruned, timed
+from f1mon_core.storage.stamping import is_prelabelled, refuse_pruned, timed
+from f1mon_sql.connect import statements
 from f1mon_sql.dialects import Dialect
 from f1mon_sql.tables.rows import (
     ALERT_COLUMNS,
@@ -22,8 +27,10 @@ from f1mon_sql.tables.rows import (
     CURRENT_COLUMNS,
     FACT_COLUMNS,
     FEATURE_COLUMNS,
+    JOINED_COLUMNS,
     OUTCOME_COLUMNS,
     PREDICTION_COLUMNS,
+    READ_COLUMNS,
     Row,
     alert_row,
     attribute_rows,
@@ -31,6 +38,8 @@ from f1mon_sql.tables.rows import (
     fact_row,
     feature_rows,
     key_columns,
+    label_columns,
+    label_of,
     outcome_parts,
     outcome_row,
     prediction_parts,
@@ -38,14 +47,19 @@ from f1mon_sql.tables.rows import (
     restored,
 )
 
-F = TypeVar("F", bound=Fact)
-Stored: TypeAlias = Fact | Literal["stub", "pruned"]
-Key: TypeAlias = Any
-"""What tells facts of one kind apart: the id of a prediction, else the parts of a key as the table has them."""
-Read: TypeAlias = Callable[[Sequence[Key]], dict[Key, Stored]]
+Key: TypeAlias = tuple[Any, ...]
+"""What tells facts apart: the kind, then the parts of the key as the table has them."""
 
 _ROUNDS = 100
-_FILLED = PREDICTION_COLUMNS[1:]
+_UNKNOWN: Row = (None,) * len(CURRENT_COLUMNS)
+_FILLED = PREDICTION_COLUMNS[2:]
+_MANY = 100
+"""Of so many predictions the first is looked for before they are sent in vain."""
+_ITEM_ROWS = (
+    f"SELECT prediction_id, ordinal, model_version, predicted_at, pruned, {', '.join(CURRENT_COLUMNS)}"
+    " FROM f1mon_predictions WHERE"
+)
+_PREDICTION, _OUTCOME, _ALERT = Prediction.kind, Outcome.kind, Alert.kind
 
 
 def append(
@@ -53,278 +67,409 @@ def append(
 ) -> Appended:
     """See `Storage.append`; inside a writing transaction.
 
-    The clock is asked once the rows are locked. It is told the microseconds of the server's where a statement after the
-    lock has answered them.
+    The clock is asked once the items of outcomes are locked. It is told the microseconds of the server's where a
+    statement after the lock has answered them.
     """
-    return _Appending(connection, dialect, clock).append(batch)
+    appending = Appending(connection, dialect)
+    return appending.append(list(batch), clock)
 
 
-class _Appending:
+@attrs.define
+class Item:
+    """What is stored of an item whose row of ordinal 0 is locked.
+
+    Attributes:
+        current: Its `CURRENT_COLUMNS`.
+        stub: Whether that row waits for a prediction.
+        live: Whether a prediction is stored.
+        models: The ordinals of stored predictions by their model, if they were looked up.
+        pruned: The models whose predictions were pruned; None stands for every model.
+        free: The next ordinal.
+    """
+
+    current: Row = _UNKNOWN
+    stub: bool = False
+    live: bool = False
+    models: dict[str, int] = attrs.field(factory=dict)
+    pruned: set[str | None] = attrs.field(factory=set)
+    free: int = 0
+
+    def newest(self, item: str) -> Outcome | None:
+        """Its current outcome."""
+        number, text, known_at, _ = self.current
+        if known_at is None:
+            return None
+        return Outcome(prediction_id=item, actual_outcome=label_of(number, text), at=from_micros(known_at))
+
+
+@attrs.define
+class Walked:
+    """What a batch comes to: the facts to store by their keys, the items predicted, and how many facts repeat."""
+
+    staged: dict[Key, Fact] = attrs.field(factory=dict)
+    items: set[str] = attrs.field(factory=set)
+    repeated: int = 0
+
+
+class Appending:
     """One batch on one connection, inside a transaction."""
 
-    def __init__(self, connection: Connection, dialect: Dialect, clock: Callable[[int | None], datetime]) -> None:
+    def __init__(self, connection: Connection, dialect: Dialect) -> None:
         self.connection = connection
         self.dialect = dialect
-        self.clock = clock
         self._server, horizons = dialect.horizons(connection)
         self.horizons = {kind: from_micros(row[0]) for kind, row in horizons.items() if row[0] is not None}
-        self._stubs_are_made = False
+        self.items: dict[str, Item] = {}
+        self._stored: dict[Key, Fact] = {}
+        self._written: set[Key] = set()
+        self._recorded: int | None = None
+        self._are_locked = False
+        self._are_moved = False
 
-    def append(self, batch: Iterable[Fact]) -> Appended:
+    def append(self, batch: Sequence[Fact], clock: Callable[[int | None], datetime]) -> Appended:
         """Store a batch. Raises as `Storage.append`."""
-        predictions: list[Prediction] = []
-        outcomes: list[Outcome] = []
-        alerts: list[Fact] = []
-        others: list[Fact] = []
-        for fact in batch:
-            if isinstance(fact, Prediction):
-                predictions.append(fact)
-            elif isinstance(fact, Outcome):
-                outcomes.append(fact)
-            else:
-                (alerts if isinstance(fact, Alert) else others).append(fact)
-        if predictions and outcomes:
-            # Both lock rows of the one table: all of them now and in one order, or two such batches deadlock.
-            self._locked({one.prediction_id for one in predictions} | {one.prediction_id for one in outcomes})
-            self._stubs_are_made = True
-        new = repeated = 0
-        for facts, store in (
-            (predictions, self._predictions),
-            (outcomes, self._outcomes),
-            (alerts, self._alerts),
-            (others, self._others),
-        ):
-            if facts:
-                done = store(cast("Any", facts))
-                new, repeated = new + done.new, repeated + done.repeated
-        return Appended(new, repeated)
-
-    # Predictions ----------------------------------------------------------------------------------------------------
-
-    def _predictions(self, offered: Sequence[Prediction]) -> Appended:
-        now = self.clock(self._server)
-        staged, again = self._staged(offered, now, attrgetter("prediction_id"))
-        self._refuse_old(staged, self._stored_predictions)
-        recorded = to_micros(now)
-        fresh = [staged[key] for key in sorted(staged)]
-        rows = [prediction_row(one, recorded) for one in fresh]
-        features = feature_rows(fresh)
-        # As most come: alone, so that there is no order in which to take locks, table by table.
-        alone = len(rows) == len(features) == 1 and not self._stubs_are_made
-        if alone and self.dialect.insert_both(self.connection, rows[0], features[0]):
-            self._compared({}, staged, again)
-            return Appended(1, len(offered) - 1)
-        taken = self._taken_predictions(rows)
-        stubs = []
-        for key, stored in taken.items():
-            refuse_pruned(staged[key], None, pruned=stored == "pruned")
-            if stored == "stub":
-                stubs.append(prediction_row(staged[key], recorded))
-        self._compared(taken, staged, again)
-        self.dialect.update(self.connection, "f1mon_predictions", ("prediction_id",), _FILLED, sorted(stubs))
-        if taken:
-            fresh = [one for one in fresh if taken.get(one.prediction_id, "stub") == "stub"]
-            features = feature_rows(fresh)
-        self._insert_free("f1mon_features", FEATURE_COLUMNS, features)
-        return Appended(len(fresh), len(offered) - len(fresh))
-
-    def _taken_predictions(self, rows: Sequence[Row]) -> dict[Key, Stored]:
-        """Insert the rows if all their ids are free; else lock all of them and answer what is stored under them."""
-        if not self._stubs_are_made:
-            if self._all_inserted("f1mon_predictions", PREDICTION_COLUMNS, rows):
-                return {}
-            self.dialect.make_stubs(self.connection, [row[0] for row in rows])
-        return self._stored_predictions([row[0] for row in rows])
-
-    def _stored_predictions(self, keys: Sequence[Key]) -> dict[Key, Stored]:
-        text = (
-            "SELECT p.prediction_id, p.predicted_at, p.at_given, p.recorded_at, p.model_version, p.predicted_outcome,"
-            " p.confidence, p.pruned FROM f1mon_predictions p WHERE p.prediction_id"
-        )
-        out = self.dialect.text_out
-        rows = list(self.dialect.select_in(self.connection, text, set(keys), lock=True))
-        made = [row[0] for row in rows if row[1] is not None]
-        documents = {
-            row[0]: row[1:]
-            for row in self.dialect.select_in(
-                self.connection,
-                "SELECT prediction_id, features, metadata FROM f1mon_features WHERE prediction_id",
-                [out(one) for one in made],
-            )
-        }
-        found: dict[Key, Stored] = {}
-        for row in rows:
-            key = out(row[0])
-            if row[1] is None:
-                found[key] = "pruned" if row[7] else "stub"
-            else:
-                whole = (key, *row[1:4], out(row[4]), *row[5:7], *documents.get(row[0], (None, None)))
-                (found[key],) = restored(prediction_parts, [whole])
-        return found
-
-    # Outcomes -------------------------------------------------------------------------------------------------------
-
-    def _outcomes(self, offered: Sequence[Outcome]) -> Appended:
-        held = self._locked({one.prediction_id for one in offered})
-        now = self.clock(self._server)
-        current: dict[str, tuple[int, int] | None] = {
-            one: None if row[2] is None else (row[2], row[1]) for one, row in held.items()
-        }
-        staged: dict[Key, Fact] = {}
-        again: list[tuple[Key, Fact]] = []
-        for fact in offered:
-            key_id = fact.prediction_id
-            if fact.at is None:
-                known = current[key_id]
-                newest = None if known is None else _revision(key_id, known)
-                given = timed(fact, now, newest)
-                if given is None:
-                    continue
-            else:
-                given = fact
-            refuse_pruned(given, None, pruned=bool(held[key_id][0]))
-            key = (key_id, to_micros(given.instant))
-            if staged.setdefault(key, given) is not given:
-                again.append((key, given))
-                continue
-            known = current[key_id]
-            if known is None or key[1] >= known[0]:
-                current[key_id] = (key[1], fact.actual_outcome)
-        recorded = to_micros(now)
-        rows = [outcome_row(cast("Outcome", staged[key]), recorded) for key in sorted(staged)]
-        if len(rows) == 1:
-            (standing,) = self._moved(held, staged, staged)
-            if self.dialect.insert_current(self.connection, rows[0], standing):
-                self._compared({}, staged, again)
-                return Appended(1, len(offered) - 1)
-        taken = self._insert("f1mon_outcomes", OUTCOME_COLUMNS, 2, rows, self._stored_outcomes)
-        self._compared(taken, staged, again)
-        fresh = [key for key in staged if key not in taken]
-        current_rows = self._moved(held, fresh, staged)
-        self.dialect.update(self.connection, "f1mon_predictions", ("prediction_id",), CURRENT_COLUMNS, current_rows)
-        return Appended(len(fresh), len(offered) - len(fresh))
-
-    def _locked(self, ids: set[str]) -> dict[str, Row]:
-        """The rows of predictions, locked, made if absent: pruned, actual_outcome, known_at, first_known_at."""
-        text = (
-            "SELECT prediction_id, pruned, actual_outcome, known_at, first_known_at FROM f1mon_predictions"
-            " WHERE prediction_id"
-        )
-        if len(ids) > 1:
-            # Made first and locked then, each in the order of ids: whoever waits for a row holds none that comes after.
-            self.dialect.make_stubs(self.connection, sorted(ids))
-        found: dict[str, Row] = {}
-        missing = ids
+        outcomes = {one.prediction_id for one in batch if isinstance(one, Outcome)}
+        # Predictions lock rows of the one table too: all of them now and in one order, or two batches deadlock.
+        if outcomes or self._are_taken(batch):
+            predictions = {(one.prediction_id, one.model_version) for one in batch if isinstance(one, Prediction)}
+            self._lock(predictions, outcomes)
+        now = clock(self._server)
+        self._recorded = to_micros(now)
+        try:
+            walked = self._walk(batch, now)
+        except F1monError:
+            self._look_up([_timed(one, now) for one in batch])
+            walked = self._walk(batch, now)
         for _ in range(_ROUNDS):
+            if self._write(walked.staged):
+                return self._appended(walked)
+            walked = self._walk(batch, now)
+        raise StorageError("keys are taken and freed again too fast to be written")
+
+    def _are_taken(self, batch: Sequence[Fact]) -> bool:
+        """Whether many predictions begin with an item that is stored: another model's, or sent again."""
+        if len(batch) < _MANY or not isinstance(first := batch[0], Prediction):
+            return False
+        text = self.dialect.sql("SELECT 1 FROM f1mon_predictions WHERE prediction_id = ? AND ordinal = 0")
+        return bool(statements.rows(self.connection, text, (self.dialect.text_in(first.prediction_id),)))
+
+    def put_back(self, facts: Sequence[Fact]) -> Appended:
+        """Store facts as another store kept them. Raises as `Storage.restore`; inside a transaction that is alone."""
+        for fact in facts:
+            if fact.at is None or fact.recorded_at is None:
+                raise InvalidRecordError("recorded_at", None, f"must be given, as must at, in a {fact.kind} to restore")
+        self._look_up(facts)
+        staged: dict[Key, Fact] = {}
+        for fact in facts:
+            key = key_of(fact)
+            stored = self._stored.get(key) or staged.setdefault(key, fact)
+            if stored is not fact and not same(stored, fact):
+                raise ConflictError(stored, fact)
+            if isinstance(fact, Prediction) and self._is_pruned(fact, ()):
+                del staged[key]  # of an older page: its source has pruned it since
+        if not self._write(staged):
+            raise StorageError("somebody writes to this store while it is restored")
+        self._move(staged)
+        return Appended(len(staged), len(facts) - len(staged))
+
+    # In the batch's order -------------------------------------------------------------------------------------------
+
+    def _walk(self, batch: Sequence[Fact], now: datetime) -> Walked:
+        """What a batch comes to, given what is known to be stored. Raises its first contradiction."""
+        walked = Walked()
+        staged, stored_before, items = walked.staged, self._stored, walked.items
+        newest: dict[str, Outcome] = {}
+        for offered in batch:
+            if offered.at is not None:
+                fact = offered
+            elif (told := timed(offered, now, self._newest(offered, newest))) is not None:
+                fact = told
+            else:
+                walked.repeated += 1
+                continue
+            key = key_of(fact)
+            stored = staged.get(key) or stored_before.get(key)
+            if stored is not None:
+                if not same(stored, fact):
+                    raise ConflictError(stored, offered)
+                walked.repeated += 1
+                continue
+            if self.items or self.horizons:
+                refuse_pruned(fact, self.horizons.get(fact.kind), pruned=self._is_pruned(fact, items))
+            staged[key] = fact
+            if isinstance(fact, Prediction):
+                items.add(fact.prediction_id)
+            elif isinstance(fact, Outcome):
+                known = self._newest(fact, newest)
+                if known is None or fact.instant >= known.instant:
+                    newest[fact.prediction_id] = fact
+        return walked
+
+    def _newest(self, fact: Fact, newest: dict[str, Outcome]) -> Outcome | None:
+        """The outcome with the newest known_at of an outcome's item, those of the batch included."""
+        if not isinstance(fact, Outcome):
+            return None
+        return newest.get(fact.prediction_id) or self.items[fact.prediction_id].newest(fact.prediction_id)
+
+    def _is_pruned(self, fact: Fact, predicted: Collection[str]) -> bool:
+        """Whether a fact would change what was pruned."""
+        if isinstance(fact, Prediction):
+            item = self.items.get(fact.prediction_id)
+            return item is not None and (fact.model_version in item.pruned or None in item.pruned)
+        if isinstance(fact, Outcome):
+            item = self.items[fact.prediction_id]
+            return bool(item.pruned) and not item.live and fact.prediction_id not in predicted
+        return False
+
+    def _appended(self, walked: Walked) -> Appended:
+        self._move(walked.staged)
+        staged, items = walked.staged, self.items
+        first: dict[str, datetime] = {}
+        unmatched = 0
+        for fact in staged.values():
+            if isinstance(fact, Outcome):
+                item = fact.prediction_id
+                first[item] = min(fact.instant, first.get(item, fact.instant))
+                unmatched += item not in walked.items and not items[item].live
+        prelabelled = 0
+        if first or items:
+            for fact in staged.values():
+                if isinstance(fact, Prediction):
+                    stored = items[fact.prediction_id].current[3] if fact.prediction_id in items else None
+                    known = [first.get(fact.prediction_id), None if stored is None else from_micros(stored)]
+                    prelabelled += is_prelabelled(fact, min((one for one in known if one is not None), default=None))
+        return Appended(len(staged), walked.repeated, prelabelled, unmatched)
+
+    # What is stored -------------------------------------------------------------------------------------------------
+
+    def _look_up(self, facts: Iterable[Fact | None]) -> None:
+        """Read what is stored under the keys of facts, and lock their items."""
+        keys: dict[str, set[Key]] = {}
+        for fact in facts:
+            if fact is not None:
+                kind = fact.kind if fact.kind in _READ else ""
+                keys.setdefault(kind, set()).add(key_of(fact))
+        predictions = {(key[1], key[2]) for key in keys.pop(_PREDICTION, ())}
+        items = {key[1] for key in keys.get(_OUTCOME, ())}
+        if (predictions or items) and not self._are_locked:
+            self._lock(predictions, items - self.items.keys())
+        for kind, wanted in keys.items():
+            self._read(kind, wanted)
+
+    def _read(self, kind: str, keys: Collection[Key]) -> bool:
+        """Read what is stored under keys; whether anything is."""
+        found = _READ[kind](self, keys)
+        self._stored |= found
+        return bool(found)
+
+    def _lock(self, predictions: Collection[tuple[str, str]], outcomes: Collection[str]) -> None:
+        """Lock the items of predictions to store and of outcomes, and read which predictions they have.
+
+        The row of ordinal 0 is locked by one statement and the item's rows are read by a later one: a statement that
+        waited for a lock would not see rows that were added meanwhile.
+        """
+        self._are_locked = self._are_locked or bool(predictions)
+        predicted = {item for item, _ in predictions}
+        if self.dialect.lock_rows:
+            self._lock_first_rows(predicted, outcomes)
+            predicted |= {item for item in outcomes if self.items[item].pruned}
+        else:  # the transaction is the lock, and only outcomes need a row to bear them
+            self.dialect.make_stubs(self.connection, sorted(outcomes))
+            predicted |= {*outcomes}
+            self.items |= {one: Item() for one in predicted}
+        for row in self.dialect.select_in(self.connection, f"{_ITEM_ROWS} prediction_id", predicted):
+            self._take_row(row)
+        self._read_predictions([key for key in predictions if key[1] in self.items[key[0]].models])
+
+    def _lock_first_rows(self, predicted: Collection[str], outcomes: Collection[str]) -> None:
+        missing = {*predicted, *outcomes}
+        if len(missing) > 1:
+            # Made first and locked then, each in the order of ids: whoever waits for a row holds none that comes after.
+            self.dialect.make_stubs(self.connection, sorted(missing))
+        for _ in range(_ROUNDS):
+            text = f"{_ITEM_ROWS} ordinal = 0 AND prediction_id"
             rows, self._server = self.dialect.locked(self.connection, text, missing)
-            found |= {self.dialect.text_out(row[0]): row[1:] for row in rows}
-            missing = ids - found.keys()
+            for row in rows:
+                self._take_row(row)
+            missing = {one for one in missing if one not in self.items}
             if not missing:
-                return found
+                return
             self.dialect.make_stubs(self.connection, sorted(missing))
         raise StorageError("rows of predictions vanish as fast as they are made")
 
-    @staticmethod
-    def _moved(held: Mapping[str, Row], fresh: Iterable[Key], staged: Mapping[Key, Fact]) -> list[Row]:
-        """What is current of predictions, their ids first, once fresh outcomes are stored."""
-        moved: dict[str, Row] = {}
-        for key in fresh:
-            one, known_at = key
-            _, actual, newest, first = held[one] if one not in moved else (0, *moved[one])
-            if newest is None or known_at > newest:
-                actual, newest = cast("Outcome", staged[key]).actual_outcome, known_at
-            moved[one] = (actual, newest, known_at if first is None else min(first, known_at))
-        return [(one, *moved[one]) for one in sorted(moved)]
+    def _take_row(self, row: Row) -> None:
+        """Note one of `_ITEM_ROWS`."""
+        out = self.dialect.text_out
+        one, ordinal, model, at, pruned, number, text, *known = row
+        name = out(one)
+        item = self.items.get(name)
+        if item is None:
+            item = self.items[name] = Item()
+        if ordinal == 0:
+            item.current = (number, _text(out, text), *known)
+            item.stub = at is None and not pruned
+        item.free = max(item.free, ordinal + 1)
+        if at is not None:
+            item.live = True
+            item.models[out(model)] = ordinal
+        elif pruned:
+            item.pruned.add(_text(out, model))
 
-    def _stored_outcomes(self, keys: Sequence[Key]) -> dict[Key, Stored]:
-        wanted = set(keys)
+    def _read_predictions(self, keys: Collection[tuple[str, str]]) -> None:
+        """Read the stored predictions of looked-up keys, and no others."""
+        by_ordinal: dict[int, dict[str, str]] = {}
+        for item, model in keys:
+            by_ordinal.setdefault(self.items[item].models[model], {})[item] = model
+        out = self.dialect.text_out
+        for ordinal, items in by_ordinal.items():
+            where = f"WHERE ordinal = {ordinal} AND prediction_id"
+            text = f"SELECT prediction_id, features, metadata FROM f1mon_features {where}"
+            documents = {out(row[0]): row[1:] for row in self.dialect.select_in(self.connection, text, items)}
+            text = f"SELECT {', '.join(READ_COLUMNS)} FROM f1mon_predictions {where}"
+            rows = [self._text_row(row) for row in self.dialect.select_in(self.connection, text, items)]
+            facts = restored(prediction_parts, [(*row, *documents.get(row[0], (None, None))) for row in rows])
+            self._stored |= {(_PREDICTION, *fact.key): fact for fact in facts}
+
+    def _text_row(self, row: Row) -> Row:
+        """A row of `READ_COLUMNS` as text and numbers."""
+        out = self.dialect.text_out
+        one, at, at_given, recorded, model, number, text, confidence, segments = row
+        return (out(one), at, at_given, recorded, out(model), number, _text(out, text), confidence, segments)
+
+    def _read_outcomes(self, keys: Collection[Key]) -> dict[Key, Fact]:
         text = f"SELECT {','.join(OUTCOME_COLUMNS)} FROM f1mon_outcomes WHERE prediction_id"
-        found: dict[Key, Stored] = {}
-        for one, *row in self.dialect.select_in(self.connection, text, {key[0] for key in keys}):
-            key = (self.dialect.text_out(one), row[0])
-            if key in wanted:
-                (found[key],) = restored(outcome_parts, [(key[0], *row)])
+        out = self.dialect.text_out
+        found: dict[Key, Fact] = {}
+        for one, *row, label in self.dialect.select_in(self.connection, text, {key[1] for key in keys}):
+            key = (_OUTCOME, out(one), row[0])
+            if key in keys:
+                (found[key],) = restored(outcome_parts, [(key[1], *row, _text(out, label))])
         return found
 
-    # Alerts and all other kinds -------------------------------------------------------------------------------------
-
-    def _alerts(self, offered: Sequence[Alert]) -> Appended:
-        now = self.clock(self._server)
-        staged, again = self._staged(offered, now, lambda fact: (fact.alert_id,))
-        self._refuse_old(staged, self._stored_alerts)
-        rows = [alert_row(staged[key], to_micros(now)) for key in sorted(staged)]
-        taken = self._insert("f1mon_alerts", ALERT_COLUMNS, 1, rows, self._stored_alerts)
-        self._compared(taken, staged, again)
-        return Appended(len(staged) - len(taken), len(offered) - len(staged) + len(taken))
-
-    def _stored_alerts(self, keys: Sequence[Key]) -> dict[Key, Stored]:
+    def _read_alerts(self, keys: Collection[Key]) -> dict[Key, Fact]:
         text = "SELECT alert_id, at, at_given, recorded_at, v, content FROM f1mon_alerts WHERE alert_id"
-        rows = list(self.dialect.select_in(self.connection, text, {key[0] for key in keys}))
-        found = restored(partial(content_parts, "alert"), (row[1:] for row in rows))
-        return {(self.dialect.text_out(row[0]),): fact for row, fact in zip(rows, found, strict=True)}
+        rows = list(self.dialect.select_in(self.connection, text, {key[1] for key in keys}))
+        found = restored(partial(content_parts, _ALERT), (row[1:] for row in rows))
+        return {(_ALERT, self.dialect.text_out(row[0])): fact for row, fact in zip(rows, found, strict=True)}
 
-    def _others(self, offered: Sequence[Fact]) -> Appended:
-        now = self.clock(self._server)
-        staged, again = self._staged(offered, now, lambda fact: (fact.kind, *key_columns(fact)))
-        self._refuse_old(staged, self._stored_others)
-        ordered = sorted(staged)
-        rows = [fact_row(staged[key], to_micros(now)) for key in ordered]
-        taken = self._insert("f1mon_facts", FACT_COLUMNS, 3, rows, self._stored_others)
-        self._compared(taken, staged, again)
-        attributes = [row for key in ordered if key not in taken for row in attribute_rows(staged[key])]
-        self.dialect.insert_absent(self.connection, "f1mon_attributes", ATTRIBUTE_COLUMNS, attributes)
-        return Appended(len(staged) - len(taken), len(offered) - len(staged) + len(taken))
-
-    def _stored_others(self, keys: Sequence[Key]) -> dict[Key, Stored]:
-        wanted = set(keys)
+    def _read_others(self, keys: Collection[Key]) -> dict[Key, Fact]:
         text = "SELECT key_1, kind, key_2, at, at_given, recorded_at, v, content FROM f1mon_facts WHERE key_1"
-        found: dict[Key, Stored] = {}
+        found: dict[Key, Fact] = {}
         out = self.dialect.text_out
         for first, kind, second, *row in self.dialect.select_in(self.connection, text, {key[1] for key in keys}):
             key = (out(kind), out(first), out(second))
-            if key in wanted:
+            if key in keys:
                 (found[key],) = restored(partial(content_parts, key[0]), [row])
         return found
 
-    # Shared ---------------------------------------------------------------------------------------------------------
+    # What is written ------------------------------------------------------------------------------------------------
 
-    @staticmethod
-    def _staged(
-        offered: Sequence[F], now: datetime, key_of: Callable[[F], Key]
-    ) -> tuple[dict[Key, F], list[tuple[Key, F]]]:
-        """The facts of a batch with their times, by key, each once; and those whose key an earlier one has."""
-        staged: dict[Key, F] = {}
-        again = []
-        for fact in offered:
-            given = fact if fact.at is not None else cast("F", timed(fact, now))
-            key = key_of(given)
-            if staged.setdefault(key, given) is not given:
-                again.append((key, given))
-        return staged, again
+    def _write(self, staged: dict[Key, Fact]) -> bool:
+        """Insert what is staged; False if keys turned out to be taken, and what stands under them was read."""
+        keys: dict[str, list[Key]] = {}
+        for key in staged:
+            if key not in self._written:
+                keys.setdefault(key[0] if key[0] in _READ else "", []).append(key)
+        if found := keys.get(_PREDICTION):
+            facts = cast("list[Prediction]", [staged[key] for key in sorted(found)])
+            if self._are_locked:
+                self._join(facts)
+            elif not self._insert_free_items(facts):
+                self._lock({(one.prediction_id, one.model_version) for one in facts}, ())
+                return False
+            self._written.update(found)
+        done = True
+        for kind, table, columns, row_of in (
+            (_OUTCOME, "f1mon_outcomes", OUTCOME_COLUMNS, outcome_row),
+            (_ALERT, "f1mon_alerts", ALERT_COLUMNS, alert_row),
+            ("", "f1mon_facts", FACT_COLUMNS, fact_row),
+        ):
+            if found := keys.get(kind):
+                make = cast("Callable[[Any, int], Row]", row_of)
+                rows = {key: make(staged[key], self._stamp(staged[key])) for key in sorted(found)}
+                done = self._insert(kind, table, columns, rows, staged) and done
+        return done
 
-    @staticmethod
-    def _compared(taken: Mapping[Key, Stored], staged: Mapping[Key, Fact], again: Sequence[tuple[Key, Fact]]) -> None:
-        """Refuse what contradicts the fact that stands under its key: the stored one, else the batch's first."""
-        stored = {key: fact for key, fact in taken.items() if isinstance(fact, Fact)}
-        for key, fact in stored.items():
-            _repeats(fact, staged[key])
-        for key, fact in again:
-            _repeats(stored.get(key, staged[key]), fact)
+    def _stamp(self, fact: Fact) -> int:
+        return to_micros(fact.recorded_at) if self._recorded is None else self._recorded  # type: ignore[arg-type]
 
-    def _refuse_old(self, staged: Mapping[Key, Fact], read: Read) -> None:
-        """Refuse what lies behind the horizon of its kind, unless it is stored."""
-        if not self.horizons:
-            return
-        old = [
-            key
-            for key, fact in staged.items()
-            if (horizon := self.horizons.get(fact.kind)) is not None and fact.instant < horizon
-        ]
-        stored = read(old) if old else {}
-        for key in old:
-            fact = staged[key]
-            if not isinstance(found := stored.get(key), Fact):
-                refuse_pruned(fact, self.horizons[fact.kind], pruned=found == "pruned")
+    def _insert_free_items(self, facts: Sequence[Prediction]) -> bool:
+        """Insert predictions, in the order of their keys, if none of their items has a row yet."""
+        rows, having, last, ordinal = [], [], None, 0
+        for fact in facts:
+            ordinal = ordinal + 1 if fact.prediction_id == last else 0
+            last = fact.prediction_id
+            rows.append(prediction_row(fact, ordinal, self._stamp(fact)))
+            having.append((fact, ordinal))
+        features = feature_rows(having)
+        # As most come: alone, so that there is no order in which to take locks, table by table.
+        if len(rows) == len(features) == 1:
+            return self.dialect.insert_both(self.connection, rows[0], features[0])
+        if not self._all_inserted("f1mon_predictions", PREDICTION_COLUMNS, rows):
+            return False
+        self._insert_new("f1mon_features", FEATURE_COLUMNS, features)
+        return True
+
+    def _join(self, facts: Sequence[Prediction]) -> None:
+        """Write predictions of locked items: into the stub of an early outcome, else beside what is there."""
+        filled, joined, having = [], [], []
+        for fact in facts:
+            item = self.items[fact.prediction_id]
+            if item.stub:
+                item.stub, ordinal = False, 0
+                filled.append(prediction_row(fact, 0, self._stamp(fact)))
+            else:
+                ordinal, item.free = item.free, item.free + 1
+                joined.append((*prediction_row(fact, ordinal, self._stamp(fact)), *item.current))
+            having.append((fact, ordinal))
+        self.dialect.update(self.connection, "f1mon_predictions", PREDICTION_COLUMNS[:2], _FILLED, filled)
+        self._insert_new("f1mon_predictions", JOINED_COLUMNS, joined)
+        self._insert_new("f1mon_features", FEATURE_COLUMNS, feature_rows(having))
+
+    def _insert(
+        self, kind: str, table: str, columns: Sequence[str], rows: dict[Key, Row], staged: dict[Key, Fact]
+    ) -> bool:
+        """Insert the rows whose key is free; False if any was not, and what stands there was read."""
+        if kind == _OUTCOME and len(rows) == 1:
+            ((key, row),) = rows.items()
+            self._written.add(key)
+            (current,) = self._currents([key], staged)
+            if self.dialect.insert_current(self.connection, row, current):
+                self._are_moved = True
+                return True
+            self._written.discard(key)
+            return not self._read(kind, {key})
+        free = dict(rows)
+        for _ in range(_ROUNDS):
+            if self._all_inserted(table, columns, list(free.values())):
+                self._written.update(free)
+                if kind == "":
+                    attributes = [row for key in free for row in attribute_rows(staged[key])]
+                    self._insert_new("f1mon_attributes", ATTRIBUTE_COLUMNS, attributes)
+                return len(free) == len(rows)
+            self._read(kind, set(free))
+            free = {key: row for key, row in free.items() if key not in self._stored}
+        raise StorageError(f"keys in {table} are taken and freed again too fast to be written")
+
+    def _move(self, staged: dict[Key, Fact]) -> None:
+        """Set what is current of items of which outcomes were stored."""
+        if self._are_moved:
+            return  # with the one outcome that there was
+        outcomes = [key for key in staged if key[0] == _OUTCOME]
+        currents = [row for row in self._currents(outcomes, staged) if row[1:] != self.items[row[0]].current]
+        if currents:
+            self.dialect.set_current(self.connection, currents)
+
+    def _currents(self, keys: Iterable[Key], staged: dict[Key, Fact]) -> list[Row]:
+        """What is current of items, each with its id first, once outcomes are stored."""
+        moved: dict[str, Row] = {}
+        for key in keys:
+            _, item, known_at = key
+            *label, newest, first = moved.get(item) or self.items[item].current
+            if newest is None or known_at > newest:
+                label, newest = [*label_columns(cast("Outcome", staged[key]).actual_outcome)], known_at
+            moved[item] = (*label, newest, known_at if first is None else min(first, known_at))
+        return [(item, *moved[item]) for item in sorted(moved)]
 
     def _all_inserted(self, table: str, columns: Sequence[str], rows: Sequence[Row]) -> bool:
         """Insert the rows if all their keys are free; else none, so that no lock is kept out of the order of keys."""
@@ -335,30 +480,38 @@ class _Appending:
         (savepoint.commit if done else savepoint.rollback)()
         return done
 
-    def _insert_free(self, table: str, columns: Sequence[str], rows: Sequence[Row]) -> None:
-        """Insert rows of facts that were not stored before, so that nothing else should have their keys."""
-        if not self._all_inserted(table, columns, rows):
+    def _insert_new(self, table: str, columns: Sequence[str], rows: Sequence[Row]) -> None:
+        """Insert rows that belong to what was not stored before, so that nothing else should have their keys."""
+        if rows and not self._all_inserted(table, columns, rows):
             self.dialect.insert_absent(self.connection, table, columns, rows)
 
-    def _insert(
-        self, table: str, columns: Sequence[str], parts: int, rows: Sequence[Row], read: Read
-    ) -> dict[Key, Stored]:
-        """Insert the rows whose key, their first `parts` columns, is free; answer what is stored under the others."""
-        taken: dict[Key, Stored] = {}
-        for _ in range(_ROUNDS):
-            if not rows:
-                return taken
-            if self._all_inserted(table, columns, rows):
-                return taken
-            taken |= read([row[:parts] for row in rows])
-            rows = [row for row in rows if row[:parts] not in taken]
-        raise StorageError(f"keys in {table} are taken and freed again too fast to be written")
+
+_READ: dict[str, Callable[[Appending, Collection[Key]], dict[Key, Fact]]] = {
+    _PREDICTION: lambda _appending, _keys: {},
+    _OUTCOME: Appending._read_outcomes,  # noqa: SLF001 - of this module
+    _ALERT: Appending._read_alerts,  # noqa: SLF001
+    "": Appending._read_others,  # noqa: SLF001
+}
+"""How what is stored is read, by kind; "" for all other kinds."""
 
 
-def _revision(prediction_id: str, known: tuple[int, int]) -> Outcome:
-    return Outcome(prediction_id=prediction_id, actual_outcome=known[1], at=from_micros(known[0]))
+def key_of(fact: Fact) -> Key:
+    """The key of a timed fact."""
+    if isinstance(fact, Prediction):
+        return (_PREDICTION, fact.prediction_id, fact.model_version)
+    if isinstance(fact, Outcome):
+        return (_OUTCOME, fact.prediction_id, to_micros(fact.instant))
+    if isinstance(fact, Alert):
+        return (_ALERT, fact.alert_id)
+    return (fact.kind, *key_columns(fact))
 
 
-def _repeats(stored: Fact, offered: Fact) -> None:
-    if not same(stored, offered):
-        raise ConflictError(stored, offered)
+def _timed(offered: Fact, now: datetime) -> Fact | None:
+    """A fact with its time; None for an outcome without one, whose key is always free."""
+    if offered.at is None and isinstance(offered, Outcome):
+        return None
+    return timed(offered, now)
+
+
+def _text(out: Callable[[Any], str], value: Any) -> str | None:
+    return None if value is None else out(value)

@@ -14,8 +14,9 @@ from sqlalchemy import Connection
 from f1mon_core.records.fields import Document, Json
 from f1mon_core.records.kinds import Fact
 from f1mon_core.records.times import Clock, from_micros, host_clock
-from f1mon_core.storage.change import Step, check_state_key
+from f1mon_core.storage.change import Step, check_operation_id, check_state, check_state_key
 from f1mon_core.storage.contract import Appended, CheckReport, Pruned
+from f1mon_core.storage.dumping import Dumped, restoring
 from f1mon_core.storage.select import Scalar, Select
 from f1mon_core.storage.tally import Tally, TallyQuery
 from f1mon_sql.connect.settings import Settings
@@ -25,10 +26,11 @@ from f1mon_sql.schema import versions
 from f1mon_sql.transactions import Transactions
 from f1mon_sql.verbs.append import append
 from f1mon_sql.verbs.check import check
+from f1mon_sql.verbs.dump import dump, restore
 from f1mon_sql.verbs.find import count, find
 from f1mon_sql.verbs.prune import prune
 from f1mon_sql.verbs.tally import tally
-from f1mon_sql.verbs.transition import check_state, forget, state, transition
+from f1mon_sql.verbs.transition import forget, state, transition
 
 R = TypeVar("R")
 
@@ -106,6 +108,7 @@ class Verbs:
     def transition(self, key: str, step: Step, operation_id: str) -> Call[Json]:
         """See `Storage.transition`."""
         check_state_key(key)
+        check_operation_id(operation_id)
         return Call(
             lambda on: transition(on, self.dialect, partial(self._now, on), key, step, operation_id), write=True
         )
@@ -121,12 +124,21 @@ class Verbs:
         self, prefix: str, due_before: datetime | None, limit: int | None, after: str | None
     ) -> Call[Mapping[str, Document]]:
         """See `Storage.state`."""
-        check_state(prefix, due_before)
+        check_state(prefix, due_before, limit, after)
         return Call(lambda on: state(on, self.dialect, prefix, due_before, limit, after))
 
     def prune(self, before: datetime, keep: Collection[str]) -> Call[Pruned]:
         """See `Storage.prune`."""
         return Call(lambda on: prune(on, self.dialect, partial(self._now, on), before, keep), write=True)
+
+    def dump(self, after: str | None) -> Call[Dumped]:
+        """See `Storage.dump`."""
+        return Call(lambda on: dump(on, self.dialect, partial(self._now, on), after), snapshot=True)
+
+    def restore(self, records: Iterable[Document]) -> Call[Appended]:
+        """See `Storage.restore`."""
+        offered = restoring(records)
+        return Call(lambda on: restore(on, self.dialect, offered), write=True)
 
     def check(self) -> Call[CheckReport]:
         """See `Storage.check`."""

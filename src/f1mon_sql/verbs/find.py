@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache, partial
+from itertools import islice
 from typing import Any, NamedTuple, cast
 
 import sqlalchemy as sa
@@ -14,18 +15,19 @@ from f1mon_core.records.fields import INT64_MAX, INT64_MIN
 from f1mon_core.records.kinds import Alert, Fact
 from f1mon_core.records.times import to_micros
 from f1mon_core.storage.answers import check_count, fold_count
-from f1mon_core.storage.select import Scalar, Select, alternatives, kind_of
+from f1mon_core.storage.select import Scalar, Select, alternatives, have_in_common, kind_of
 from f1mon_sql.connect import statements
 from f1mon_sql.dialects import Dialect
 from f1mon_sql.tables.definitions import alerts, attributes, facts, features, outcomes, predictions
 from f1mon_sql.tables.rows import (
     OUTCOME_COLUMNS,
-    PREDICTION_COLUMNS,
+    READ_COLUMNS,
     attribute_text,
     attribute_value,
     content_parts,
     key_choice,
     key_part,
+    label_of,
     outcome_parts,
     prediction_parts,
     restored,
@@ -74,6 +76,8 @@ class Listing:
         at: The column of their time.
         key: The columns of their key, as they order.
         columns: What a fact is made of.
+        plain: Attributes that are a column, with the type of their values.
+        labels: Attributes that are a label, with the columns of integers and of texts.
     """
 
     def __init__(self, record: type[Fact], dialect: Dialect) -> None:
@@ -85,6 +89,7 @@ class Listing:
         self.parts: Callable[[Sequence[Any]], Kept]
         self.conditions: list[_Column] = []
         self.plain: dict[str, tuple[_Column, type]] = {}
+        self.labels: dict[str, tuple[_Column, _Column]] = {}
         if record.kind == "prediction":
             self._of_predictions()
         elif record.kind == "outcome":
@@ -95,19 +100,16 @@ class Listing:
             self._of_others()
 
     def _of_predictions(self) -> None:
-        t = predictions.c
-        self.source: sa.FromClause = predictions.outerjoin(features, features.c.prediction_id == t.prediction_id)
+        t, f = predictions.c, features.c
+        whose = sa.and_(f.prediction_id == t.prediction_id, f.ordinal == t.ordinal)
+        self.source: sa.FromClause = predictions.outerjoin(features, whose)
         self.table: sa.FromClause = predictions
-        self.at, self.key = t.predicted_at, (t.prediction_id,)
+        self.at, self.key = t.predicted_at, (t.prediction_id, t.model_version)
         self.conditions = [t.predicted_at.is_not(None)]
-        names = PREDICTION_COLUMNS[:-1]
-        self.columns = (*(t[name] for name in names), features.c.features, features.c.metadata)
+        self.columns = (*(t[name] for name in READ_COLUMNS), f.features, f.metadata)
         self.parts = prediction_parts
-        self.plain = {
-            "prediction_id": (t.prediction_id, str),
-            "model_version": (t.model_version, str),
-            "predicted_outcome": (t.predicted_outcome, int),
-        }
+        self.plain = {"prediction_id": (t.prediction_id, str), "model_version": (t.model_version, str)}
+        self.labels = {"predicted_outcome": (t.predicted_outcome, t.predicted_text)}
 
     def _of_outcomes(self) -> None:
         t = outcomes.c
@@ -116,7 +118,8 @@ class Listing:
         self.at, self.key = t.known_at, (t.prediction_id,)
         self.columns = tuple(t[name] for name in OUTCOME_COLUMNS)
         self.parts = outcome_parts
-        self.plain = {"prediction_id": (t.prediction_id, str), "actual_outcome": (t.actual_outcome, int)}
+        self.plain = {"prediction_id": (t.prediction_id, str)}
+        self.labels = {"actual_outcome": (t.actual_outcome, t.actual_text)}
 
     def _of_alerts(self) -> None:
         t = alerts.c
@@ -202,10 +205,15 @@ class Listing:
             equal = [choice for choice in choices if type(choice) is kind]
             condition = self.dialect.is_in(column, equal)
             return sa.or_(condition, column.is_(None)) if None in choices else condition
+        if name in self.labels:
+            numbers, texts_column = self.labels[name]
+            integers = [choice for choice in choices if type(choice) is int]
+            texts = [choice for choice in choices if isinstance(choice, str)]
+            return sa.or_(self.dialect.is_in(numbers, integers), self.dialect.is_in(texts_column, texts))
         if name in self.record.key_fields:
-            texts = [key_choice(self.record, name, choice) for choice in choices]
+            parts = [key_choice(self.record, name, choice) for choice in choices]
             column = self.key[self.record.key_fields.index(name)]
-            return self.dialect.is_in(column, [text for text in texts if text is not None])
+            return self.dialect.is_in(column, [part for part in parts if part is not None])
         values = [attribute_text(choice) for choice in choices]
         return self._has_attribute(name, self.dialect.is_in(attributes.c.value, values))
 
@@ -215,38 +223,17 @@ class Listing:
         return (table.c.kind == t.kind, table.c.key_1 == t.key_1, table.c.key_2 == t.key_2)
 
     def _exists(self, other: type[Fact]) -> _Column:
-        """Whether a fact of another kind has a key that starts with this one's."""
-        own = self._own_key()
-        if len(other.key_fields) < len(own):
+        """Whether a fact of another kind has the same first part of the key."""
+        if not have_in_common(self.record.kind, other.kind):
             return sa.false()
         listing = Listing(other, self.dialect)
-        theirs = listing.other_key()
-        return sa.exists(
-            sa.select(sa.literal(1))
-            .select_from(listing.aliased)
-            .where(*listing.aliased_conditions, *(a == b for a, b in zip(theirs, own, strict=False)))
-        )
-
-    def _own_key(self) -> tuple[_Column, ...]:
-        if self.record.kind == "outcome":
-            return (outcomes.c.prediction_id, self.dialect.padded(outcomes.c.known_at))
-        return self.key[: len(self.record.key_fields)]
-
-    def other_key(self) -> tuple[_Column, ...]:
-        """The key's columns in `aliased`, a second look at the table inside another listing."""
-        kind = self.record.kind
-        self.aliased: Any = cast("sa.Table", self.table).alias("other")
-        t = self.aliased.c
-        self.aliased_conditions: list[_Column] = []
-        if kind == "prediction":
-            self.aliased_conditions = [t.predicted_at.is_not(None)]
-            return (t.prediction_id,)
-        if kind == "outcome":
-            return (t.prediction_id, self.dialect.padded(t.known_at))
-        if kind == "alert":
-            return (t.alert_id,)
-        self.aliased_conditions = [t.kind == kind]
-        return (t.key_1, t.key_2)
+        aliased: Any = cast("sa.Table", listing.table).alias("other")
+        conditions = [aliased.c[listing.key[0].name] == self.key[0]]
+        if other.kind == "prediction":
+            conditions.append(aliased.c.predicted_at.is_not(None))
+        elif listing.table is facts:
+            conditions.append(aliased.c.kind == other.kind)
+        return sa.exists(sa.select(sa.literal(1)).select_from(aliased).where(*conditions))
 
     def behind(self, parts: int, *, descending: bool) -> _Column:
         """The condition that a fact lies strictly behind a cursor with so many parts of a key."""
@@ -299,30 +286,40 @@ def count(
     listing = Listing(record, dialect)
     source: Any = listing.table
     groups: list[_Column] = []
-    values: list[Callable[[Any], Scalar]] = []
+    values: list[tuple[int, Callable[..., Scalar]]] = []
+    """For each name, how many columns its value is made of, and how."""
     for number, name in enumerate(by):
         if name in listing.plain:
             groups.append(listing.plain[name][0])
-            values.append(_as_is)
+            values.append((1, _as_is))
+        elif name in listing.labels:
+            groups += listing.labels[name]
+            values.append((2, label_of))
         elif name in record.key_fields:
             groups.append(listing.key[record.key_fields.index(name)])
-            values.append(lambda text, name=name: key_part(record, name, text))  # type: ignore[misc]
+            values.append((1, partial(key_part, record, name)))
         else:
             joined = attributes.alias(f"by_{number}")
             source = source.join(joined, sa.and_(*listing.joined(joined), joined.c.name == name))
             groups.append(joined.c.value)
-            values.append(attribute_value)
+            values.append((1, attribute_value))
     conditions = (*listing.where(Shape.of(select)), *listing.wanted(select))
     statement = sa.select(sa.func.count(), *groups).select_from(source).where(*conditions).group_by(*groups)
     try:
         return {
-            tuple(value(cell) for value, cell in zip(values, row[1:], strict=True)): row[0]
+            tuple(_group(row[1:], values)): row[0]
             for row in statements.execute(connection, statement, listing.values(select))
             if row[0]
         }
     except LookupError:
         # A value too long to be kept as an attribute; the facts themselves have it.
         return fold_count(find(connection, dialect, select), by)
+
+
+def _group(cells: Sequence[Any], values: Sequence[tuple[int, Callable[..., Scalar]]]) -> Iterator[Scalar]:
+    left = iter(cells)
+    for width, value in values:
+        yield value(*islice(left, width))
 
 
 def _storable(value: Scalar) -> bool:

@@ -2,116 +2,159 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
-from datetime import datetime, timedelta
-from typing import Any, cast
+from collections.abc import Callable, Collection, Mapping
+from datetime import datetime
+from typing import Any, cast, get_args
 
-import attrs
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from f1mon_core.records.fields import Document
+from f1mon_core.records.fields import Document, Segments
 from f1mon_core.records.json_text import decoded
-from f1mon_core.records.kinds import KINDS, KeptTally
 from f1mon_core.records.times import to_micros
-from f1mon_core.storage.contract import OPERATION_HOURS, Pruned
+from f1mon_core.storage.contract import Pruned
 from f1mon_core.storage.retention import (
-    LASTING_KINDS,
     held_by,
     kept_facts,
-    kept_query,
-    kept_tally,
+    kept_queries,
     prunable_kinds,
     prune_horizon,
+    sorted_out,
 )
 from f1mon_core.storage.select import Select
-from f1mon_core.storage.tally import check_instant
+from f1mon_core.storage.tally import (
+    KEPT_BINS,
+    KEPT_SEGMENT_BUCKET,
+    Basis,
+    CellKey,
+    Moments,
+    TallyQuery,
+    answered,
+)
 from f1mon_sql.connect import statements
 from f1mon_sql.dialects import Dialect
-from f1mon_sql.tables.definitions import (
-    alerts,
-    attributes,
-    facts,
-    features,
-    horizons,
-    operations,
-    outcomes,
-    predictions,
-    state,
+from f1mon_sql.dialects.base import HORIZON_COLUMNS, IN_CHUNK
+from f1mon_sql.tables.definitions import alerts, attributes, facts, features, horizons, outcomes, predictions, state
+from f1mon_sql.tables.rows import (
+    ATTRIBUTE_COLUMNS,
+    CURRENT_COLUMNS,
+    FACT_COLUMNS,
+    READ_COLUMNS,
+    attribute_rows,
+    fact_row,
+    key_columns,
+    segments_from,
 )
-from f1mon_sql.tables.rows import FACT_COLUMNS, fact_row, key_columns
 from f1mon_sql.verbs.find import find
-from f1mon_sql.verbs.tally import rows_tally
+from f1mon_sql.verbs.tally import Shape, cells, counted
+from f1mon_sql.verbs.transition import forget
 
 
 def prune(
     connection: Connection, dialect: Dialect, clock: Callable[[], datetime], before: datetime, keep: Collection[str]
 ) -> Pruned:
     """See `Storage.prune`; inside a writing transaction."""
-    check_instant("before", before)
     horizon = prune_horizon(before)
     kinds = prunable_kinds(keep)
     _, stored = dialect.horizons(connection, exclusive=True)
     now = clock()
     removed: dict[str, int] = {}
-    until: int | None = stored.get("prediction", (0, None))[1]
+    stands = None
     if "prediction" in kinds:
-        gone, until = _prune_predictions(connection, dialect, horizon, now, until)
-        removed |= gone
+        removed, stands = _prune_predictions(connection, dialect, horizon, now)
     held = _held(connection)
-    for kind in sorted(KINDS):
-        if kind in {"prediction", "outcome", *LASTING_KINDS, *keep}:
-            continue
-        if number := _prune_others(connection, kind, to_micros(horizon), held):
+    for kind in kinds:
+        if kind != "prediction" and (number := _prune_others(connection, kind, to_micros(horizon), held)):
             removed[kind] = number
     for kind in kinds:
-        row = stored.get(kind)
-        moved = max(to_micros(horizon), row[0] if row else 0)
-        _store_horizon(connection, kind, moved, until if kind == "prediction" else None, known=row is not None)
-    oldest = to_micros(now - timedelta(hours=OPERATION_HOURS))
-    statements.execute(connection, sa.delete(operations).where(operations.c.at < oldest))
+        row = dict(zip(HORIZON_COLUMNS, stored.get(kind, (0, None, None)), strict=True))
+        row["pruned_before"] = max(to_micros(horizon), row["pruned_before"])
+        if kind == "prediction":
+            row["stands_until"] = max((one for one in (stands, row["stands_until"]) if one is not None), default=None)
+        store_horizon(connection, kind, row, known=kind in stored)
+    forget(connection, dialect, now)
     return Pruned(horizon, removed)
 
 
 def _prune_predictions(
-    connection: Connection, dialect: Dialect, horizon: datetime, now: datetime, until: int | None
+    connection: Connection, dialect: Dialect, horizon: datetime, now: datetime
 ) -> tuple[dict[str, int], int | None]:
-    p = predictions.c
-    old = p.predicted_at < to_micros(horizon)
-    going = sa.select(sa.func.count(), sa.func.max(p.first_known_at)).where(old)
-    number, newest = statements.execute(connection, going).one()
+    """Take what was made before an instant; how much of each kind, and the latest time by outcome it stands at."""
+    p, o, f = predictions.c, outcomes.c, features.c
+    micros = to_micros(horizon)
+    old = p.predicted_at < micros
+    labelled = sa.case((p.first_known_at.is_not(None), dialect.greater(p.predicted_at, p.first_known_at)))
+    number, stands = statements.execute(connection, sa.select(sa.func.count(), sa.func.max(labelled)).where(old)).one()
     if not number:
-        return {}, until
-    _keep_cells(connection, dialect, horizon, now)
-    ids = sa.select(p.prediction_id).where(old)
-    statements.execute(connection, sa.delete(features).where(features.c.prediction_id.in_(ids)))
-    gone = statements.execute(connection, sa.delete(outcomes).where(outcomes.c.prediction_id.in_(ids))).rowcount
-    emptied = {
-        name: None
-        for name in p.keys()  # noqa: SIM118 - a column collection iterates over columns
-        if name not in {"prediction_id", "at_given", "pruned"}
-    }
-    statements.execute(connection, sa.update(predictions).where(old).values(**emptied, at_given=0, pruned=1))
+        return {}, None
+    keep_cells(connection, dialect, horizon, now)
+    went = _pruned_before(connection, micros)
+    of_them = sa.exists().where(p.prediction_id == f.prediction_id, p.ordinal == f.ordinal, old)
+    statements.execute(connection, sa.delete(features).where(of_them))
+    stays = predictions.alias("stays")
+    unlabelled = sa.and_(
+        o.prediction_id.in_(sa.select(p.prediction_id).where(old)),
+        ~sa.exists().where(stays.c.prediction_id == o.prediction_id, stays.c.predicted_at >= micros),
+    )
+    gone = statements.execute(connection, sa.delete(outcomes).where(unlabelled)).rowcount
+    emptied: dict[str, Any] = dict.fromkeys(set(READ_COLUMNS) - {"prediction_id", "model_version"})
+    labels = ~sa.exists().where(o.prediction_id == p.prediction_id)
+    current = {name: sa.case((labels, sa.null()), else_=p[name]) for name in CURRENT_COLUMNS}
+    taken = sa.update(predictions).where(old).values(**emptied | {"at_given": 0, "pruned": 1}, **current)
+    statements.execute(connection, taken)
+    for start in range(0, len(went), IN_CHUNK):
+        rest = sa.update(predictions).where(p.prediction_id.in_(went[start : start + IN_CHUNK]), labels)
+        statements.execute(connection, rest.values(dict.fromkeys(CURRENT_COLUMNS)))
     removed = {"prediction": int(number), "outcome": gone}
-    known = [one for one in (until, newest) if one is not None]
-    return {kind: count for kind, count in removed.items() if count}, max(known, default=None)
+    return {kind: count for kind, count in removed.items() if count}, stands
 
 
-def _keep_cells(connection: Connection, dialect: Dialect, horizon: datetime, now: datetime) -> None:
-    """Store the cells of what is about to go, added to those its hours have already."""
-    query = kept_query(horizon)
-    fresh = rows_tally(connection, dialect, query)
-    hours = {(fact.model_version, fact.instant) for fact in kept_facts(fresh)}
-    earliest = min(instant for _, instant in hours)
-    before = cast("list[KeptTally]", find(connection, dialect, Select("kept_tally", since=earliest)))
-    touched = [fact for fact in before if (fact.model_version, fact.instant) in hours]
-    for fact in touched:
-        kind, first, second = fact.kind, *key_columns(fact)
-        f = facts.c
-        statements.execute(connection, sa.delete(facts).where(f.kind == kind, f.key_1 == first, f.key_2 == second))
-    whole = kept_facts(fresh + kept_tally(touched, attrs.evolve(query, until=None)))
-    rows = [fact_row(fact, to_micros(now)) for fact in whole]
-    dialect.insert_absent(connection, "f1mon_facts", FACT_COLUMNS, sorted(rows))
+def _pruned_before(connection: Connection, micros: int) -> list[str]:
+    """Items of which a prediction goes now and another one went before, whose row still bears their outcome."""
+    p, earlier = predictions.c, predictions.alias("earlier")
+    joined = predictions.join(earlier, earlier.c.prediction_id == p.prediction_id)
+    went = (earlier.c.pruned == 1, earlier.c.known_at.is_not(None))
+    found = sa.select(p.prediction_id).distinct().select_from(joined).where(p.predicted_at < micros, *went)
+    return [*statements.execute(connection, found).scalars()]
+
+
+def keep_cells(connection: Connection, dialect: Dialect, horizon: datetime, now: datetime) -> None:
+    """Store the cells of what is about to go.
+
+    The cells of all segments together are read once for each order, and each segment's added up from them.
+    """
+    split: dict[str, list[tuple[Segments, CellKey, Moments]]] = {}
+    values: dict[tuple[str, str], set[int | str]] = {}
+    for basis in get_args(Basis):
+        query = TallyQuery(basis=basis, bins=KEPT_BINS, bucket=KEPT_SEGMENT_BUCKET)
+        shape = Shape.of(query)._replace(segments=True)
+        split[basis] = [
+            (segments_from(text), key, moments)
+            for text, key, moments in cells(connection, dialect, query, shape, before=horizon)
+        ]
+    for segments, key, _ in split["prediction"]:
+        for name, value in segments.items():
+            values.setdefault((key.model_version, name), set()).add(value)
+    kept, crowded = sorted_out({key: len(found) for key, found in values.items()})
+    tallies = []
+    for query in kept_queries(kept):
+        if query.by:
+            found = [
+                (key._replace(segments=(segments.get(query.by[0]),)), moments)
+                for segments, key, moments in split[query.basis]
+                if key.model_version == query.model_version
+            ]
+            tallies.append((query, answered(query, found)))
+        else:
+            tallies.append((query, answered(query, counted(connection, dialect, query, before=horizon))))
+    # An hour that is there already came with its predictions from the store they were restored from, and is whole.
+    there = {(fact.kind, *key_columns(fact)) for fact in find(connection, dialect, Select("kept_tally", until=horizon))}
+    made = {(one.kind, *key_columns(one)): one for one in kept_facts(tallies, horizon, crowded)}
+    fresh = [made[key] for key in sorted(made) if key not in there]
+    rows = [fact_row(fact, to_micros(now)) for fact in fresh]
+    dialect.insert_absent(connection, "f1mon_facts", FACT_COLUMNS, rows)
+    attributes_of = [row for fact in fresh for row in attribute_rows(fact)]
+    dialect.insert_absent(connection, "f1mon_attributes", ATTRIBUTE_COLUMNS, attributes_of)
 
 
 def _prune_others(connection: Connection, kind: str, horizon: int, held: Collection[str]) -> int:
@@ -131,9 +174,9 @@ def _held(connection: Connection) -> Collection[str]:
     return held_by(cast("Document", decoded(text)) for text in texts)
 
 
-def _store_horizon(connection: Connection, kind: str, before: int, until: int | None, *, known: bool) -> None:
-    values: dict[str, Any] = {"pruned_before": before, "outcomes_until": until}
+def store_horizon(connection: Connection, kind: str, row: Mapping[str, int | None], *, known: bool) -> None:
+    """Write the `HORIZON_COLUMNS` of a kind."""
     if known:
-        statements.execute(connection, sa.update(horizons).where(horizons.c.kind == kind).values(**values))
+        statements.execute(connection, sa.update(horizons).where(horizons.c.kind == kind).values(**row))
     else:
-        statements.execute(connection, sa.insert(horizons).values(kind=kind, **values))
+        statements.execute(connection, sa.insert(horizons).values(kind=kind, **row))

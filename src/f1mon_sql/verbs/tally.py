@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
 from functools import lru_cache
-from typing import Any, NamedTuple, cast
+from itertools import chain
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from f1mon_core.records.kinds import KeptTally
 from f1mon_core.records.times import duration_micros, from_micros, to_micros
-from f1mon_core.storage.retention import check_kept, kept_tally
-from f1mon_core.storage.select import Select
+from f1mon_core.storage.retention import check_kept, kept_cells, kept_selects
 from f1mon_core.storage.tally import (
     BUCKET_ORIGIN,
     Basis,
@@ -21,10 +21,14 @@ from f1mon_core.storage.tally import (
     Moments,
     Tally,
     TallyQuery,
+    answered,
+    segments_of,
 )
 from f1mon_sql.connect import statements
 from f1mon_sql.dialects import Dialect
+from f1mon_sql.dialects.base import HORIZON_COLUMNS
 from f1mon_sql.tables.definitions import outcomes, predictions
+from f1mon_sql.tables.rows import label_of, segments_from
 from f1mon_sql.verbs.find import find
 
 _Column = sa.ColumnElement[Any]
@@ -45,6 +49,10 @@ class Shape(NamedTuple):
     bins: Bins
     bucket: timedelta | None
     delay: timedelta | None
+    segments: bool
+    """Whether cells are split by the whole of their segments."""
+    before: bool = False
+    """Whether only predictions made before an instant are counted."""
 
     @classmethod
     def of(cls, query: TallyQuery) -> Shape:
@@ -59,6 +67,7 @@ class Shape(NamedTuple):
             query.bins,
             query.bucket,
             query.delay,
+            bool(query.by or query.where),
         )
 
 
@@ -70,54 +79,97 @@ def _given(name: str) -> _Column:
 def tally(connection: Connection, dialect: Dialect, query: TallyQuery) -> Tally:
     """See `Storage.tally`; inside a transaction that reads one snapshot."""
     kept = _kept(connection, dialect, query)
-    counted = rows_tally(connection, dialect, query)
-    return counted if kept is None else counted + kept
+    return answered(query, chain(counted(connection, dialect, query), kept))
 
 
-def _kept(connection: Connection, dialect: Dialect, query: TallyQuery) -> Tally | None:
-    text = dialect.sql("SELECT pruned_before, outcomes_until FROM f1mon_horizons WHERE kind = ?")
+def _kept(connection: Connection, dialect: Dialect, query: TallyQuery) -> Iterator[tuple[CellKey, Moments]]:
+    """The cells of what was pruned. Raises `PrunedError` before any row is counted."""
+    text = dialect.sql(f"SELECT {', '.join(HORIZON_COLUMNS)} FROM f1mon_horizons WHERE kind = ?")
     rows = statements.rows(connection, text, (dialect.text_in("prediction"),))
-    if not rows:
-        return None
-    ((before, until),) = rows
-    if not check_kept(query, from_micros(before), None if until is None else from_micros(until)):
-        return None
-    select = Select("kept_tally", query.since, query.until, query.model_version)
-    return kept_tally(cast("list[KeptTally]", find(connection, dialect, select)), query)
+    if not rows or not check_kept(query, *(None if one is None else from_micros(one) for one in rows[0])):
+        return iter(())
+    found = [find(connection, dialect, select) for select in kept_selects(query)]
+    return kept_cells(chain.from_iterable(found), query)
 
 
-def rows_tally(connection: Connection, dialect: Dialect, query: TallyQuery) -> Tally:
-    """The cells of the predictions that are stored whole."""
-    instants = {name: getattr(query, name) for name in ("since", "until", "as_of", "as_recorded")}
+def counted(
+    connection: Connection, dialect: Dialect, query: TallyQuery, *, before: datetime | None = None
+) -> Iterator[tuple[CellKey, Moments]]:
+    """The cells of the predictions that are stored whole, by the segments asked for.
+
+    Args:
+        connection: Inside a transaction.
+        dialect: What its database says differently.
+        query: Which predictions to count, into which cells.
+        before: Only those that were made before it; None for all.
+    """
+    shape = Shape.of(query)
+    segments = _Segments(query)
+    for text, key, moments in cells(connection, dialect, query, shape, before=before):
+        if not shape.segments:
+            yield key, moments
+        elif (group := segments[text]) is not None:
+            yield key._replace(segments=group), moments
+
+
+class _Segments(dict[str | None, tuple[int | str | None, ...] | None]):
+    """The groups of texts of segments, each parsed once. No name and no value ever stands in a statement."""
+
+    def __init__(self, query: TallyQuery) -> None:
+        self.query = query
+
+    def __missing__(self, text: str | None) -> tuple[int | str | None, ...] | None:
+        group = self[text] = segments_of(self.query, segments_from(text))
+        return group
+
+
+def cells(
+    connection: Connection, dialect: Dialect, query: TallyQuery, shape: Shape, *, before: datetime | None = None
+) -> Iterator[tuple[str | None, CellKey, Moments]]:
+    """The cells of the predictions that are stored whole, each with the text of its segments if the shape has them."""
+    if before is not None:
+        shape = shape._replace(before=True)
+    instants = {name: getattr(query, name) for name in ("since", "until", "as_of", "as_recorded")} | {"before": before}
     values: dict[str, Any] = {name: to_micros(value) for name, value in instants.items() if value is not None}
     if query.model_version is not None:
         values["model_version"] = query.model_version
-    cells: dict[CellKey, Moments] = {}
-    for row in statements.execute(connection, _statement(dialect, Shape.of(query)), values):
-        place = row[3] if query.bins == "exact" else int(row[3])
-        bucket, delay = (None if value is None else int(value) for value in row[4:6])
-        cells[CellKey(row[0], row[1], row[2], place, bucket, delay)] = Moments(row[6], *map(float, row[7:11]))
-    return Tally(query.bins, cells)
+    for row in statements.execute(connection, _statement(dialect, shape), values):
+        model, predicted, predicted_text, actual, actual_text, place, bucket, delay, segments, n, *moments = row
+        key = CellKey(
+            model,
+            label_of(predicted, predicted_text),
+            label_of(actual, actual_text),
+            place if query.bins == "exact" else int(place),
+            None if bucket is None else int(bucket),
+            None if delay is None else int(delay),
+        )
+        yield segments, key, Moments(n, *map(float, moments[:4]))
 
 
 @lru_cache(_SHAPES)
 def _statement(dialect: Dialect, shape: Shape) -> sa.Select[Any]:
     """The statement of a shape, which SQLAlchemy compiles once."""
-    predicted = _counted(shape).subquery("counted")
-    t = predicted.c
+    t = _counted(dialect, shape).subquery("counted").c
     index, middle = _bin(t.confidence, dialect, shape)
     inner = sa.select(
         t.model_version,
         t.predicted_outcome,
+        t.predicted_text,
         t.actual_outcome,
+        t.actual_text,
         index.label("bin"),
         _bucket(t.stands_at, shape).label("bucket"),
         _delay(t.first_known_at - t.predicted_at, shape).label("delay"),
+        t.segments,
         t.confidence,
     ).subquery("binned")
     b = inner.c
     deviation = b.confidence - middle(b.bin)
-    key = (b.model_version, b.predicted_outcome, b.actual_outcome, b.bin, b.bucket, b.delay)
+    key = (
+        *(b.model_version, b.predicted_outcome, b.predicted_text, b.actual_outcome, b.actual_text),
+        *(b.bin, b.bucket, b.delay, b.segments),
+    )
+    apart = dialect.apart(b.segments) if shape.segments else ()
     return sa.select(
         *key,
         sa.func.count(),
@@ -125,30 +177,34 @@ def _statement(dialect: Dialect, shape: Shape) -> sa.Select[Any]:
         sa.func.max(b.confidence),
         sa.func.sum(deviation),
         sa.func.sum(deviation * deviation),
-    ).group_by(*key)
+    ).group_by(*key, *apart)
 
 
 # Which predictions --------------------------------------------------------------------------------------------------
 
 
-def _counted(shape: Shape) -> sa.Select[Any]:
+def _counted(dialect: Dialect, shape: Shape) -> sa.Select[Any] | sa.CompoundSelect[Any]:
     """The predictions counted, with the outcome current for each and the time it stands at."""
     if shape.as_of or shape.as_recorded:
-        return _counted_as_known(shape)
+        return _counted_as_known(dialect, shape)
     p = predictions.c
+    current = (p.actual_outcome, p.actual_text, p.first_known_at)
+    made = [p.predicted_at.is_not(None)]
     if shape.basis == "prediction":
-        stands: _Column = p.predicted_at
-        source: sa.FromClause = predictions
-    else:
-        # The index of outcomes by known_at finds the window; an outcome counts where it is its prediction's first.
-        o = outcomes.c
-        stands = o.known_at
-        source = predictions.join(outcomes, sa.and_(o.prediction_id == p.prediction_id, o.known_at == p.first_known_at))
-    statement = sa.select(*_kept_columns(stands), p.actual_outcome, p.first_known_at).select_from(source)
-    return _windowed(statement, shape, stands, [p.predicted_at.is_not(None)])
+        statement = sa.select(*_kept_columns(shape, p.predicted_at), *current)
+        return _windowed(statement, shape, p.predicted_at, made)
+    # Each stands at the later of two times, and each of these has an index that finds the window.
+    o = outcomes.c
+    first = sa.and_(o.prediction_id == p.prediction_id, o.known_at == p.first_known_at)
+    after = sa.select(*_kept_columns(shape, o.known_at), *current).select_from(predictions.join(outcomes, first))
+    before = sa.select(*_kept_columns(shape, p.predicted_at), *current)
+    return sa.union_all(
+        _windowed(after, shape, o.known_at, [p.predicted_at <= o.known_at]),
+        _windowed(before, shape, p.predicted_at, [p.predicted_at > p.first_known_at]),
+    )
 
 
-def _counted_as_known(shape: Shape) -> sa.Select[Any]:
+def _counted_as_known(dialect: Dialect, shape: Shape) -> sa.Select[Any]:
     p, o = predictions.c, outcomes.c
     known: list[_Column] = []
     conditions: list[_Column] = [p.predicted_at.is_not(None)]
@@ -158,45 +214,39 @@ def _counted_as_known(shape: Shape) -> sa.Select[Any]:
     if shape.as_recorded:
         known.append(o.recorded_at <= _given("as_recorded"))
         conditions.append(p.recorded_at <= _given("as_recorded"))
-    considered = (
-        sa.select(sa.func.min(o.known_at)).where(o.prediction_id == p.prediction_id, *known).correlate(predictions)
-    )
-    first = considered.scalar_subquery()
-    actual = (
-        sa.select(o.actual_outcome)
-        .where(o.prediction_id == p.prediction_id, *known)
-        .order_by(o.known_at.desc())
-        .limit(1)
-        .correlate(predictions)
-        .scalar_subquery()
-    )
-    if shape.basis == "prediction":
-        statement = sa.select(
-            *_kept_columns(p.predicted_at), actual.label("actual_outcome"), first.label("first_known_at")
-        )
-        return _windowed(statement, shape, p.predicted_at, conditions)
     firsts = (
-        sa.select(o.prediction_id, sa.func.min(o.known_at).label("known_at"))
+        sa.select(o.prediction_id, sa.func.min(o.known_at).label("first"), sa.func.max(o.known_at).label("last"))
         .where(*known)
         .group_by(o.prediction_id)
         .subquery("firsts")
     )
-    statement = sa.select(
-        *_kept_columns(firsts.c.known_at), actual.label("actual_outcome"), firsts.c.known_at.label("first_known_at")
-    ).select_from(predictions.join(firsts, firsts.c.prediction_id == p.prediction_id))
-    return _windowed(statement, shape, firsts.c.known_at, conditions)
+    f = firsts.c
+    last = sa.and_(o.prediction_id == f.prediction_id, o.known_at == f.last)
+    whole = predictions.outerjoin(firsts, f.prediction_id == p.prediction_id).outerjoin(outcomes, last)
+    stands: _Column = p.predicted_at
+    if shape.basis == "outcome":
+        stands = dialect.greater(p.predicted_at, f.first)
+        conditions.append(f.first.is_not(None))
+    labels = (o.actual_outcome, o.actual_text, f.first.label("first_known_at"))
+    statement = sa.select(*_kept_columns(shape, stands), *labels).select_from(whole)
+    return _windowed(statement, shape, stands, conditions)
 
 
-def _kept_columns(stands: _Column) -> tuple[_Column, ...]:
+def _kept_columns(shape: Shape, stands: _Column) -> tuple[_Column, ...]:
     p = predictions.c
-    return (p.model_version, p.predicted_outcome, p.confidence, p.predicted_at, stands.label("stands_at"))
+    segments = p.segments if shape.segments else sa.null().label("segments")
+    label = (p.predicted_outcome, p.predicted_text)
+    return (p.model_version, *label, p.confidence, p.predicted_at, stands.label("stands_at"), segments)
 
 
-def _windowed(statement: sa.Select[Any], shape: Shape, stands: _Column, conditions: list[_Column]) -> sa.Select[Any]:
+def _windowed(statement: sa.Select[Any], shape: Shape, stands: _Column, made: Sequence[_Column]) -> sa.Select[Any]:
+    conditions = [*made]
     if shape.since:
         conditions.append(stands >= _given("since"))
     if shape.until:
         conditions.append(stands < _given("until"))
+    if shape.before:
+        conditions.append(predictions.c.predicted_at < _given("before"))
     if shape.model_version:
         column = predictions.c.model_version
         conditions.append(column == sa.bindparam("model_version", type_=column.type))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
@@ -10,12 +9,11 @@ from typing import Any
 from sqlalchemy import Connection
 
 from f1mon_core.errors import CorruptStoreError
-from f1mon_core.records.fields import Document, Json
-from f1mon_core.records.json_text import canonical, decoded, encoded
+from f1mon_core.records.fields import INT64_MAX, Document, Json
+from f1mon_core.records.json_text import decoded, encoded
 from f1mon_core.records.times import to_micros
-from f1mon_core.storage.change import Step, check_state_key, checked_change, due_of
+from f1mon_core.storage.change import Step, checked_change, due_of, operation_digest
 from f1mon_core.storage.contract import OPERATION_HOURS
-from f1mon_core.storage.tally import check_instant
 from f1mon_sql.connect import statements
 from f1mon_sql.dialects import Dialect
 from f1mon_sql.tables.rows import OPERATION_COLUMNS, STATE_COLUMNS, Row
@@ -36,7 +34,7 @@ def transition(
 ) -> Json:
     """See `Storage.transition`; inside a writing transaction."""
     stored = dialect.claim(connection, key)
-    operation = _digest(key, operation_id)
+    operation = operation_digest(key, operation_id)
     done, server = dialect.operation(connection, operation)
     if done is not None:
         if stored is None:
@@ -70,12 +68,6 @@ def forget(connection: Connection, dialect: Dialect, now: datetime) -> None:
     statements.rows(connection, dialect.sql("DELETE FROM f1mon_operations WHERE at < ?"), (oldest,))
 
 
-def check_state(prefix: str, due_before: datetime | None) -> None:
-    """Refuse what `Storage.state` refuses."""
-    check_state_key(prefix, prefix=True)
-    check_instant("due_before", due_before)
-
-
 def state(
     connection: Connection,
     dialect: Dialect,
@@ -101,7 +93,7 @@ def state(
     text = f"SELECT state_key, document FROM f1mon_state WHERE {' AND '.join(conditions)} ORDER BY state_key"
     if limit is not None:
         text += " LIMIT ?"
-        values.append(max(0, limit))
+        values.append(min(limit, INT64_MAX))
     rows = statements.rows(connection, dialect.sql(text), tuple(values))
     found = ((dialect.text_out(key), document) for key, document in rows)
     return {key: _document(key, document) for key, document in found}
@@ -110,10 +102,6 @@ def state(
 def _delete(connection: Connection, dialect: Dialect, key: str) -> None:
     text = dialect.sql("DELETE FROM f1mon_state WHERE state_key = ?")
     statements.rows(connection, text, (dialect.text_in(key),))
-
-
-def _digest(key: str, operation_id: str) -> str:
-    return hashlib.sha256(canonical([key, operation_id]).encode()).hexdigest()
 
 
 def _document(key: str, text: str) -> Document:

@@ -16,6 +16,7 @@ import attrs
 
 from f1mon_core.errors import ConflictError, PrunedError
 from f1mon_core.records import documents
+from f1mon_core.records.fields import Document
 from f1mon_core.records.json_text import canonical
 from f1mon_core.records.kinds import Acknowledgement, Alert, Outcome, Prediction
 from f1mon_core.storage.change import Change
@@ -23,9 +24,11 @@ from f1mon_core.storage.contract import Storage
 from f1mon_core.storage.memory import MemoryStorage
 from f1mon_core.storage.select import Select
 from f1mon_core.storage.tally import TallyQuery
+from f1mon_jsonl.format import sealed
 
 START = datetime(2026, 3, 8, 14, 0, tzinfo=UTC)
-KINDS = ("prediction", "outcome", "alert", "acknowledgement", "kept_tally")
+KEPT = ("kept_tally", "kept_cells")
+KINDS = ("prediction", "outcome", "alert", "acknowledgement", *KEPT)
 """The kinds that scenarios write; of the others `check` must count none."""
 
 Progress: TypeAlias = tuple[int, ...]
@@ -148,7 +151,7 @@ def contents(store: Storage) -> Contents:
     for kind in KINDS:
         for fact in store.find(Select(kind)):
             document = documents.to_document(fact)
-            facts.append((kind, canonical(_rounded(document) if kind == "kept_tally" else document)))
+            facts.append((kind, canonical(_rounded(document) if kind in KEPT else document)))
     state = tuple((key, canonical(document)) for key, document in store.state("").items())
     cells = tuple(
         sorted(
@@ -307,6 +310,10 @@ def compact(handle: int = 0) -> Act:
     return Act("compact", lambda store: getattr(store, "compact", lambda: None)(), handle=handle)
 
 
+def restore(what: str, records: Sequence[Document]) -> Act:
+    return Act(f"restore {what}", lambda store: store.restore(records))
+
+
 # Scenarios -----------------------------------------------------------------------------------------------------------
 
 _RACES = tuple(prediction(f"race-{number}", hour=number / 2) for number in range(5))
@@ -417,6 +424,55 @@ FIRST_LINES = Scenario(
 )
 """Handles that write one line each, and one that repeats what is there before its first."""
 
+
+def as_format_1(directory: Path) -> None:
+    """Damage that is none: the journal as an f1mon of contract 1 began it."""
+    journal = journal_of(directory)
+    header, lines = journal.read_bytes().split(b"\n", 1)
+    older = header[: header.index(b',"crc"')].replace(b'"format":2', b'"format":1')
+    journal.write_bytes(sealed(older) + lines)
+
+
+UPGRADE = Scenario(
+    "upgrade",
+    (
+        (
+            append(prediction("race-1", hour=0.5)),
+            append(prediction("race-1", model_version="another", segments={"track": "Spa"})),
+            append(prediction("one", hour=9), handle=1),
+        ),
+    ),
+    before=_SEASON,
+    damage=as_format_1,
+)
+
+
+def _carried() -> tuple[Sequence[Document], Sequence[Document]]:
+    """The pages of a store, and of the same store after a prune."""
+    clock = ActClock()
+    store = MemoryStorage(clock=clock)
+    for number, act in enumerate(_SEASON):
+        clock.set(number)
+        act(store)
+    whole = store.dump().records
+    prune(2)(store)
+    append(prediction("race-1", hour=9, model_version="another"))(store)
+    return whole, store.dump().records
+
+
+_WHOLE, _PRUNED = _carried()
+RESTORING = Scenario(
+    "restoring",
+    (
+        (
+            restore("all", _WHOLE),
+            restore("all", _WHOLE),
+            append(prediction("own", hour=9)),
+            restore("what is left", _PRUNED),
+            append(prediction("race-0"), refused=PrunedError),
+        ),
+    ),
+)
 GROUP_COMMIT = Scenario(
     "group commit",
     tuple(tuple(append(prediction(f"{lane}{number}", hour=lane)) for number in range(3)) for lane in range(3)),
@@ -427,7 +483,19 @@ OS_DURABILITY = attrs.evolve(SINGLES, name="durability os", durability="os", kno
 LAST = (append(prediction("last", hour=48)),)
 """What every store must take in the end, whatever it went through: an append that repeats nothing."""
 
-PLAIN = (BIRTH, SINGLES, OUTCOMES, BATCHES, TRANSITIONS, PRUNING, COMPACTION, TWO_HANDLES, FIRST_LINES)
+PLAIN = (
+    BIRTH,
+    SINGLES,
+    OUTCOMES,
+    BATCHES,
+    TRANSITIONS,
+    PRUNING,
+    COMPACTION,
+    TWO_HANDLES,
+    FIRST_LINES,
+    UPGRADE,
+    RESTORING,
+)
 """Scenarios of one thread under durability="commit"."""
 
 

@@ -23,8 +23,8 @@ from f1mon_core.testing.laws.base import Laws
 from f1mon_core.testing.laws.prune import OLD, PRUNED_BEFORE, season
 from f1mon_core.testing.laws.transition import counted, put, store_documents
 from f1mon_core.testing.location import Place
-from f1mon_core.testing.machine import carry
 from f1mon_core.testing.model import Model, disagreement, same_facts
+from f1mon_core.testing.writing import carry
 
 
 def store_record(store: str = "elsewhere", **fields: Any) -> Document:

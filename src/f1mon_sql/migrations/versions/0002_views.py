@@ -1,7 +1,6 @@
 """Views with readable timestamps, for dashboards and people."""
 
-from collections.abc import Callable
-
+from f1mon_sql.migrations.expressions import DAY, FIELD, TEXT, TIME
 from f1mon_sql.migrations.making import create_view, dialect_name, drop_view
 
 revision = "0002"
@@ -12,7 +11,7 @@ depends_on = None
 
 def queries(name: str) -> dict[str, str]:
     """What each view selects on a family of databases."""
-    time, text, field = _TIME[name], _TEXT[name], _FIELD[name]
+    time, text, field = TIME[name], TEXT[name], FIELD[name]
     return {
         "f1mon_predictions_v": f"""SELECT {text("prediction_id")} AS prediction_id,
         {time("predicted_at")} AS predicted_at,
@@ -28,14 +27,14 @@ def queries(name: str) -> dict[str, str]:
         {time("k.at")} AS acknowledged_at, {field("k.content", "by")} AS acknowledged_by
         FROM f1mon_alerts a LEFT JOIN f1mon_facts k
         ON k.kind = 'acknowledgement' AND k.key_1 = a.alert_id AND k.key_2 = ''""",
-        "f1mon_daily_accuracy_v": f"""SELECT {_DAY[name]("predicted_at")} AS day,
+        "f1mon_daily_accuracy_v": f"""SELECT {DAY[name]("predicted_at")} AS day,
         {text("model_version")} AS model_version,
         COUNT(*) AS predictions, COUNT(actual_outcome) AS labelled,
         SUM(CASE WHEN actual_outcome = predicted_outcome THEN 1 ELSE 0 END) AS correct,
         SUM(CASE WHEN actual_outcome = predicted_outcome THEN 1e0 ELSE 0e0 END) / NULLIF(COUNT(actual_outcome), 0)
         AS accuracy
         FROM f1mon_predictions WHERE predicted_at IS NOT NULL
-        GROUP BY {_DAY[name]("predicted_at")}, model_version""",
+        GROUP BY {DAY[name]("predicted_at")}, model_version""",
     }
 
 
@@ -49,37 +48,3 @@ def downgrade() -> None:
     """Drop the views."""
     for name in ("daily_accuracy", "alerts", "predictions"):
         drop_view(f"f1mon_{name}_v")
-
-
-def _sqlite_time(column: str) -> str:
-    seconds = f"strftime('%Y-%m-%dT%H:%M:%S', {column} / 1000000, 'unixepoch')"
-    return f"{seconds} || printf('.%06dZ', {column} % 1000000)"
-
-
-def _postgresql_field(column: str, name: str) -> str:
-    # PostgreSQL has no NUL in text and would fail the whole query over one in a title.
-    return rf"replace({column}, '\u0000', '\ufffd')::json ->> '{name}'"
-
-
-_TIME: dict[str, Callable[[str], str]] = {
-    "sqlite": _sqlite_time,
-    "postgresql": lambda column: f"TIMESTAMPTZ '1970-01-01T00:00:00Z' + {column} * INTERVAL '1 microsecond'",
-    "mysql": lambda column: f"TIMESTAMPADD(MICROSECOND, {column}, CAST('1970-01-01' AS DATETIME(6)))",
-}
-_DAY: dict[str, Callable[[str], str]] = {
-    "sqlite": lambda column: f"date({column} / 1000000, 'unixepoch')",
-    "postgresql": lambda column: (
-        f"((TIMESTAMPTZ '1970-01-01T00:00:00Z' + {column} * INTERVAL '1 microsecond') AT TIME ZONE 'UTC')::date"
-    ),
-    "mysql": lambda column: f"DATE(TIMESTAMPADD(MICROSECOND, {column}, CAST('1970-01-01' AS DATETIME(6))))",
-}
-_TEXT: dict[str, Callable[[str], str]] = {
-    "sqlite": lambda column: column,
-    "postgresql": lambda column: column,
-    "mysql": lambda column: f"CONVERT({column} USING utf8mb4)",
-}
-_FIELD: dict[str, Callable[[str, str], str]] = {
-    "sqlite": lambda column, name: f"json_extract({column}, '$.{name}')",
-    "postgresql": _postgresql_field,
-    "mysql": lambda column, name: f"JSON_UNQUOTE(JSON_EXTRACT({column}, '$.{name}'))",
-}
