@@ -41,8 +41,6 @@ IDS = ("a", "A", "a ", "b", "ä")
 MODELS = ("m", "M")
 KEYS = ("k", "K", "k/1", "k%", "incident")
 MOST_HANDLES = 3
-MOMENT = 0.02
-"""Seconds for which a step holds the door open to a second writer, whom a sound store does not let in."""
 
 SEGMENTS: dict[str, tuple[Any, ...]] = {"country": ("DE", "de", 1, "1", True), "tier": (0, 1, "")}
 

@@ -13,8 +13,10 @@ import attrs
 from f1mon_core.records.kinds import Fact
 from f1mon_core.storage.change import Change
 from f1mon_core.storage.contract import Appended, Storage
-from f1mon_core.testing.machine import MOMENT
 from f1mon_core.testing.model import Model, Refused
+
+MOMENT = 0.02
+"""Seconds for which a step holds the door open to a second writer, whom a sound store does not let in."""
 
 
 class Interrupted(Exception):
