@@ -24,7 +24,7 @@ class Forgetful(MemoryStorage):
         return Appended(len(list(facts)), 0)
 
 
-forgetful = Backend(name="forgetful", open=partial(Forgetful), durable=False, shared=False)
+forgetful = Backend(name="forgetful", open=partial(Forgetful), durable=False, shared=False, contract=2)
 
 
 @contextmanager
@@ -71,7 +71,7 @@ class Lasting(Forgetful):
     """Claims to last, and says of no place where."""
 
 
-lasting = Backend(name="lasting", open=partial(Lasting))
+lasting = Backend(name="lasting", open=partial(Lasting), contract=2)
 
 
 def test_laws_that_would_share_one_place_are_refused(told, monkeypatch):
@@ -123,7 +123,7 @@ def test_a_fresh_path_leaves_nothing_behind(told, tmp_path, install_distribution
         from f1mon_core.backends import Backend
         from f1mon_jsonl import open_jsonl
 
-        backend = Backend(name="plain", open=open_jsonl)
+        backend = Backend(name="plain", open=open_jsonl, contract=2)
     """
     install_distribution("f1mon-plain", source, group={"f1mon.backends": "plain = f1mon_plain:backend"})
     done = told("plain", "--path", f"{tmp_path}/{path}", "--law", "count has")
