@@ -82,6 +82,10 @@ class _Contents:
         if self.models[item]:
             return []
         del self.models[item]
+        return self.take_outcomes(item)
+
+    def take_outcomes(self, item: str) -> list[Outcome]:
+        """Remove the outcomes of an item, and answer them."""
         gone = self.outcomes.pop(item, [])
         for one in gone:
             del self.of_kind("outcome")[one.key]
@@ -287,6 +291,8 @@ class MemoryStorage:
                 contents.pruned.setdefault(item, set()).add(model)
                 for of in [of for of in contents.models.get(item, ()) if model in (None, of)]:
                     contents.take_prediction(cast("Prediction", contents.of_kind("prediction")[item, of]))
+                if not contents.models.get(item):
+                    contents.take_outcomes(item)  # early ones, whose prediction came and went in the source meanwhile
             contents.operations |= {one.digest: one for one in offered.operations}
             for part in offered.ranges:
                 for key in [key for key in contents.documents if part.holds(key) and key not in part.documents]:
