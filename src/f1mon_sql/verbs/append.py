@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime
-from functools import partial
-from typing import Any, TypeAlias, cast
+from typing import Any, cast
 
 import attrs
 from sqlalchemy import Connection
@@ -24,41 +23,26 @@ from f1mon_sql.dialects import Dialect
 from f1mon_sql.tables.rows import (
     ALERT_COLUMNS,
     ATTRIBUTE_COLUMNS,
-    CURRENT_COLUMNS,
     FACT_COLUMNS,
     FEATURE_COLUMNS,
     JOINED_COLUMNS,
     OUTCOME_COLUMNS,
     PREDICTION_COLUMNS,
-    READ_COLUMNS,
     Row,
     alert_row,
     attribute_rows,
-    content_parts,
     fact_row,
     feature_rows,
-    key_columns,
     label_columns,
-    label_of,
-    outcome_parts,
     outcome_row,
-    prediction_parts,
     prediction_row,
-    restored,
 )
-
-Key: TypeAlias = tuple[Any, ...]
-"""What tells facts apart: the kind, then the parts of the key as the table has them."""
+from f1mon_sql.verbs.stored import Key, Stored, family_of, key_of
 
 _ROUNDS = 100
-_UNKNOWN: Row = (None,) * len(CURRENT_COLUMNS)
 _FILLED = PREDICTION_COLUMNS[2:]
 _MANY = 100
 """Of so many predictions the first is looked for before they are sent in vain."""
-_ITEM_ROWS = (
-    f"SELECT prediction_id, ordinal, model_version, predicted_at, pruned, {', '.join(CURRENT_COLUMNS)}"
-    " FROM f1mon_predictions WHERE"
-)
 _PREDICTION, _OUTCOME, _ALERT = Prediction.kind, Outcome.kind, Alert.kind
 
 
@@ -72,34 +56,6 @@ def append(
     """
     appending = Appending(connection, dialect)
     return appending.append(list(batch), clock)
-
-
-@attrs.define
-class Item:
-    """What is stored of an item whose row of ordinal 0 is locked.
-
-    Attributes:
-        current: Its `CURRENT_COLUMNS`.
-        stub: Whether that row waits for a prediction.
-        live: Whether a prediction is stored.
-        models: The ordinals of stored predictions by their model, if they were looked up.
-        pruned: The models whose predictions were pruned; None stands for every model.
-        free: The next ordinal.
-    """
-
-    current: Row = _UNKNOWN
-    stub: bool = False
-    live: bool = False
-    models: dict[str, int] = attrs.field(factory=dict)
-    pruned: set[str | None] = attrs.field(factory=set)
-    free: int = 0
-
-    def newest(self, item: str) -> Outcome | None:
-        """Its current outcome."""
-        number, text, known_at, _ = self.current
-        if known_at is None:
-            return None
-        return Outcome(prediction_id=item, actual_outcome=label_of(number, text), at=from_micros(known_at))
 
 
 @attrs.define
@@ -117,13 +73,11 @@ class Appending:
     def __init__(self, connection: Connection, dialect: Dialect) -> None:
         self.connection = connection
         self.dialect = dialect
-        self._server, horizons = dialect.horizons(connection)
+        server, horizons = dialect.horizons(connection)
+        self.stored = Stored(connection, dialect, server)
         self.horizons = {kind: from_micros(row[0]) for kind, row in horizons.items() if row[0] is not None}
-        self.items: dict[str, Item] = {}
-        self._stored: dict[Key, Fact] = {}
         self._written: set[Key] = set()
         self._recorded: int | None = None
-        self._are_locked = False
         self._are_moved = False
 
     def append(self, batch: Sequence[Fact], clock: Callable[[int | None], datetime]) -> Appended:
@@ -132,13 +86,13 @@ class Appending:
         # Predictions lock rows of the one table too: all of them now and in one order, or two batches deadlock.
         if outcomes or self._are_taken(batch):
             predictions = {(one.prediction_id, one.model_version) for one in batch if isinstance(one, Prediction)}
-            self._lock(predictions, outcomes)
-        now = clock(self._server)
+            self.stored.lock(predictions, outcomes)
+        now = clock(self.stored.server)
         self._recorded = to_micros(now)
         try:
             walked = self._walk(batch, now)
         except F1monError:
-            self._look_up([_timed(one, now) for one in batch])
+            self.stored.look_up([_timed(one, now) for one in batch])
             walked = self._walk(batch, now)
         for _ in range(_ROUNDS):
             if self._write(walked.staged):
@@ -158,11 +112,11 @@ class Appending:
         for fact in facts:
             if fact.at is None or fact.recorded_at is None:
                 raise InvalidRecordError("recorded_at", None, f"must be given, as must at, in a {fact.kind} to restore")
-        self._look_up(facts)
+        self.stored.look_up(facts)
         staged: dict[Key, Fact] = {}
         for fact in facts:
             key = key_of(fact)
-            stored = self._stored.get(key) or staged.setdefault(key, fact)
+            stored = self.stored.facts.get(key) or staged.setdefault(key, fact)
             if stored is not fact and not same(stored, fact):
                 raise ConflictError(stored, fact)
             if isinstance(fact, Prediction) and self._is_pruned(fact, ()):
@@ -177,7 +131,7 @@ class Appending:
     def _walk(self, batch: Sequence[Fact], now: datetime) -> Walked:
         """What a batch comes to, given what is known to be stored. Raises its first contradiction."""
         walked = Walked()
-        staged, stored_before, items = walked.staged, self._stored, walked.items
+        staged, stored_before, items = walked.staged, self.stored.facts, walked.items
         newest: dict[str, Outcome] = {}
         for offered in batch:
             if offered.at is not None:
@@ -194,7 +148,7 @@ class Appending:
                     raise ConflictError(stored, offered)
                 walked.repeated += 1
                 continue
-            if self.items or self.horizons:
+            if self.stored.items or self.horizons:
                 refuse_pruned(fact, self.horizons.get(fact.kind), pruned=self._is_pruned(fact, items))
             staged[key] = fact
             if isinstance(fact, Prediction):
@@ -209,21 +163,21 @@ class Appending:
         """The outcome with the newest known_at of an outcome's item, those of the batch included."""
         if not isinstance(fact, Outcome):
             return None
-        return newest.get(fact.prediction_id) or self.items[fact.prediction_id].newest(fact.prediction_id)
+        return newest.get(fact.prediction_id) or self.stored.items[fact.prediction_id].newest(fact.prediction_id)
 
     def _is_pruned(self, fact: Fact, predicted: Collection[str]) -> bool:
         """Whether a fact would change what was pruned."""
         if isinstance(fact, Prediction):
-            item = self.items.get(fact.prediction_id)
+            item = self.stored.items.get(fact.prediction_id)
             return item is not None and (fact.model_version in item.pruned or None in item.pruned)
         if isinstance(fact, Outcome):
-            item = self.items[fact.prediction_id]
+            item = self.stored.items[fact.prediction_id]
             return bool(item.pruned) and not item.live and fact.prediction_id not in predicted
         return False
 
     def _appended(self, walked: Walked) -> Appended:
         self._move(walked.staged)
-        staged, items = walked.staged, self.items
+        staged, items = walked.staged, self.stored.items
         first: dict[str, datetime] = {}
         unmatched = 0
         for fact in staged.values():
@@ -240,128 +194,6 @@ class Appending:
                     prelabelled += is_prelabelled(fact, min((one for one in known if one is not None), default=None))
         return Appended(len(staged), walked.repeated, prelabelled, unmatched)
 
-    # What is stored -------------------------------------------------------------------------------------------------
-
-    def _look_up(self, facts: Iterable[Fact | None]) -> None:
-        """Read what is stored under the keys of facts, and lock their items."""
-        keys: dict[str, set[Key]] = {}
-        for fact in facts:
-            if fact is not None:
-                kind = fact.kind if fact.kind in _READ else ""
-                keys.setdefault(kind, set()).add(key_of(fact))
-        predictions = {(key[1], key[2]) for key in keys.pop(_PREDICTION, ())}
-        items = {key[1] for key in keys.get(_OUTCOME, ())}
-        if (predictions or items) and not self._are_locked:
-            self._lock(predictions, items - self.items.keys())
-        for kind, wanted in keys.items():
-            self._read(kind, wanted)
-
-    def _read(self, kind: str, keys: Collection[Key]) -> bool:
-        """Read what is stored under keys; whether anything is."""
-        found = _READ[kind](self, keys)
-        self._stored |= found
-        return bool(found)
-
-    def _lock(self, predictions: Collection[tuple[str, str]], outcomes: Collection[str]) -> None:
-        """Lock the items of predictions to store and of outcomes, and read which predictions they have.
-
-        The row of ordinal 0 is locked by one statement and the item's rows are read by a later one: a statement that
-        waited for a lock would not see rows that were added meanwhile.
-        """
-        self._are_locked = self._are_locked or bool(predictions)
-        predicted = {item for item, _ in predictions}
-        if self.dialect.lock_rows:
-            self._lock_first_rows(predicted, outcomes)
-            predicted |= {item for item in outcomes if self.items[item].pruned}
-        else:  # the transaction is the lock, and only outcomes need a row to bear them
-            self.dialect.make_stubs(self.connection, sorted(outcomes))
-            predicted |= {*outcomes}
-            self.items |= {one: Item() for one in predicted}
-        for row in self.dialect.select_in(self.connection, f"{_ITEM_ROWS} prediction_id", predicted):
-            self._take_row(row)
-        self._read_predictions([key for key in predictions if key[1] in self.items[key[0]].models])
-
-    def _lock_first_rows(self, predicted: Collection[str], outcomes: Collection[str]) -> None:
-        missing = {*predicted, *outcomes}
-        if len(missing) > 1:
-            # Made first and locked then, each in the order of ids: whoever waits for a row holds none that comes after.
-            self.dialect.make_stubs(self.connection, sorted(missing))
-        for _ in range(_ROUNDS):
-            text = f"{_ITEM_ROWS} ordinal = 0 AND prediction_id"
-            rows, self._server = self.dialect.locked(self.connection, text, missing)
-            for row in rows:
-                self._take_row(row)
-            missing = {one for one in missing if one not in self.items}
-            if not missing:
-                return
-            self.dialect.make_stubs(self.connection, sorted(missing))
-        raise StorageError("rows of predictions vanish as fast as they are made")
-
-    def _take_row(self, row: Row) -> None:
-        """Note one of `_ITEM_ROWS`."""
-        out = self.dialect.text_out
-        one, ordinal, model, at, pruned, number, text, *known = row
-        name = out(one)
-        item = self.items.get(name)
-        if item is None:
-            item = self.items[name] = Item()
-        if ordinal == 0:
-            item.current = (number, _text(out, text), *known)
-            item.stub = at is None and not pruned
-        item.free = max(item.free, ordinal + 1)
-        if at is not None:
-            item.live = True
-            item.models[out(model)] = ordinal
-        elif pruned:
-            item.pruned.add(_text(out, model))
-
-    def _read_predictions(self, keys: Collection[tuple[str, str]]) -> None:
-        """Read the stored predictions of looked-up keys, and no others."""
-        by_ordinal: dict[int, dict[str, str]] = {}
-        for item, model in keys:
-            by_ordinal.setdefault(self.items[item].models[model], {})[item] = model
-        out = self.dialect.text_out
-        for ordinal, items in by_ordinal.items():
-            where = f"WHERE ordinal = {ordinal} AND prediction_id"
-            text = f"SELECT prediction_id, features, metadata FROM f1mon_features {where}"
-            documents = {out(row[0]): row[1:] for row in self.dialect.select_in(self.connection, text, items)}
-            text = f"SELECT {', '.join(READ_COLUMNS)} FROM f1mon_predictions {where}"
-            rows = [self._text_row(row) for row in self.dialect.select_in(self.connection, text, items)]
-            facts = restored(prediction_parts, [(*row, *documents.get(row[0], (None, None))) for row in rows])
-            self._stored |= {(_PREDICTION, *fact.key): fact for fact in facts}
-
-    def _text_row(self, row: Row) -> Row:
-        """A row of `READ_COLUMNS` as text and numbers."""
-        out = self.dialect.text_out
-        one, at, at_given, recorded, model, number, text, confidence, segments = row
-        return (out(one), at, at_given, recorded, out(model), number, _text(out, text), confidence, segments)
-
-    def _read_outcomes(self, keys: Collection[Key]) -> dict[Key, Fact]:
-        text = f"SELECT {','.join(OUTCOME_COLUMNS)} FROM f1mon_outcomes WHERE prediction_id"
-        out = self.dialect.text_out
-        found: dict[Key, Fact] = {}
-        for one, *row, label in self.dialect.select_in(self.connection, text, {key[1] for key in keys}):
-            key = (_OUTCOME, out(one), row[0])
-            if key in keys:
-                (found[key],) = restored(outcome_parts, [(key[1], *row, _text(out, label))])
-        return found
-
-    def _read_alerts(self, keys: Collection[Key]) -> dict[Key, Fact]:
-        text = "SELECT alert_id, at, at_given, recorded_at, v, content FROM f1mon_alerts WHERE alert_id"
-        rows = list(self.dialect.select_in(self.connection, text, {key[1] for key in keys}))
-        found = restored(partial(content_parts, _ALERT), (row[1:] for row in rows))
-        return {(_ALERT, self.dialect.text_out(row[0])): fact for row, fact in zip(rows, found, strict=True)}
-
-    def _read_others(self, keys: Collection[Key]) -> dict[Key, Fact]:
-        text = "SELECT key_1, kind, key_2, at, at_given, recorded_at, v, content FROM f1mon_facts WHERE key_1"
-        found: dict[Key, Fact] = {}
-        out = self.dialect.text_out
-        for first, kind, second, *row in self.dialect.select_in(self.connection, text, {key[1] for key in keys}):
-            key = (out(kind), out(first), out(second))
-            if key in keys:
-                (found[key],) = restored(partial(content_parts, key[0]), [row])
-        return found
-
     # What is written ------------------------------------------------------------------------------------------------
 
     def _write(self, staged: dict[Key, Fact]) -> bool:
@@ -369,13 +201,13 @@ class Appending:
         keys: dict[str, list[Key]] = {}
         for key in staged:
             if key not in self._written:
-                keys.setdefault(key[0] if key[0] in _READ else "", []).append(key)
+                keys.setdefault(family_of(key[0]), []).append(key)
         if found := keys.get(_PREDICTION):
             facts = cast("list[Prediction]", [staged[key] for key in sorted(found)])
-            if self._are_locked:
+            if self.stored.are_locked:
                 self._join(facts)
             elif not self._insert_free_items(facts):
-                self._lock({(one.prediction_id, one.model_version) for one in facts}, ())
+                self.stored.lock({(one.prediction_id, one.model_version) for one in facts}, ())
                 return False
             self._written.update(found)
         done = True
@@ -414,7 +246,7 @@ class Appending:
         """Write predictions of locked items: into the stub of an early outcome, else beside what is there."""
         filled, joined, having = [], [], []
         for fact in facts:
-            item = self.items[fact.prediction_id]
+            item = self.stored.items[fact.prediction_id]
             if item.stub:
                 item.stub, ordinal = False, 0
                 filled.append(prediction_row(fact, 0, self._stamp(fact)))
@@ -438,7 +270,7 @@ class Appending:
                 self._are_moved = True
                 return True
             self._written.discard(key)
-            return not self._read(kind, {key})
+            return not self.stored.read(kind, {key})
         free = dict(rows)
         for _ in range(_ROUNDS):
             if self._all_inserted(table, columns, list(free.values())):
@@ -447,8 +279,8 @@ class Appending:
                     attributes = [row for key in free for row in attribute_rows(staged[key])]
                     self._insert_new("f1mon_attributes", ATTRIBUTE_COLUMNS, attributes)
                 return len(free) == len(rows)
-            self._read(kind, set(free))
-            free = {key: row for key, row in free.items() if key not in self._stored}
+            self.stored.read(kind, set(free))
+            free = {key: row for key, row in free.items() if key not in self.stored.facts}
         raise StorageError(f"keys in {table} are taken and freed again too fast to be written")
 
     def _move(self, staged: dict[Key, Fact]) -> None:
@@ -456,7 +288,7 @@ class Appending:
         if self._are_moved:
             return  # with the one outcome that there was
         outcomes = [key for key in staged if key[0] == _OUTCOME]
-        currents = [row for row in self._currents(outcomes, staged) if row[1:] != self.items[row[0]].current]
+        currents = [row for row in self._currents(outcomes, staged) if row[1:] != self.stored.items[row[0]].current]
         if currents:
             self.dialect.set_current(self.connection, currents)
 
@@ -465,7 +297,7 @@ class Appending:
         moved: dict[str, Row] = {}
         for key in keys:
             _, item, known_at = key
-            *label, newest, first = moved.get(item) or self.items[item].current
+            *label, newest, first = moved.get(item) or self.stored.items[item].current
             if newest is None or known_at > newest:
                 label, newest = [*label_columns(cast("Outcome", staged[key]).actual_outcome)], known_at
             moved[item] = (*label, newest, known_at if first is None else min(first, known_at))
@@ -486,32 +318,8 @@ class Appending:
             self.dialect.insert_absent(self.connection, table, columns, rows)
 
 
-_READ: dict[str, Callable[[Appending, Collection[Key]], dict[Key, Fact]]] = {
-    _PREDICTION: lambda _appending, _keys: {},
-    _OUTCOME: Appending._read_outcomes,  # noqa: SLF001 - of this module
-    _ALERT: Appending._read_alerts,  # noqa: SLF001
-    "": Appending._read_others,  # noqa: SLF001
-}
-"""How what is stored is read, by kind; "" for all other kinds."""
-
-
-def key_of(fact: Fact) -> Key:
-    """The key of a timed fact."""
-    if isinstance(fact, Prediction):
-        return (_PREDICTION, fact.prediction_id, fact.model_version)
-    if isinstance(fact, Outcome):
-        return (_OUTCOME, fact.prediction_id, to_micros(fact.instant))
-    if isinstance(fact, Alert):
-        return (_ALERT, fact.alert_id)
-    return (fact.kind, *key_columns(fact))
-
-
 def _timed(offered: Fact, now: datetime) -> Fact | None:
     """A fact with its time; None for an outcome without one, whose key is always free."""
     if offered.at is None and isinstance(offered, Outcome):
         return None
     return timed(offered, now)
-
-
-def _text(out: Callable[[Any], str], value: Any) -> str | None:
-    return None if value is None else out(value)

@@ -182,8 +182,8 @@ def _take(connection: Connection, dialect: Dialect, pruned: Sequence[PrunedKey])
         live = {model: ordinal for ordinal, model, at, *_ in rows[item] if at is not None}
         going = {model: ordinal for model, ordinal in live.items() if model in models or None in models}
         taken += [(item, ordinal) for ordinal in going.values()]
-        if going and len(going) == len(live):
-            unlabelled.add(item)
+        if len(going) == len(live):
+            unlabelled.add(item)  # early outcomes too, whose prediction came and went in the source meanwhile
         there = {model for _, model, at, gone, *_ in rows[item] if at is None and gone} | going.keys()
         free = max((row[0] for row in rows[item]), default=-1) + 1
         current = (None,) * len(CURRENT_COLUMNS) if item in unlabelled or not rows[item] else rows[item][0][4:]
