@@ -285,9 +285,11 @@ class Index:
 
     def find(self, item: str, model_version: str) -> int:
         """The row of a prediction; NONE where there is none."""
-        model = self.models.find(model_version)
-        table = self.predictions
-        return next((row for row in table.of_item(item) if table.model[row] == model), NONE)
+        table, model = self.predictions, self.models.find(model_version)
+        row = table.rows.get(item, NONE)
+        while row != NONE and table.model[row] != model:
+            row = table.following[row]
+        return row
 
     def outcome_order(self) -> TimeOrder:
         """Predictions that have an outcome, by the time they stand at."""

@@ -45,6 +45,7 @@ class _Batch:
         self._repeated = 0
         self._outcomes: dict[str, list[Outcome]] = {}
         """The new ones, by item."""
+        self._made: list[Prediction] = []
         self._items: set[str] = set()
         """Of which there is a new prediction."""
         self.new: dict[tuple[str, FactKey], Fact] = {}
@@ -68,6 +69,7 @@ class _Batch:
         if isinstance(fact, Outcome):
             self._outcomes.setdefault(fact.prediction_id, []).append(fact)
         elif isinstance(fact, Prediction):
+            self._made.append(fact)
             self._items.add(fact.prediction_id)
 
     def _is_pruned(self, fact: Fact) -> bool:
@@ -76,7 +78,7 @@ class _Batch:
             return not {fact.model_version, None}.isdisjoint(index.pruned.models(fact.prediction_id))
         if isinstance(fact, Outcome):
             item = fact.prediction_id
-            return item in index.pruned and item not in self._items and not index.predictions.of_item(item)
+            return item in index.pruned and item not in self._items and not index.predictions.is_predicted(item)
         return False
 
     def _newest(self, offered: Fact) -> Outcome | None:
@@ -107,24 +109,20 @@ class _Batch:
     def appended(self) -> Appended:
         """What came of it."""
         table = self._index.predictions
-        return Appended(
-            len(self.new),
-            self._repeated,
-            sum(self._is_prelabelled(fact) for fact in self.new.values() if isinstance(fact, Prediction)),
-            sum(
-                len(found)
-                for item, found in self._outcomes.items()
-                if item not in self._items and not table.of_item(item)
-            ),
+        unmatched = sum(
+            len(found)
+            for item, found in self._outcomes.items()
+            if item not in self._items and not table.is_predicted(item)
         )
+        return Appended(len(self.new), self._repeated, sum(map(self._is_prelabelled, self._made)), unmatched)
 
     def _is_prelabelled(self, made: Prediction) -> bool:
-        table = self._index.predictions
-        first = table.first_known[row] if (row := table.rows.get(made.prediction_id, NONE)) != NONE else NONE
         known = [one.instant for one in self._outcomes.get(made.prediction_id, ())]
-        if first != NONE:
-            known.append(from_micros(first))
-        return stamping.is_prelabelled(made, min(known, default=None))
+        table = self._index.predictions
+        row = table.rows.get(made.prediction_id, NONE)
+        if row != NONE and table.first_known[row] != NONE:
+            known.append(from_micros(table.first_known[row]))
+        return bool(known) and stamping.is_prelabelled(made, min(known))
 
 
 def _instant(fact: Fact) -> datetime:
