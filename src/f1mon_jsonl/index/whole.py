@@ -291,6 +291,14 @@ class Index:
             row = table.following[row]
         return row
 
+    def find_outcome(self, item: str, known: int) -> int:
+        """The outcome of an item that was known at an instant; NONE where there is none."""
+        row = self.predictions.rows.get(item, NONE)
+        link = NONE if row == NONE else self.predictions.outcome[row]
+        while link != NONE and self.outcomes.known[link] != known:
+            link = self.outcomes.following.get(link, NONE)
+        return link
+
     def outcome_order(self) -> TimeOrder:
         """Predictions that have an outcome, by the time they stand at."""
         if self.by_outcome is None:

@@ -74,6 +74,8 @@ class _Batch:
 
     def _is_pruned(self, fact: Fact) -> bool:
         index = self._index
+        if not len(index.pruned):
+            return False
         if isinstance(fact, Prediction):
             return not {fact.model_version, None}.isdisjoint(index.pruned.models(fact.prediction_id))
         if isinstance(fact, Outcome):
@@ -136,8 +138,7 @@ def stored_fact(index: Index, loader: Loader, fact: Fact) -> Fact | None:
         row = index.find(fact.prediction_id, fact.model_version)
         return None if row == NONE else loader.fact((table.line[row], table.item[row]))
     if isinstance(fact, Outcome):
-        links, at = index.outcomes, to_micros(fact.instant)
-        link = next((link for link in index.links(fact.prediction_id) if links.known[link] == at), NONE)
+        link, links = index.find_outcome(fact.prediction_id, to_micros(fact.instant)), index.outcomes
         return None if link == NONE else loader.fact((links.line[link], links.item[link]))
     if fact.kind not in index.kinds or (entry := index.kinds[fact.kind].entries.get(fact.key)) is None:
         return None
