@@ -10,11 +10,12 @@ from textwrap import dedent
 import pytest
 from hypothesis import settings
 
-from f1mon_core import AlertRule, Monitor
+from f1mon_core import Monitor
 from f1mon_core.delivery.channels import Channels
 from f1mon_core.storage.memory import MemoryStorage
 
 from . import servers
+from .factories import rule
 from .servers import fresh_mysql, fresh_postgresql
 
 # How long one example takes depends on what else the machine does; the suite's own timeout is the limit.
@@ -140,7 +141,7 @@ def monitor(clock, channels):
 
 @pytest.fixture
 def accuracy_low():
-    return AlertRule("accuracy-low", "accuracy", "threshold", 0.8, "<", "warning", "performance", channels=("spy",))
+    return rule(channels=("spy",))
 
 
 @pytest.fixture

@@ -9,8 +9,10 @@ import os
 import secrets
 import shutil
 import socket
+import sqlite3
 import tempfile
-from contextlib import ExitStack, contextmanager
+import uuid
+from contextlib import ExitStack, closing, contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -193,7 +195,11 @@ def ready(family):
     """
     if family == "sqlite":
         with fresh_sqlite() as url:
-            Path(sa.make_url(url).database).write_bytes(_new_database_file())
+            file = sa.make_url(url).database
+            Path(file).write_bytes(_new_database_file())
+            with closing(sqlite3.connect(file, isolation_level=None)) as connection:
+                # A copy is the store it is a copy of, which could not be carried into it.
+                connection.execute("UPDATE f1mon_meta SET value = ? WHERE name = 'store'", (uuid.uuid4().hex,))
             yield url
         return
     place = _kept[family].pop() if _kept[family] else Kept.made(family)

@@ -6,7 +6,8 @@ import pytest
 
 from f1mon_core.errors import InvalidRecordError
 from f1mon_core.monitor import Monitor
-from f1mon_core.records.kinds import Outcome
+
+from .factories import outcome
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 
@@ -25,7 +26,7 @@ def monitor():
         ["p", 1, None],
         {"prediction_id": "p", "actual_outcome": 1, "known_at": NOON},
         {"prediction_id": "p", "actual_outcome": 1, "at": NOON},
-        Outcome(prediction_id="p", actual_outcome=1),
+        outcome(prediction_id="p"),
     ],
 )
 def test_an_outcome_is_a_record_a_mapping_or_two_or_three_values(monitor, given):

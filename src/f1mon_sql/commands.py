@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from typing import Any
 
 import click
@@ -43,7 +44,7 @@ def db() -> None:
 @click.option("--timeout", default=300.0, show_default=True, help="Seconds to wait for someone else's upgrade.")
 def upgrade(url: str, revision: str, timeout: float) -> None:
     """Bring the schema to this f1mon's; safe to run again, and from several places at once."""
-    done = upgrading.upgrade(url, revision, lock_timeout=timeout)
+    done = upgrading.upgrade(url, revision, lock_timeout=timeout, announce=partial(click.echo, err=True))
     click.echo(f"{target_of(url).address}: {done.before or 'none'} -> {done.after or 'none'}")
 
 

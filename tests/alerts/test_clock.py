@@ -7,9 +7,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from f1mon_core.alerts.rules import AlertRule
 from f1mon_core.monitor import Monitor
 from f1mon_core.storage.memory import MemoryStorage
+
+from .. import factories
 
 COOLDOWN = timedelta(minutes=60)
 GAP = timedelta(minutes=20)
@@ -32,14 +33,7 @@ class SteppedClock(RuleBasedStateMachine):
     def begin(self, for_minutes, keep_firing, recover, on_no_data):
         self.truth = timedelta(0)
         self.offset = timedelta(0)
-        self.rule = AlertRule(
-            "r",
-            "accuracy",
-            "threshold",
-            0.8,
-            "<",
-            "warning",
-            "performance",
+        self.rule = factories.rule(
             cooldown_minutes=COOLDOWN / timedelta(minutes=1),
             for_minutes=for_minutes,
             keep_firing_minutes=keep_firing,

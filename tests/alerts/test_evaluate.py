@@ -3,11 +3,9 @@
 import asyncio
 from datetime import datetime, timedelta
 
-import attrs
 import pytest
 
 from f1mon_core import EvaluationError, InvalidQueryError
-from f1mon_core.alerts.rules import AlertRule
 from f1mon_core.delivery.channels import Section
 from f1mon_core.delivery.enrichment import from_facts
 from f1mon_core.monitor import AsyncMonitor, Monitor
@@ -18,6 +16,9 @@ from f1mon_core.records.kinds import (
     MetricSnapshot,
 )
 from f1mon_core.storage.plans import run
+
+from .. import factories
+from ..factories import raised
 
 HOUR = timedelta(hours=1)
 
@@ -33,8 +34,7 @@ def record(monitor, clock, model, right, wrong, *, unlabelled=0, track="spa"):
 
 
 def rule(**changes):
-    made = AlertRule("low", "accuracy", "threshold", 0.8, "<", "warning", "performance", channels=("spy",))
-    return attrs.evolve(made, **changes)
+    return factories.rule(**{"rule_id": "low", "channels": ("spy",), **changes})
 
 
 def test_a_rule_is_evaluated_over_its_window(monitor, clock):
@@ -294,14 +294,14 @@ def test_both_colours_open_with_channels_and_an_enrichment(channels, spy):
     def mine(_alert):
         return [Section("Runbook", ["here"])]
 
-    made = ("warning", "t", "m", "accuracy", 0.5, 0.8, "c", "a", ["spy"])
+    made = raised(channels=["spy"])
     with Monitor.open("memory", channels=channels, enrich=mine) as opened:
-        opened.create_alert(*made)
+        opened.create_alert(**made)
         opened.deliver()
 
     async def story():
         async with await AsyncMonitor.open("memory", channels=channels, enrich=mine) as opened:
-            await opened.create_alert(*made)
+            await opened.create_alert(**made)
             await opened.deliver()
 
     asyncio.run(story())

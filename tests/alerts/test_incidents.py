@@ -11,16 +11,14 @@ from hypothesis import strategies as st
 
 from f1mon_core import NotFoundError
 from f1mon_core.alerts import evaluate_rule
-from f1mon_core.alerts.rules import AlertRule
 from f1mon_core.monitor import Monitor
 from f1mon_core.storage import plans
 from f1mon_core.storage.memory import MemoryStorage
 
+from ..factories import raised, rule
 from ..interrupted import Interrupted
 
-RULE = AlertRule(
-    "accuracy-low", "accuracy", "threshold", 0.8, "<", "warning", "performance", channels=("console", "log")
-)
+RULE = rule(channels=("console", "log"))
 
 
 def samples(monitor, clock, rule, *values, every=1):
@@ -211,9 +209,8 @@ def test_reminders_stop_with_the_acknowledgement_and_start_again_with_an_escalat
 
 def test_statistics_count_everything(monitor):
     for number in range(30):
-        monitor.create_alert(
-            ["info", "critical"][number % 2], "t", "m", "accuracy", 0.5, 0.8, f"part-{number % 3}", "m", ["console"]
-        )
+        changes = {"severity": ["info", "critical"][number % 2], "component": f"part-{number % 3}"}
+        monitor.create_alert(**raised(**changes, channels=["console"]))
     taken = monitor.alerts(severity="info")[0]
     monitor.acknowledge(taken.alert_id, None)
     statistics = monitor.alert_statistics()

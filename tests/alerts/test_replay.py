@@ -13,24 +13,25 @@ from itertools import groupby
 import pytest
 
 from f1mon_core import open_storage
-from f1mon_core.alerts.rules import AlertRule
 from f1mon_core.monitor import Monitor
+
+from ..factories import rule
 
 DAY = 86_400.0
 MINUTES = 24 * 60
 AFTER_THE_RACE = 3_600.0
 
 RULES = [
-    AlertRule("low", "accuracy", "threshold", 0.85, "<", "warning", "performance", cooldown_minutes=7 * MINUTES,
-              scope="instance", window_minutes=1 * MINUTES),
-    AlertRule("worse", "accuracy", "threshold", 0.88, "<", "warning", "performance", cooldown_minutes=45 * MINUTES,
-              scope="instance", window_minutes=60 * MINUTES, escalation={"critical": 0.85}, recover_threshold=0.89),
-    AlertRule("lasting", "accuracy", "threshold", 0.92, "<", "critical", "performance", cooldown_minutes=60 * MINUTES,
-              model_version="podium-gb-2", window_minutes=1 * MINUTES, for_minutes=20 * MINUTES, min_samples=21),
-    AlertRule("sure", "accuracy", "threshold", 0.9, "<", "info", "performance", cooldown_minutes=20 * MINUTES,
-              scope="instance", window_minutes=60 * MINUTES, gate="interval", keep_firing_minutes=30 * MINUTES),
-    AlertRule("ece", "expected_calibration_error", "threshold", 0.05, ">", "warning", "calibration",
-              cooldown_minutes=0, window_minutes=30 * MINUTES),
+    rule(rule_id="low", threshold=0.85, cooldown_minutes=7 * MINUTES,
+         scope="instance", window_minutes=1 * MINUTES),
+    rule(rule_id="worse", threshold=0.88, cooldown_minutes=45 * MINUTES,
+         scope="instance", window_minutes=60 * MINUTES, escalation={"critical": 0.85}, recover_threshold=0.89),
+    rule(rule_id="lasting", threshold=0.92, severity="critical", cooldown_minutes=60 * MINUTES,
+         model_version="podium-gb-2", window_minutes=1 * MINUTES, for_minutes=20 * MINUTES, min_samples=21),
+    rule(rule_id="sure", threshold=0.9, severity="info", cooldown_minutes=20 * MINUTES,
+         scope="instance", window_minutes=60 * MINUTES, gate="interval", keep_firing_minutes=30 * MINUTES),
+    rule(rule_id="ece", metric_name="expected_calibration_error", threshold=0.05, comparison=">",
+         component="calibration", cooldown_minutes=0, window_minutes=30 * MINUTES),
 ]  # fmt: skip
 
 

@@ -8,21 +8,9 @@ import pytest
 
 from f1mon_core import ConfigurationError, InvalidRecordError, NotANumberError
 from f1mon_core.alerts.rule_files import difference, from_document, from_toml, to_document
-from f1mon_core.alerts.rules import AlertRule
 from f1mon_core.alerts.verdict import Reading, judged
 
-
-def rule(**changes):
-    fields = {
-        "rule_id": "accuracy-low",
-        "metric_name": "accuracy",
-        "metric_type": "threshold",
-        "threshold": 0.8,
-        "comparison": "<",
-        "severity": "warning",
-        "component": "performance",
-    }
-    return AlertRule(**{**fields, **changes})
+from ..factories import rule
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,11 @@
 
 from datetime import timedelta
 
-import attrs
 import pytest
 
-from f1mon_core.alerts.rules import AlertRule
 from f1mon_core.monitor import Monitor
+
+from .. import factories
 
 HOUR = timedelta(hours=1)
 BACKENDS = {"memory": None, "jsonl": None, "sqlite": "sqlalchemy"}
@@ -26,8 +26,8 @@ def monitor(request, tmp_path, clock):
 
 
 def rule(metric_name, **changes):
-    made = AlertRule(metric_name, metric_name, "threshold", 0, ">", "warning", "drift", cooldown_minutes=0)
-    return attrs.evolve(made, **changes)
+    fields = {"rule_id": metric_name, "metric_name": metric_name, "threshold": 0, "comparison": ">"}
+    return factories.rule(**{**fields, "component": "drift", "cooldown_minutes": 0, **changes})
 
 
 def values(monitor, **asked):

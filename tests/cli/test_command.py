@@ -9,6 +9,8 @@ import pytest
 from f1mon_core import __version__
 from f1mon_core.monitor import Monitor
 
+from ..factories import raised
+
 
 def test_the_version_is_said(run):
     assert run("--version").stdout == f"f1mon, version {__version__}\n"
@@ -116,7 +118,7 @@ def test_a_backend_without_a_place_is_where_the_environment_says(run, monkeypatc
     for name, backend in (("sqlite:///x.db", "sql"), ("jsonl://x", "jsonl")):
         monkeypatch.setenv("F1MON_URL", name)
         with Monitor.open() as monitor:
-            monitor.create_alert("info", "here", "", "m", 1.0, 2.0, "x", "y")
+            monitor.create_alert(**raised(severity="info", title="here"))
         assert "here" in run("--backend", backend, "alerts").stdout
 
 
@@ -172,7 +174,7 @@ def test_a_command_that_two_distributions_claim_names_both(run, install_distribu
 
 def test_hostile_text_reaches_no_terminal(run):
     with Monitor.open("jsonl", path="store") as monitor:
-        monitor.create_alert("info", "a\x1b[2J", "b\n\u202ec\r", "m", 1.0, 2.0, "x", "y")
+        monitor.create_alert(**raised(severity="info", title="a\x1b[2J", message="b\n\u202ec\r"))
     shown = run("--path", "store", "alerts").stdout
     assert len(shown.splitlines()) == 2
     assert all(character.isprintable() for character in shown.replace("\n", ""))

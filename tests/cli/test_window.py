@@ -5,8 +5,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from f1mon_core.alerts.rules import AlertRule
 from f1mon_core.monitor import Monitor
+
+from ..factories import rule
 
 DAY = timedelta(days=1)
 PLACE = ("--path", "store")
@@ -64,7 +65,7 @@ def test_a_matured_window_behind_the_horizon_ends_at_a_full_hour(now, run):
 @pytest.mark.parametrize("length", ["9999w", "999999w"])
 def test_a_window_longer_than_time_itself_holds_everything(run, length):
     with Monitor.open("jsonl", path="store") as monitor:
-        monitor.add_rule(AlertRule("none", "outcomes", "no_outcomes", 1, "<", "warning", "performance"))
+        monitor.add_rule(rule(rule_id="none", metric_name="outcomes", metric_type="no_outcomes", threshold=1))
     assert totals(run(*PLACE, "status", "--window", length, "--json").stdout) == {"new": 61, "old": 21}
     assert len(json.loads(run(*PLACE, "snapshot", "--window", length, "--json").stdout)) == 2
     assert "nothing kept" in run(*PLACE, "snapshot", "--window", "7d", "--horizon", length).stderr

@@ -20,6 +20,8 @@ from f1mon_core.delivery.worker import Dispatcher
 from f1mon_core.monitor import Monitor
 from f1mon_core.storage.select import Select
 
+from ..factories import raised
+
 KILLS = 200
 PATIENT = Policy(lease=timedelta(seconds=3), base=timedelta(milliseconds=10))
 
@@ -83,7 +85,7 @@ def test_killed_workers_lose_nothing_and_repeat_at_most_once_a_kill(address, hoo
     with Monitor.open(address) as monitor:
         while killed < KILLS:
             for _ in range(4):
-                alert = monitor.create_alert("info", "t", "m", "accuracy", 0.5, 0.8, "c", "m", ["hook"])
+                alert = monitor.create_alert(**raised(channels=["hook"]))
                 made.append(alert.alert_id)
             pids = [forked(lambda: work_at(address, url)) for _ in range(2)]
             for pid in pids:

@@ -11,8 +11,9 @@ import pytest
 from f1mon_core import open_storage
 from f1mon_core.errors import LockTimeoutError, StorageError
 from f1mon_core.legacy import adopt
-from f1mon_core.legacy.adoption import OLD_FILES
+from f1mon_core.legacy.adoption import OLD_FILES, READER
 from f1mon_core.monitor import Monitor
+from f1mon_core.storage.change import Change
 from f1mon_core.storage.select import Select
 
 
@@ -71,7 +72,8 @@ def everything(storage) -> dict[str, list[object]]:
 
 
 def keys(storage, kind: str) -> list[str]:
-    return sorted("/".join(fact.key) for fact in storage.find(Select(kind)))
+    """The keys of all facts of a kind; of predictions the ids."""
+    return sorted("/".join(fact.key[: 1 if kind == "prediction" else None]) for fact in storage.find(Select(kind)))
 
 
 def bytes_of(directory: Path) -> dict[str, bytes]:
@@ -118,6 +120,43 @@ def test_of_a_repeated_prediction_id_the_first_stays_and_the_different_one_is_se
     assert "line 3 set aside: a different prediction is already stored" in str(account)
 
 
+def test_the_predictions_of_two_models_under_one_id_both_come_in(storage, directory):
+    champion, challenger = a_prediction(model_version="m"), a_prediction(model_version="n", predicted_outcome=0)
+    contradicted = a_prediction(model_version="n", confidence=0.9)
+    write(
+        directory, "predictions.jsonl", champion, challenger, champion, contradicted, a_prediction(prediction_id="p2")
+    )
+    (account,) = adopt(storage, directory).files
+    assert (account.adopted, account.repeated) == (3, 1)
+    assert [one.line for one in account.set_aside] == [4]
+    found = Monitor(storage).predictions()
+    assert sorted((p.prediction_id, p.model_version, p.predicted_outcome) for p in found) == [
+        ("p1", "m", 1),
+        ("p1", "n", 0),
+        ("p2", "m", 1),
+    ]
+
+
+def test_what_an_earlier_reader_set_aside_comes_in_when_its_directory_is_read_once_more(storage, directory):
+    champion, challenger = a_prediction(model_version="m"), a_prediction(model_version="n")
+    write(directory, "predictions.jsonl", champion, challenger)
+    adopt(storage, directory)
+    ((key, marker),) = storage.state("adopted/").items()
+    assert marker["reader"] == READER
+
+    earlier = open_storage("memory")
+    first_one = Monitor(storage).prediction("p1", "m")
+    earlier.append([first_one])
+    unversioned = {name: value for name, value in marker.items() if name != "reader"}
+    earlier.transition(key, lambda _, __: Change(unversioned), operation_id="as reader 1 left it")
+    (account,) = adopt(earlier, directory).files
+    assert (account.adopted, account.repeated, account.set_aside) == (1, 1, [])
+    assert [p.model_version for p in Monitor(earlier).predictions()] == ["m", "n"]
+    assert earlier.state(key)[key]["reader"] == READER
+    assert adopt(earlier, directory).files == ()
+    earlier.close()
+
+
 def test_many_repeats_among_many_are_all_set_aside_and_all_others_stored(storage, directory):
     rows = [a_prediction(prediction_id=f"p{n}") for n in range(300)]
     bad = [a_prediction(prediction_id=f"p{n}", confidence=0.9) for n in range(0, 300, 7)]
@@ -140,7 +179,10 @@ def test_many_repeats_among_many_are_all_set_aside_and_all_others_stored(storage
         (json.dumps(a_prediction(confidence=float("nan"))).encode(), "confidence: must be finite"),
         (json.dumps(a_prediction(timestamp=1394971200000)).encode(), "timestamp: must be Unix seconds in the years"),
         (json.dumps({"timestamp": 1.0}).encode(), "prediction_id: is missing"),
-        (json.dumps(a_prediction(predicted_outcome="yes")).encode(), "predicted_outcome: must be an int"),
+        (
+            json.dumps(a_prediction(predicted_outcome=[1])).encode(),
+            "predicted_outcome: must be a class label, an int or a str",
+        ),
         (json.dumps(a_prediction(predicted_outcome=0.5)).encode(), "predicted_outcome: must be a whole number"),
         (json.dumps(a_prediction(features=[1])).encode(), "features: must be an object"),
     ],

@@ -13,14 +13,13 @@ from sklearn import metrics as sk
 
 from f1mon_core.errors import InvalidQueryError
 from f1mon_core.metrics import measurement
+from f1mon_core.metrics.formula import FORMULAS, formula
 from f1mon_core.metrics.measurement import (
     BINNED_METRICS,
     EXACT_METRICS,
-    FORMULAS,
     METRIC_NAMES,
     Measurement,
     check_names,
-    formula,
     rebinned,
 )
 from f1mon_core.metrics.metric import Metric
@@ -68,6 +67,57 @@ def test_two_classes_are_scikit_learns(data, n_bins):
 @given(rows(st.sampled_from([-3, 0, 1, 7])), st.sampled_from([1, 7]))
 def test_many_classes_are_scikit_learns(data, positive):
     assert_equal(monitored(data, positive=positive), expected_metrics(data, positive=positive))
+
+
+@given(rows(st.sampled_from(["benign", "malignant"])), st.sampled_from([1, 7, 10]))
+def test_two_classes_of_text_are_scikit_learns(data, n_bins):
+    performance = monitored(data, n_bins=n_bins, positive="malignant")
+    assert_equal(performance, expected_metrics(data, n_bins=n_bins, positive="malignant"))
+
+
+@given(rows(st.sampled_from(["a", "B", "1", "ä"])))
+def test_many_classes_of_text_are_scikit_learns(data):
+    assert_equal(monitored(data, positive="B"), expected_metrics(data, positive="B"))
+    assert_equal(
+        monitored(data, labels=["ä", "a", "B"], positive="a"),
+        expected_metrics(data, labels=["ä", "a", "B"], positive="a"),
+    )
+
+
+OF_A_POSITIVE_CLASS = ("precision", "recall", "f1_score", "brier_score", "log_loss", "roc_auc")
+
+
+def test_texts_have_no_positive_class_unless_one_is_named():
+    data = [("yes", 0.7, "yes"), ("no", 0.8, "yes"), ("no", 0.6, None)]
+    performance = monitored(data)
+    assert performance.positive is None
+    for name in OF_A_POSITIVE_CLASS:
+        assert performance[name].value is None
+        assert "positive=" in performance[name].reason
+    assert performance.accuracy.value == 0.5
+    assert performance["f1_score_macro"].value is not None
+    assert performance["expected_calibration_error"].value is not None
+    assert performance.by_label["yes"].recall.value == 0.5
+    named = monitored(data, positive="yes")
+    assert (named.positive, named["recall"].value) == ("yes", 0.5)
+
+
+def test_integers_have_1_as_their_positive_class():
+    assert monitored([(1, 0.7, 1), (0, 0.8, 1)]).positive == 1
+    assert monitored([(1, 0.7, 1), (0, 0.8, 1)])["recall"].value == 0.5
+    assert monitored([], labels=["a", "b"]).positive is None
+
+
+def test_labels_of_two_types_are_compared_with_none_and_the_model_is_named():
+    performance = monitored([(1, 0.7, "1"), (1, 0.8, None)])
+    counts = {"num_predictions": 2.0, "num_labelled": 1.0, "coverage": 0.5, "avg_confidence": 0.75}
+    for name, metric in performance.metrics.items():
+        if name in counts or name in {"min_confidence", "max_confidence", "confidence_std"}:
+            assert metric.value == pytest.approx(counts.get(name, metric.value))
+        else:
+            assert metric.value is None
+            assert "model m" in metric.reason
+            assert "int and as str" in metric.reason
 
 
 @given(rows(st.sampled_from([0, 1, 2])), st.permutations([0, 1, 2, 5]).map(lambda order: order[:3]))
@@ -189,14 +239,15 @@ def test_a_metric_has_a_value_or_a_reason():
         {"n_bins": 0},
         {"n_bins": "exact"},
         {"interval": "wald"},
-        {"positive": True},
+        {"positive": 1.0},
         {"labels": []},
         {"labels": [1, 1]},
         {"metrics": ["accurracy"]},
         {"metrics": "accuracy"},
         {"metrics": 5},
         {"labels": 5},
-        {"positive": "1"},
+        {"positive": ""},
+        {"labels": [1, True]},
     ],
 )
 def test_a_question_that_makes_no_sense_is_refused(arguments):

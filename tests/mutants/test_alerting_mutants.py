@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from f1mon_core import text as printing
+from f1mon_core.alerts import cooldown, outbox, rule_edits, verdict, watch
 from f1mon_core.alerts import incident as incidents
-from f1mon_core.alerts import outbox, rule_edits, verdict, watch
 from f1mon_core.alerts.incident import _Turn
 from f1mon_core.alerts.verdict import Verdict
 from f1mon_core.delivery import attempts, messages
@@ -29,9 +29,8 @@ def missing_is_good(rule, reading, _original=incidents.judged):
     return Verdict("good", None, "") if verdict.kind == "no data" else verdict
 
 
-def stepped_back_since_it_fired(turn):
-    last = turn.watch.last_fired
-    return last is not None and last - turn.micros >= turn.rule.cooldown
+def stepped_back_since_it_fired(rule, watch, now):
+    return watch.last_fired is not None and watch.last_fired - now >= rule.cooldown
 
 
 def complete_for_anyone(_token, details=None, _original=outbox.complete):
@@ -77,19 +76,19 @@ def holds_nothing(watch, _original=watch.written):
 
 MUTANTS = {
     "the cooldown is measured by the signed difference": (
-        [(_Turn, "_elapsed", lambda turn, since: turn.micros - since), (_Turn, "_stepped_back", lambda _: False)],
+        [(cooldown, "elapsed", lambda since, now: now - since), (cooldown, "stepped_back", lambda *_: False)],
         "alerts/test_clock.py::test_a_step_back_by_the_cooldown_or_more_fires_once_and_is_marked",
     ),
     "a step back is not noticed": (
-        [(_Turn, "_stepped_back", lambda _: False)],
+        [(cooldown, "stepped_back", lambda *_: False)],
         "alerts/test_clock.py::test_a_step_back_by_the_cooldown_or_more_fires_once_and_is_marked",
     ),
     "a step back is never noticed": (
-        [(_Turn, "_stepped_back", lambda _: False)],
+        [(cooldown, "stepped_back", lambda *_: False)],
         "alerts/test_clock.py::test_after_one_step_back_silence_lasts_at_most_twice_the_cooldown",
     ),
     "a step back is measured from when it fired": (
-        [(_Turn, "_stepped_back", stepped_back_since_it_fired)],
+        [(cooldown, "stepped_back", stepped_back_since_it_fired)],
         "alerts/test_clock.py::test_after_one_step_back_silence_lasts_at_most_twice_the_cooldown",
     ),
     "suppression moves last_fired": (
@@ -97,11 +96,11 @@ MUTANTS = {
         "alerts/test_incidents.py::test_a_breach_is_one_alert_until_its_cooldown_ends",
     ),
     "nothing is suppressed": (
-        [(_Turn, "_suppressed", lambda *_: False)],
+        [(cooldown, "suppressed", lambda *_: False)],
         "alerts/test_incidents.py::test_the_cooldown_outlives_the_incident",
     ),
     "everything is suppressed": (
-        [(_Turn, "_suppressed", lambda turn, *_: turn.watch.last_fired is not None)],
+        [(cooldown, "suppressed", lambda _, watch, *__: watch.last_fired is not None)],
         "alerts/test_incidents.py::test_a_higher_severity_breaks_through_once_and_a_lower_one_never",
     ),
     "missing data resolves": (

@@ -18,7 +18,8 @@ from f1mon_core.metrics import (
     trends,
     windows,
 )
-from f1mon_core.metrics.measurement import FORMULAS, Formula, Measurement
+from f1mon_core.metrics.formula import FORMULAS, Formula
+from f1mon_core.metrics.measurement import Measurement
 from f1mon_core.metrics.metric import Metric
 from f1mon_core.records.times import MICROSECOND
 
@@ -51,6 +52,12 @@ def worlds(labels=(0, 1), count=25):
             )
             for _ in range(generator.choice([0, 1, 2, 8, 40]))
         ]
+
+
+def holds_for_labels():
+    test_measurement.test_texts_have_no_positive_class_unless_one_is_named()
+    test_measurement.test_integers_have_1_as_their_positive_class()
+    test_measurement.test_labels_of_two_types_are_compared_with_none_and_the_model_is_named()
 
 
 def holds_for_two_classes():
@@ -293,6 +300,13 @@ MUTANTS = {
     "a tie is a loss": (TWO, FORMULAS, "roc_auc", ties_lose),
     "the deviation of a population": (TWO, FORMULAS, "confidence_std", population_deviation),
     "the squares of a bin are not its own": (BINS, measurement, "_inner_squares", naive_squares),
+    "texts have 1 as their positive class": (
+        holds_for_labels,
+        Measurement,
+        "positive_class",
+        property(lambda self: 1 if self.positive is None else self.positive),
+    ),
+    "labels of two types are compared": (holds_for_labels, Measurement, "mixed", property(lambda _: None)),
     "precision of nothing is 0": (TWO, FORMULAS, "precision", empty_precision_is_zero),
     "averages skip what is undefined": (holds_for_declared_classes, Measurement, "_averaged", skipping_average),
     "a declared class that did not occur is none": (

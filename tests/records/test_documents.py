@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 from f1mon_core.errors import InvalidRecordError, SchemaError
 from f1mon_core.records import documents, fields, json_text
 from f1mon_core.records.fields import Text, checks
-from f1mon_core.records.kinds import KINDS, Fact, Outcome, Prediction
+from f1mon_core.records.kinds import KINDS, Fact
 from f1mon_core.records.times import to_micros
+
+from ..factories import outcome, prediction
 
 _text = st.text(st.characters(exclude_categories=["Cs"]))
 _ids = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=255)
@@ -27,7 +29,8 @@ _values = {
     "identifier": _ids,
     "text": _text,
     "severity": st.sampled_from(["info", "warning", "critical"]),
-    "label": _ints,
+    "label": _ints | _ids,
+    "segments": st.dictionaries(_ids.filter(lambda name: len(name) <= 64), _ints | _ids | st.just(""), max_size=3),
     "count": st.integers(0, 2**63 - 1),
     "ordinal": st.integers(1, 2**63 - 1),
     "number": st.floats(allow_nan=False, allow_infinity=False),
@@ -185,7 +188,7 @@ def test_limits_and_hashes_rest_on_the_standard_librarys_spelling():
 
 
 def test_a_document_is_short_and_says_what_it_is():
-    made = Prediction(prediction_id="a", model_version="m", predicted_outcome=1, confidence=0.5, at_given=False)
+    made = prediction(at_given=False)
     assert documents.to_document(made) == {
         "kind": "prediction",
         "v": 1,
@@ -209,17 +212,17 @@ def test_a_document_is_short_and_says_what_it_is():
         ({"at": 1.5}, InvalidRecordError, "microseconds"),
         ({"at": True}, InvalidRecordError, "microseconds"),
         ({"at": 10**18}, InvalidRecordError, "microseconds"),
-        ({"actual_outcome": "1"}, InvalidRecordError, "actual_outcome"),
+        ({"actual_outcome": 1.0}, InvalidRecordError, "actual_outcome"),
     ],
 )
 def test_a_strange_document_is_refused(change, error, words):
-    document = documents.to_document(Outcome(prediction_id="a", actual_outcome=1, at=datetime(2026, 5, 1, tzinfo=UTC)))
+    document = documents.to_document(outcome(at=datetime(2026, 5, 1, tzinfo=UTC)))
     with pytest.raises(error, match=words):
         documents.from_document({**document, **change})
 
 
 def test_a_missing_field_is_named():
-    document = documents.to_document(Outcome(prediction_id="a", actual_outcome=1))
+    document = documents.to_document(outcome())
     del document["actual_outcome"]
     with pytest.raises(InvalidRecordError, match="actual_outcome"):
         documents.from_document(document)

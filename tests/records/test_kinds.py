@@ -11,15 +11,12 @@ import numpy as np
 import pytest
 
 from f1mon_core.errors import ConflictError, InvalidRecordError
-from f1mon_core.records.fields import checks
-from f1mon_core.records.kinds import KINDS, Alert, Fact, Outcome, Prediction, RuleRevision, same
+from f1mon_core.records.fields import checks, label_order
+from f1mon_core.records.kinds import KINDS, Alert, Fact, Outcome, RuleRevision, same
+
+from ..factories import prediction
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
-
-
-def made(**changes: object) -> Prediction:
-    fields = {"prediction_id": "a", "model_version": "m", "predicted_outcome": 1, "confidence": 0.5}
-    return Prediction(**{**fields, **changes})
 
 
 @pytest.mark.parametrize(
@@ -31,9 +28,21 @@ def made(**changes: object) -> Prediction:
         ("prediction_id", "\ud800", "surrogate"),
         ("prediction_id", 7, "must be a str"),
         ("model_version", None, "must be a str"),
-        ("predicted_outcome", True, "not a bool"),
-        ("predicted_outcome", np.bool_(True), "not a bool"),
-        ("predicted_outcome", 1.0, "must be an int"),
+        ("predicted_outcome", 1.0, "1, not 1.0"),
+        ("predicted_outcome", np.float64(1.0), "1, not 1.0"),
+        ("predicted_outcome", Decimal(1), "1, not 1.0"),
+        ("predicted_outcome", None, "an int or a str"),
+        ("predicted_outcome", b"a", "an int or a str"),
+        ("predicted_outcome", "", "1 to 255"),
+        ("predicted_outcome", "x" * 256, "1 to 255"),
+        ("predicted_outcome", "a\0", "NUL"),
+        ("predicted_outcome", "\ud800", "surrogate"),
+        ("segments", [1], "mapping"),
+        ("segments", {str(number): 1 for number in range(17)}, "at most 16"),
+        ("segments", {"": 1}, "1 to 255"),
+        ("segments", {"x" * 65: 1}, "1 to 64"),
+        ("segments", {1: 1}, "1 to 64"),
+        ("segments", {"a\0": 1}, "NUL"),
         ("predicted_outcome", 2**63, "64 bits"),
         ("predicted_outcome", -(2**63) - 1, "64 bits"),
         ("confidence", math.nan, "finite"),
@@ -61,7 +70,7 @@ def made(**changes: object) -> Prediction:
 )
 def test_a_refusal_names_the_field_the_value_and_the_reason(field, value, reason):
     with pytest.raises(InvalidRecordError) as refused:
-        made(**{field: value})
+        prediction(**{field: value})
     assert refused.value.field == field
     assert reason in str(refused.value)
     assert str(refused.value).startswith(f"{field}: ")
@@ -75,21 +84,21 @@ def test_depth_64_is_kept_and_one_more_is_refused_however_deep():
             innermost = {"x": innermost}
         return innermost
 
-    assert made(features=nested(64)).features == nested(64)
+    assert prediction(features=nested(64)).features == nested(64)
     for depth in (65, 100_000):
         with pytest.raises(InvalidRecordError, match="64 deep"):
-            made(features=nested(depth))
+            prediction(features=nested(depth))
 
 
 def test_exactly_one_mebibyte_is_kept():
     room = (1 << 20) - len('{"x":""}')
-    assert len(made(features={"x": "y" * room}).features["x"]) == room
+    assert len(prediction(features={"x": "y" * room}).features["x"]) == room
     with pytest.raises(InvalidRecordError):
-        made(features={"x": "y" * (room + 1)})
+        prediction(features={"x": "y" * (room + 1)})
 
 
 def test_values_of_other_libraries_become_plain_ones():
-    record = made(
+    record = prediction(
         predicted_outcome=np.int64(3),
         confidence=np.float32(0.25),
         features={"i": np.int32(4), "f": np.float64(0.5), "t": (1, 2), "q": Fraction(1, 2)},
@@ -97,37 +106,98 @@ def test_values_of_other_libraries_become_plain_ones():
     assert (type(record.predicted_outcome), type(record.confidence)) == (int, float)
     assert record.features == {"i": 4, "f": 0.5, "t": [1, 2], "q": 0.5}
     assert [type(value) for value in record.features.values()] == [int, float, list, float]
-    assert made(confidence=Decimal("0.5")).confidence == 0.5
+    assert prediction(confidence=Decimal("0.5")).confidence == 0.5
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        (True, 1),
+        (np.bool_(False), 0),
+        (np.int8(-3), -3),
+        (np.uint64(7), 7),
+        ("1", "1"),
+        (np.str_("malignant"), "malignant"),
+        (-(2**63), -(2**63)),
+    ],
+)
+def test_labels_and_segments_become_pythons_own(given, kept):
+    made_of_it = [
+        prediction(predicted_outcome=given).predicted_outcome,
+        prediction(segments={"x": given}).segments["x"],
+    ]
+    made_of_it.append(Outcome(prediction_id="a", actual_outcome=given).actual_outcome)
+    assert [(type(one), one) for one in made_of_it] == [(type(kept), kept)] * 3
+
+
+@pytest.mark.parametrize("value", [None, 1.0, b"x", "x" * 256, "a\0", "\udfff", 2**63, ["DE"]])
+def test_a_segments_value_is_refused_by_its_name(value):
+    with pytest.raises(InvalidRecordError) as refused:
+        prediction(segments={"fine": 1, "country": value})
+    assert refused.value.field == "segments.country"
+
+
+def test_segments_are_a_copy_and_part_of_the_fact():
+    given = {"country": "DE", "tier": ""}
+    record = prediction(segments=given)
+    given["country"] = "FR"
+    assert record.segments == {"country": "DE", "tier": ""}
+    assert same(record, prediction(segments={"tier": "", "country": "DE"}))
+    assert same(prediction(segments={"x": True}), prediction(segments={"x": 1}))
+    for other in ({}, {"country": "DE"}, {"country": "DE", "tier": "", "new": 1}):
+        assert not same(record, prediction(segments=other))
+
+
+def test_labels_compare_with_their_type():
+    assert not same(prediction(predicted_outcome="1"), prediction(predicted_outcome=1))
+    assert same(prediction(predicted_outcome=True), prediction(predicted_outcome=1))
+    assert sorted(["b", 2, "a", -1], key=label_order) == [-1, 2, "a", "b"]
+
+
+def test_a_conflict_says_in_what_the_facts_differ():
+    for changes, named in (
+        ({"confidence": 0.6}, "differ in confidence"),
+        ({"segments": {"country": "DE"}}, "differ in segments"),
+        ({"features": {"x": 1.0}}, "differ in features"),
+        ({"at": NOON, "predicted_outcome": "1"}, "differ in predicted_outcome"),
+    ):
+        assert named in str(
+            ConflictError(
+                prediction(features={"x": 1, "y": 2}), prediction(**{"features": {"y": 2, "x": 1}, **changes})
+            )
+        )
+    assert "differ in at" in str(ConflictError(prediction(at=NOON), prediction(at=NOON + timedelta(1))))
+    assert "('a', 'm')" in str(ConflictError(prediction(), prediction(confidence=0.6)))
 
 
 def test_minus_zero_becomes_zero_everywhere():
-    record = made(confidence=-0.0, features={"x": -0.0, "y": [-0.0]})
+    record = prediction(confidence=-0.0, features={"x": -0.0, "y": [-0.0]})
     signs = [record.confidence, record.features["x"], record.features["y"][0]]
     assert [math.copysign(1, value) for value in signs] == [1, 1, 1]
 
 
 def test_a_record_keeps_no_hold_of_what_it_was_given():
     features = {"grid": {"position": 1}}
-    record = made(features=features)
+    record = prediction(features=features)
     features["grid"]["position"] = 20
     assert record.features == {"grid": {"position": 1}}
 
 
 def test_times_become_utc_and_remember_who_gave_them():
     berlin = timezone(timedelta(hours=2))
-    record = made(at=NOON.astimezone(berlin))
+    record = prediction(at=NOON.astimezone(berlin))
     assert (record.at, record.at.tzinfo, record.at_given) == (NOON, UTC, True)
-    assert made().at is None
-    assert not made().at_given
+    assert prediction().at is None
+    assert not prediction().at_given
 
 
 def test_same_compares_types_and_only_times_both_gave():
-    assert same(made(at=NOON), made())
-    assert same(made(at=NOON, at_given=False), made(at=NOON + timedelta(1)))
-    assert not same(made(at=NOON), made(at=NOON + timedelta(1)))
-    assert same(made(features={"x": 1, "y": 2}), made(features={"y": 2, "x": 1}))
+    assert same(prediction(at=NOON), prediction())
+    assert same(prediction(at=NOON, at_given=False), prediction(at=NOON + timedelta(1)))
+    assert not same(prediction(at=NOON), prediction(at=NOON + timedelta(1)))
+    assert same(prediction(features={"x": 1, "y": 2}), prediction(features={"y": 2, "x": 1}))
     for other in (1.0, True, "1"):
-        assert not same(made(features={"x": 1}), made(features={"x": other}))
+        assert not same(prediction(features={"x": 1}), prediction(features={"x": other}))
 
 
 def test_keys_order_as_their_values_do():
@@ -135,7 +205,7 @@ def test_keys_order_as_their_values_do():
     assert keys == sorted(keys)
     assert Outcome(prediction_id="a", actual_outcome=1, at=NOON).key == ("a", "00001777636800000000")
     with pytest.raises(ValueError, match="no time"):
-        _ = made().cursor
+        _ = prediction().cursor
 
 
 def test_every_kind_declares_attributes_it_has():
@@ -149,7 +219,7 @@ def test_every_kind_declares_attributes_it_has():
 
 
 def test_errors_cross_a_process_boundary():
-    conflict = pickle.loads(pickle.dumps(ConflictError(made(), made(confidence=0.6))))
+    conflict = pickle.loads(pickle.dumps(ConflictError(prediction(), prediction(confidence=0.6))))
     assert conflict.offered.confidence == 0.6
     assert "prediction" in str(conflict)
 

@@ -66,19 +66,18 @@ class History:
         made = self.random.choice([[self.prediction], [self.outcome], [self.prediction, self.outcome, self.alert]])
         batch = [self.random.choice(made)() for _ in range(self.random.randint(1, 4))]
         told = self.answer(self.store.append, batch)
-        try:
-            expected = self.model.append(batch, self.now)
-        except Refused as refused:
-            assert isinstance(told, tuple(refused.reasons)), (told, refused)
-        else:
-            for name in ("new", "repeated", "prelabelled", "unmatched"):
-                assert getattr(told, name) == getattr(expected, name), (name, told, expected)
+        expected = self.answer(self.model.append, batch, self.now)
+        if isinstance(expected, Refused):
+            assert isinstance(told, tuple(expected.reasons)), (told, expected)
+            return
+        for name in ("new", "repeated", "prelabelled", "unmatched"):
+            assert getattr(told, name) == getattr(expected, name), (name, told, expected)
 
     @staticmethod
     def answer(verb, *arguments):
         try:
             return verb(*arguments)
-        except F1monError as error:
+        except (F1monError, Refused) as error:
             return error
 
     def query(self):
@@ -101,10 +100,8 @@ class History:
 
     def ask(self):
         query = self.query()
-        told = self.answer(self.store.tally, query)
-        try:
-            expected = self.model.tally(query)
-        except Refused:
+        told, expected = self.answer(self.store.tally, query), self.answer(self.model.tally, query)
+        if isinstance(expected, Refused):
             assert isinstance(told, PrunedError), query
             return
         assert (wrong := disagreement(told, expected)) is None, (query, wrong)
@@ -127,12 +124,12 @@ class History:
         assert store.count(Select("prediction"), by) == self.model.count(Select("prediction"), by)
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(4))
 def test_every_answer_is_the_models(family, url, seed, monkeypatch):
     history = History(url, f"{family} {seed}")
     store = history.store
     try:
-        for _ in range(25):
+        for _ in range(15):
             history.step()
             for _ in range(3):
                 history.ask()
@@ -157,7 +154,7 @@ def copied(history, other, monkeypatch):
         assert other.check().ok, other.check().problems
         history.compare_listings(other)
         original, history.store = history.store, other
-        for _ in range(20):
+        for _ in range(6):
             history.ask()
         history.store = original
     assert other.transition("k/Ünï", None, operation_id="1") == [1]

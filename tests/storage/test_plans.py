@@ -10,24 +10,21 @@ import pytest
 
 from f1mon_core.errors import ConflictError, InvalidQueryError
 from f1mon_core.monitor import AsyncMonitor, Monitor
-from f1mon_core.records.kinds import Prediction
 from f1mon_core.storage import plans
 from f1mon_core.storage.async_contract import AsyncStorage
 from f1mon_core.storage.contract import Storage
 from f1mon_core.storage.memory import MemoryStorage
 from f1mon_core.storage.offload import OffloadedStorage
 
-
-def predicted(name: str, confidence: float = 0.5) -> Prediction:
-    return Prediction(prediction_id=name, model_version="m", predicted_outcome=1, confidence=confidence)
+from ..factories import prediction
 
 
 def first_or_second():
-    yield from plans.append([predicted("a")])
+    yield from plans.append([prediction()])
     try:
-        yield from plans.append([predicted("a", 0.6)])
+        yield from plans.append([prediction(confidence=0.6)])
     except ConflictError:
-        return (yield from plans.append([predicted("b")])).new
+        return (yield from plans.append([prediction(prediction_id="b")])).new
 
 
 def test_a_plan_can_answer_a_failure():
@@ -45,7 +42,7 @@ def test_what_a_plan_does_not_answer_reaches_the_caller():
 
 def test_an_error_names_the_first_batch_not_written():
     with Monitor.open("memory") as monitor:
-        rows = [predicted(str(number % 5), 0.1 * number) for number in range(6)]
+        rows = [prediction(prediction_id=str(number % 5), confidence=0.1 * number) for number in range(6)]
         with pytest.raises(ConflictError) as refused:
             monitor.record_predictions(rows, batch_size=2)
         assert "batch 2 (records 4 to 5)" in refused.value.__notes__[0]

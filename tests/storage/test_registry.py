@@ -21,7 +21,7 @@ from f1mon_core import (
     open_async_storage,
     open_storage,
 )
-from f1mon_core.errors import BrokenBackendError
+from f1mon_core.errors import BrokenBackendError, OutdatedBackendError
 from f1mon_core.storage.address import masked
 from f1mon_core.storage.environment import from_environment
 from f1mon_core.storage.registry import backend_names, resolve, upgrade_storage
@@ -36,7 +36,7 @@ def _no_settings(monkeypatch):
 A_BACKEND = """
     from f1mon_core.backends import Backend
     from f1mon_core.memory import open_memory
-    backend = Backend(name="third", open=open_memory)
+    backend = Backend(name="third", open=open_memory, contract=2)
 """
 
 
@@ -48,6 +48,19 @@ def test_a_third_party_backend_opens_by_its_name_and_by_its_address(install_dist
     opened = open_storage("third://somewhere")
     assert opened.address == "third://somewhere"
     opened.close()
+
+
+@pytest.mark.parametrize(("contract", "todo"), [("", "update third-store"), (", contract=3", "update f1mon")])
+def test_a_backend_of_another_contract_is_refused_by_name_and_says_what_to_do(contract, todo, install_distribution):
+    group = {"f1mon.backends": "third = third_store:backend", "f1mon.schemes": "third = third_store:backend"}
+    install_distribution("third-store", A_BACKEND.replace(", contract=2", contract), group=group)
+    for name in ("third", "third://somewhere"):
+        with pytest.raises(OutdatedBackendError) as refused:
+            open_storage(name)
+        written = contract[-1:] or "1"
+        assert f"backend 'third' of third-store is written for contract {written}, this f1mon" in str(refused.value)
+        assert f"asks for contract 2: {todo}" in str(refused.value)
+        assert "docs/write-a-backend.md" in str(refused.value)
 
 
 def test_an_unknown_name_lists_what_is_there_and_suggests_the_closest():

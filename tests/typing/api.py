@@ -12,6 +12,7 @@ from f1mon_core.storage import (
     Appended,
     AsyncStorage,
     CheckReport,
+    Dumped,
     OffloadedStorage,
     Pruned,
     Scalar,
@@ -61,6 +62,12 @@ class Foreign:
     def prune(self, before: datetime, keep: Iterable[str] = ()) -> Pruned:
         return Pruned(before, dict.fromkeys(keep, 0))
 
+    def dump(self, after: str | None = None) -> Dumped:
+        return Dumped([], after)
+
+    def restore(self, records: Iterable[Document]) -> Appended:
+        return Appended(len(list(records)))
+
     def check(self) -> CheckReport:
         return CheckReport()
 
@@ -91,6 +98,16 @@ def both_sides(store: Storage) -> None:
     plans.run(a_plan(), Foreign())
     assert_type(Monitor(store).models(), list[ModelSummary])
     assert_type(store.clock(), datetime)
+
+
+def labels_and_segments(monitor: Monitor) -> None:
+    made = Prediction("a", "m", "malignant", 0.9, segments={"country": "DE", "tier": 1})
+    assert_type(made.predicted_outcome, int | str)
+    assert_type(made.segments, dict[str, int | str])
+    monitor.record_prediction("a", "m", "malignant", 0.9, segments={"country": "DE"})
+    monitor.record_outcome("a", "benign")
+    monitor.performance(positive="malignant", labels=["malignant", "benign"])
+    TallyQuery(by=("country",), where={"country": ("DE", None), "tier": 1})
 
 
 async def both_sides_awaited(store: AsyncStorage) -> None:

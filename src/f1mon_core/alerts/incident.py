@@ -13,7 +13,7 @@ from typing import Any, cast
 
 import attrs
 
-from f1mon_core.alerts import outbox, rule_files, verdict
+from f1mon_core.alerts import cooldown, outbox, rule_files, verdict
 from f1mon_core.alerts.rules import AlertRule, micros, rank
 from f1mon_core.alerts.verdict import Reading, Verdict, judged
 from f1mon_core.alerts.watch import Incident, Instance, Phase, Watch, read, written
@@ -138,7 +138,7 @@ class _Turn:
             incident.severity = severity
             watch.phase_reason = f"{reason}; {wait}"
             return
-        if self._suppressed(incident, severity):
+        if cooldown.suppressed(self.rule, watch, incident, severity, self.micros):
             self._suppress(incident, severity, reason)
             return
         self._fire(incident, severity, reason)
@@ -148,24 +148,9 @@ class _Turn:
         rule = self.rule
         if (breaches := sum(self.watch.evaluated)) < rule.breaches:
             return f"{breaches} of the {rule.breaches} breaches in {rule.of_evaluations} evaluations that it takes"
-        if self._elapsed(cast("int", incident.breach_since)) < micros(rule.for_minutes):
+        if cooldown.elapsed(cast("int", incident.breach_since), self.micros) < micros(rule.for_minutes):
             return f"it has to last for {rule.for_minutes:g} minutes"
         return None
-
-    def _suppressed(self, incident: Incident, severity: str) -> bool:
-        """Within the cooldown, unless the severity is higher than the last one fired and new to the incident.
-
-        A clock set back by a cooldown or more ends it too: otherwise one step could silence a rule for three of them.
-        """
-        last, last_severity = self.watch.last_fired, self.watch.last_severity
-        if last is None or self._elapsed(last) >= self.rule.cooldown or self._stepped_back():
-            return False
-        escalates = rank(severity) > rank(last_severity or severity) and severity not in incident.severities
-        return not escalates
-
-    def _stepped_back(self) -> bool:
-        """Whether the clock was set back by at least the cooldown since it fired."""
-        return self.watch.latest is not None and self.watch.latest - self.micros >= max(self.rule.cooldown, 1)
 
     def _suppress(self, incident: Incident, severity: str, reason: str) -> None:
         watch, rule = self.watch, self.rule
@@ -176,7 +161,7 @@ class _Turn:
         incident.severity = severity
         if rule.remind_minutes is None or incident.notified is None or incident.acknowledged is not None:
             return
-        if self._elapsed(incident.notified) >= micros(rule.remind_minutes):
+        if cooldown.elapsed(incident.notified, self.micros) >= micros(rule.remind_minutes):
             self._remind(incident, reason)
 
     def _remind(self, incident: Incident, reason: str) -> None:
@@ -187,7 +172,7 @@ class _Turn:
 
     def _fire(self, incident: Incident, severity: str, reason: str) -> None:
         watch = self.watch
-        stepped_back = watch.last_fired is not None and self._stepped_back()
+        stepped_back = watch.last_fired is not None and cooldown.stepped_back(self.rule, watch, self.micros)
         if not incident.severities:
             event = "firing"
         elif rank(severity) > max(map(rank, incident.severities)):
@@ -262,7 +247,7 @@ class _Turn:
             return
         if incident.good_since is None:
             incident.good_since = self.micros
-        if self._elapsed(incident.good_since) < micros(rule.keep_firing_minutes):
+        if cooldown.elapsed(incident.good_since, self.micros) < micros(rule.keep_firing_minutes):
             watch.phase_reason = f"{reason}; it keeps firing for {rule.keep_firing_minutes:g} minutes"
             return
         if rule.notify_resolved:
@@ -290,10 +275,6 @@ class _Turn:
 
     def _move(self, phase: Phase, reason: str) -> None:
         self.watch.phase, self.watch.phase_since, self.watch.phase_reason = phase, self.micros, reason
-
-    def _elapsed(self, since: int) -> int:
-        """Microseconds between two readings of the clock, whichever way it was set in between."""
-        return abs(self.micros - since)
 
     def _id(self, what: str) -> str:
         return time_id(self.now, f"{what}/{self.asked.key}/{self.asked.operation_id}")

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cached_property
-from typing import Any, Literal, TypeAlias, TypeVar
 
 import attrs
 
 from f1mon_core.errors import InvalidQueryError
+from f1mon_core.metrics.formula import FORMULAS, formula
 from f1mon_core.metrics.intervals import Method, proportion
 from f1mon_core.metrics.metric import (
     NO_ACTUAL_POSITIVES,
@@ -37,40 +37,6 @@ from f1mon_core.storage.tally import CellKey, Moments, Tally, bin_of, merge_cell
 
 _EPSILON = 2.0**-52
 """Probabilities are clipped to [eps, 1 - eps] for the log loss, as scikit-learn does."""
-
-
-Cells: TypeAlias = Literal["any", "binned", "exact"]
-Labels: TypeAlias = Literal["none", "compared", "positive"]
-FormulaT = TypeVar("FormulaT", bound=Callable[..., Metric])
-
-
-@attrs.frozen
-class Formula:
-    """How a metric is computed.
-
-    Attributes:
-        of: The metric of a measurement, under the name given.
-        cells: What it needs: cells of any bins, of the number of bins asked for, or one per distinct confidence.
-        labels: What it needs of labels: none, that they can be compared, or a positive class among them too.
-    """
-
-    of: Callable[[Any, str], Metric]
-    cells: Cells = "any"
-    labels: Labels = "compared"
-
-
-FORMULAS: dict[str, Formula] = {}
-"""Every metric by its name, in the order of tables."""
-
-
-def formula(*names: str, cells: Cells = "any", labels: Labels = "compared") -> Callable[[FormulaT], FormulaT]:
-    """Register a method of `Measurement` as the formula of these metrics."""
-
-    def register(method: FormulaT) -> FormulaT:
-        FORMULAS.update(dict.fromkeys(names, Formula(method, cells, labels)))
-        return method
-
-    return register
 
 
 def rebinned(tally: Tally, bins: int) -> Tally | None:
@@ -462,7 +428,9 @@ class Measurement:
         if self.total == 1:
             return self._none(name, 1, ONE_VALUE)
         terms: list[float] = []
-        for key, moments in self.tally.cells.items():
+        # A cell's extremes are those of all cells that differ from it in nothing but the outcome: they count as one.
+        alike = merge_cells((key._replace(actual=None, delay=None), one) for key, one in self.tally.cells.items())
+        for key, moments in alike.items():
             offset = moments.total / moments.n
             away = midpoint(key.bin, self.tally.bins) + offset - mean
             terms += (_inner_squares(moments), moments.n * away * away)

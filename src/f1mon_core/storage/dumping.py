@@ -227,7 +227,7 @@ def restoring(records: Iterable[Mapping[str, Any]]) -> Restoring:
     for number, record in enumerate(records):
         try:
             found = _taken(found, record)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
             if isinstance(error, InvalidRecordError):
                 raise
             raise InvalidRecordError(f"records[{number}]", record, "must be a record as `dump` makes them") from error

@@ -17,6 +17,7 @@ from f1mon_core.testing.laws.durability import DurabilityLaws
 from f1mon_core.testing.laws.find import CountLaws, FindLaws
 from f1mon_core.testing.laws.handles import HandleLaws
 from f1mon_core.testing.laws.hostile import HostileLaws
+from f1mon_core.testing.laws.items import ItemLaws
 from f1mon_core.testing.laws.kills import KillLaws
 from f1mon_core.testing.laws.prune import PruneLaws
 from f1mon_core.testing.laws.races import RaceLaws
@@ -29,6 +30,7 @@ PREFIX = "test_"
 
 class StorageContract(
     AppendLaws,
+    ItemLaws,
     FindLaws,
     CountLaws,
     TallyLaws,

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import copy
-import threading
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from datetime import datetime, timedelta
 from typing import Any
@@ -28,7 +25,7 @@ from f1mon_core.records.kinds import (
 )
 from f1mon_core.records.times import MICROSECOND
 from f1mon_core.storage.change import Change
-from f1mon_core.storage.contract import Appended, Storage
+from f1mon_core.storage.contract import Storage
 from f1mon_core.storage.select import Select
 from f1mon_core.storage.tally import TallyQuery
 from f1mon_core.testing import strategies
@@ -36,6 +33,7 @@ from f1mon_core.testing.facts import HOUR, NOON
 from f1mon_core.testing.laws.base import Laws
 from f1mon_core.testing.location import Place
 from f1mon_core.testing.model import Model, Refused, disagreement, written
+from f1mon_core.testing.writing import Interrupted, Writing, carry, meeting
 
 IDS = ("a", "A", "a ", "b", "ä")
 """Few, so that facts repeat, conflict and meet."""
@@ -43,8 +41,6 @@ IDS = ("a", "A", "a ", "b", "ä")
 MODELS = ("m", "M")
 KEYS = ("k", "K", "k/1", "k%", "incident")
 MOST_HANDLES = 3
-MOMENT = 0.02
-"""Seconds for which a step holds the door open to a second writer, whom a sound store does not let in."""
 
 SEGMENTS: dict[str, tuple[Any, ...]] = {"country": ("DE", "de", 1, "1", True), "tier": (0, 1, "")}
 
@@ -134,50 +130,6 @@ _queries = st.builds(
 
 AT_A_STRETCH = 1_000
 """The most sequences of one search, for Hypothesis remembers every draw of it: 0.4 MB a sequence of 50 verbs."""
-
-
-class Interrupted(Exception):
-    """What a step of the machine raises."""
-
-
-@attrs.frozen
-class Writing:
-    """What one of two writers does.
-
-    Attributes:
-        batch: The facts it appends.
-        key: The key of the transition they belong to, whose step counts; None for an append.
-        operation_id: The transition's.
-    """
-
-    batch: Sequence[Fact]
-    key: str | None
-    operation_id: str
-
-    def to(self, store: Storage, inside: Callable[[], Any]) -> Any:
-        """Do it to a store, and call `inside` within the step."""
-        if self.key is None:
-            return store.append(self.batch)
-
-        def step(document: Any, now: datetime) -> Change:
-            inside()
-            return self.step(document, now)
-
-        return store.transition(self.key, step, operation_id=self.operation_id)
-
-    def to_model(self, model: Model, now: datetime) -> Any:
-        """Do it to the model; `Refused` is answered, not raised."""
-        try:
-            if self.key is None:
-                return model.append(self.batch, now)
-            return model.transition(self.key, self.step, self.operation_id, now)
-        except Refused as refused:
-            return refused
-
-    def step(self, document: Any, now: datetime) -> Change:
-        """Count one on."""
-        seen = 1 + (document or {}).get("n", 0)
-        return Change({"n": seen, "at": now.isoformat()}, self.batch, result=seen)
 
 
 class Machine(RuleBasedStateMachine):
@@ -295,7 +247,7 @@ class Machine(RuleBasedStateMachine):
         if appends:
             second = attrs.evolve(second, key=None)
         self.operations += 2
-        met = _meeting((first, self.handle(number)), (second, self.handle(number + 1)))
+        met = meeting((first, self.handle(number)), (second, self.handle(number + 1)))
         answers = {first.operation_id: met[0], second.operation_id: met[1]}
         left = [_contents(store) for store in self.handles]
         for turns in ((first, second), (second, first)):
@@ -420,47 +372,6 @@ class Machine(RuleBasedStateMachine):
         except F1monError as error:
             answer = error
         assert _is_answer(answer, refused), f"answered {answer!r} where {refused.reasons} is due"
-
-
-def _meeting(first: tuple[Writing, Storage], second: tuple[Writing, Storage]) -> list[Any]:
-    """What two writers are answered, or raised, of whom the second begins while the first is inside its step."""
-    begun, met, done = threading.Event(), threading.Event(), threading.Event()
-
-    def hold() -> None:
-        begun.set()
-        if met.wait(MOMENT):
-            # The store let the second in: where it may also end first, the same is lost in every run.
-            done.wait(10 * MOMENT)
-
-    def lead() -> Any:
-        try:
-            return first[0].to(first[1], hold)
-        finally:
-            begun.set()
-
-    def follow() -> Any:
-        begun.wait()
-        try:
-            return second[0].to(second[1], met.set)
-        finally:
-            done.set()
-            met.set()
-
-    with ThreadPoolExecutor(2) as threads:
-        answers = [threads.submit(lead), threads.submit(follow)]
-        return [answer.exception() or answer.result() for answer in answers]
-
-
-def carry(source: Storage, target: Storage) -> Appended:
-    """Dump a store into another, page by page; what came of all pages."""
-    came, after = Appended(unmatched=0), None
-    while True:
-        page = source.dump(after)
-        came += target.restore(page.records)
-        assert page.after is None or page.after != after, "the pages do not go on"
-        after = page.after
-        if after is None:
-            return came
 
 
 def _is_answer(answer: Any, wanted: Any) -> bool:

@@ -145,6 +145,10 @@ class Dialect(ABC):
         """Whether a view is not the one that a query makes."""
 
     @abstractmethod
+    def rewritten_bytes(self, connection: Connection, tables: Sequence[str]) -> int:
+        """How much more disk an upgrade that makes tables, or their keys, anew takes at most while it runs."""
+
+    @abstractmethod
     def problems(self, connection: Connection) -> list[Problem]:
         """What a database finds wrong in itself, and settings of it that risk facts."""
 

@@ -92,6 +92,11 @@ class Sqlite(Dialect):
         ((found,),) = statements.rows(connection, "SELECT sql FROM sqlite_master WHERE name = ?", (view,))
         return str(found).split() != f"CREATE VIEW {view} AS {query}".split()
 
+    def rewritten_bytes(self, connection: Connection, tables: Sequence[str]) -> int:
+        """See `Dialect.rewritten_bytes`; new tables stand in the journal, and then in the file beside the old ones."""
+        del tables
+        return 2 * int(_pragma(connection, "page_count")) * int(_pragma(connection, "page_size"))
+
     def problems(self, connection: Connection) -> list[Problem]:
         """See `Dialect.problems`."""
         found = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -12,14 +13,18 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import SQLAlchemyError
 
 from f1mon_core.errors import SchemaError
+from f1mon_sql.connect import statements
 from f1mon_sql.connect.engine import make_engine
 from f1mon_sql.connect.errors import cause_of, translated
 from f1mon_sql.connect.settings import Settings
 from f1mon_sql.connect.target import target_of
+from f1mon_sql.dialects import Dialect
 from f1mon_sql.schema import versions
 from f1mon_sql.transactions import Transactions
 
 R = TypeVar("R")
+
+_log = logging.getLogger("f1mon.sql")
 
 
 @attrs.frozen
@@ -59,8 +64,16 @@ def current(url: str | URL) -> str | None:
         return revision
 
 
-def upgrade(url: str | URL, revision: str = "head", *, lock_timeout: float = 300.0) -> Upgrade:
+def upgrade(
+    url: str | URL, revision: str = "head", *, lock_timeout: float = 300.0, announce: Callable[[str], None] = _log.info
+) -> Upgrade:
     """Bring a database to a revision, older or newer than the one it is at; alone, and again if it was interrupted.
+
+    Args:
+        url: The database.
+        revision: To which one.
+        lock_timeout: Seconds to wait for someone else's upgrade.
+        announce: Told, before it begins, what a step that touches every row takes.
 
     Raises:
         SchemaError: If a newer f1mon made the schema, somebody else tables of f1mon's names, or there is no such
@@ -80,6 +93,8 @@ def upgrade(url: str | URL, revision: str = "head", *, lock_timeout: float = 300
                 raise versions.refusal(before, target.address)
             if before is None and goal != "base":
                 versions.refuse_foreign(connection, target.address)
+            if before is not None and before < ROWS_REWRITTEN_BY <= goal != "base":
+                announce(f"{target.address}: {_effort(connection, transactions.dialect)}")
             versions.run_migrations(connection, lambda config, command: _move(config, command, before, goal))
             return Upgrade(before, versions.stored_revision(connection))
 
@@ -87,6 +102,24 @@ def upgrade(url: str | URL, revision: str = "head", *, lock_timeout: float = 300
     with _opened(url, Settings(lock_timeout=lock_timeout)) as run:
         done: Upgrade = run(work, True)
         return done
+
+
+ROWS_REWRITTEN_BY = "0003"
+"""The revision that touches every prediction, set of features and outcome."""
+_ROWS_PER_SECOND = 50_000
+_MIB = 1 << 20
+
+
+def _effort(connection: Connection, dialect: Dialect) -> str:
+    """What revision 0003 takes, as a sentence."""
+    tables = [f"f1mon_{name}" for name in ("predictions", "features", "outcomes")]
+    ((rows,),) = statements.rows(connection, f"SELECT {' + '.join(f'(SELECT COUNT(*) FROM {one})' for one in tables)}")
+    size = dialect.rewritten_bytes(connection, tables)
+    seconds, mib = max(1, rows // _ROWS_PER_SECOND), max(1, size // _MIB)
+    return (
+        f"every prediction and outcome is touched, {rows} rows: it takes about {seconds} s and, until it is done, "
+        f"up to {mib} MiB more on disk; interrupted, it can be run again"
+    )
 
 
 def _move(config: Any, command: Any, before: str | None, goal: str) -> None:

@@ -19,6 +19,7 @@ from f1mon_core.records.kinds import Alert, Fact, Outcome, Prediction, same
 from f1mon_core.records.times import from_micros, to_micros
 from f1mon_core.storage.contract import Appended
 from f1mon_core.storage.stamping import is_prelabelled, refuse_pruned, timed
+from f1mon_sql.connect import statements
 from f1mon_sql.dialects import Dialect
 from f1mon_sql.tables.rows import (
     ALERT_COLUMNS,
@@ -52,6 +53,12 @@ Key: TypeAlias = tuple[Any, ...]
 _ROUNDS = 100
 _UNKNOWN: Row = (None,) * len(CURRENT_COLUMNS)
 _FILLED = PREDICTION_COLUMNS[2:]
+_MANY = 100
+"""Of so many predictions the first is looked for before they are sent in vain."""
+_ITEM_ROWS = (
+    f"SELECT prediction_id, ordinal, model_version, predicted_at, pruned, {', '.join(CURRENT_COLUMNS)}"
+    " FROM f1mon_predictions WHERE"
+)
 _PREDICTION, _OUTCOME, _ALERT = Prediction.kind, Outcome.kind, Alert.kind
 
 
@@ -122,11 +129,10 @@ class Appending:
     def append(self, batch: Sequence[Fact], clock: Callable[[int | None], datetime]) -> Appended:
         """Store a batch. Raises as `Storage.append`."""
         outcomes = {one.prediction_id for one in batch if isinstance(one, Outcome)}
-        if outcomes:
-            # Predictions lock rows of the one table too: all of them now and in one order, or two batches deadlock.
-            self._lock(
-                {(one.prediction_id, one.model_version) for one in batch if isinstance(one, Prediction)}, outcomes
-            )
+        # Predictions lock rows of the one table too: all of them now and in one order, or two batches deadlock.
+        if outcomes or self._are_taken(batch):
+            predictions = {(one.prediction_id, one.model_version) for one in batch if isinstance(one, Prediction)}
+            self._lock(predictions, outcomes)
         now = clock(self._server)
         self._recorded = to_micros(now)
         try:
@@ -139,6 +145,13 @@ class Appending:
                 return self._appended(walked)
             walked = self._walk(batch, now)
         raise StorageError("keys are taken and freed again too fast to be written")
+
+    def _are_taken(self, batch: Sequence[Fact]) -> bool:
+        """Whether many predictions begin with an item that is stored: another model's, or sent again."""
+        if len(batch) < _MANY or not isinstance(first := batch[0], Prediction):
+            return False
+        text = self.dialect.sql("SELECT 1 FROM f1mon_predictions WHERE prediction_id = ? AND ordinal = 0")
+        return bool(statements.rows(self.connection, text, (self.dialect.text_in(first.prediction_id),)))
 
     def put_back(self, facts: Sequence[Fact]) -> Appended:
         """Store facts as another store kept them. Raises as `Storage.restore`; inside a transaction that is alone."""
@@ -257,48 +270,50 @@ class Appending:
         """
         self._are_locked = self._are_locked or bool(predictions)
         predicted = {item for item, _ in predictions}
-        self._lock_first_rows(predicted, outcomes)
-        unsure = {item for item in outcomes if self.items[item].pruned}
-        columns = "prediction_id, ordinal, model_version, predicted_at, pruned"
-        text = f"SELECT {columns} FROM f1mon_predictions WHERE prediction_id"
-        out = self.dialect.text_out
-        for one, ordinal, model, at, pruned in self.dialect.select_in(self.connection, text, predicted | unsure):
-            item = self.items[out(one)]
-            item.free = max(item.free, ordinal + 1)
-            if at is not None:
-                item.live = True
-                item.models[out(model)] = ordinal
-            elif pruned:
-                item.pruned.add(None if model is None else out(model))
+        if self.dialect.lock_rows:
+            self._lock_first_rows(predicted, outcomes)
+            predicted |= {item for item in outcomes if self.items[item].pruned}
+        else:  # the transaction is the lock, and only outcomes need a row to bear them
+            self.dialect.make_stubs(self.connection, sorted(outcomes))
+            predicted |= {*outcomes}
+            self.items |= {one: Item() for one in predicted}
+        for row in self.dialect.select_in(self.connection, f"{_ITEM_ROWS} prediction_id", predicted):
+            self._take_row(row)
         self._read_predictions([key for key in predictions if key[1] in self.items[key[0]].models])
 
     def _lock_first_rows(self, predicted: Collection[str], outcomes: Collection[str]) -> None:
-        ids = {*predicted, *outcomes}
-        # Where the transaction is the lock, only outcomes need a row to bear them.
-        made = ids if self.dialect.lock_rows else set(outcomes)
-        if len(made) > 1:
+        missing = {*predicted, *outcomes}
+        if len(missing) > 1:
             # Made first and locked then, each in the order of ids: whoever waits for a row holds none that comes after.
-            self.dialect.make_stubs(self.connection, sorted(made))
-        text = (
-            f"SELECT prediction_id, predicted_at, pruned, {', '.join(CURRENT_COLUMNS)} FROM f1mon_predictions"
-            " WHERE ordinal = 0 AND prediction_id"
-        )
-        out = self.dialect.text_out
-        missing = ids
+            self.dialect.make_stubs(self.connection, sorted(missing))
         for _ in range(_ROUNDS):
+            text = f"{_ITEM_ROWS} ordinal = 0 AND prediction_id"
             rows, self._server = self.dialect.locked(self.connection, text, missing)
-            for one, at, pruned, number, text_label, *known in rows:
-                current = (number, None if text_label is None else out(text_label), *known)
-                item = Item(current, stub=at is None and not pruned, live=at is not None, free=1)
-                if pruned:
-                    item.pruned.add("")  # no model has this name; which one it was is read if it matters
-                self.items[out(one)] = item
+            for row in rows:
+                self._take_row(row)
             missing = {one for one in missing if one not in self.items}
-            if made.isdisjoint(missing):
-                self.items |= {one: Item() for one in missing}
+            if not missing:
                 return
-            self.dialect.make_stubs(self.connection, sorted(made & missing))
+            self.dialect.make_stubs(self.connection, sorted(missing))
         raise StorageError("rows of predictions vanish as fast as they are made")
+
+    def _take_row(self, row: Row) -> None:
+        """Note one of `_ITEM_ROWS`."""
+        out = self.dialect.text_out
+        one, ordinal, model, at, pruned, number, text, *known = row
+        name = out(one)
+        item = self.items.get(name)
+        if item is None:
+            item = self.items[name] = Item()
+        if ordinal == 0:
+            item.current = (number, _text(out, text), *known)
+            item.stub = at is None and not pruned
+        item.free = max(item.free, ordinal + 1)
+        if at is not None:
+            item.live = True
+            item.models[out(model)] = ordinal
+        elif pruned:
+            item.pruned.add(_text(out, model))
 
     def _read_predictions(self, keys: Collection[tuple[str, str]]) -> None:
         """Read the stored predictions of looked-up keys, and no others."""

@@ -138,23 +138,72 @@ def _disagreements(connection: Connection) -> Iterator[Problem]:
             )
         )
     )
-    other = (
-        sa.select(p.prediction_id)
-        .select_from(predictions.join(outcomes, sa.and_(o.prediction_id == p.prediction_id, o.known_at == p.known_at)))
-        .where(sa.func.coalesce(p.actual_outcome, 0) != o.actual_outcome)
-    )
+    newest = predictions.join(outcomes, sa.and_(o.prediction_id == p.prediction_id, o.known_at == p.known_at))
+    other = sa.select(p.prediction_id).select_from(newest).where(_differ(p, o))
     for statement in (moved, other):
-        for one in statements.execute(connection, statement.limit(_SHOWN)).scalars():
+        for one in statements.execute(connection, statement.distinct().limit(_SHOWN)).scalars():
             yield Problem("error", f"f1mon_predictions, key {one!r}", "its current outcome is not its newest one")
-    lost = sa.select(o.prediction_id).where(~sa.exists().where(p.prediction_id == o.prediction_id))
-    for one in statements.execute(connection, lost.limit(_SHOWN)).scalars():
-        yield Problem("error", f"f1mon_outcomes, key {one!r}", "there is no row for its prediction")
-    orphaned = sa.select(f.prediction_id).where(
-        ~sa.exists().where(p.prediction_id == f.prediction_id, p.predicted_at.is_not(None))
-    )
-    for one in statements.execute(connection, orphaned.limit(_SHOWN)).scalars():
-        yield Problem("error", f"f1mon_features, key {one!r}", "there is no prediction they belong to")
+    for table, statement, message in (
+        ("f1mon_predictions", _unborne(), "its item has no row of ordinal 0"),
+        ("f1mon_predictions", _apart_from_bearer(), "its outcome is not that of its item's row of ordinal 0"),
+        ("f1mon_predictions", _without_model(), "neither a prediction nor what is left of one has its row"),
+        (
+            "f1mon_outcomes",
+            sa.select(o.prediction_id).where(~sa.exists().where(p.prediction_id == o.prediction_id)),
+            "there is no row for its prediction",
+        ),
+        (
+            "f1mon_features",
+            sa.select(f.prediction_id).where(
+                ~sa.exists().where(
+                    p.prediction_id == f.prediction_id, p.ordinal == f.ordinal, p.predicted_at.is_not(None)
+                )
+            ),
+            "there is no prediction they belong to",
+        ),
+    ):
+        for one in statements.execute(connection, statement.limit(_SHOWN)).scalars():
+            yield Problem("error", f"{table}, key {one!r}", message)
     yield from _attribute_disagreements(connection)
+
+
+def _differ(one: Any, other: Any) -> sa.ColumnElement[bool]:
+    """Whether two rows bear different labels. A label is in one of two columns, and no text is empty."""
+    return sa.or_(
+        sa.func.coalesce(one.actual_outcome, 0) != sa.func.coalesce(other.actual_outcome, 0),
+        sa.func.coalesce(one.actual_text, "") != sa.func.coalesce(other.actual_text, ""),
+        one.actual_outcome.is_(None) != other.actual_outcome.is_(None),
+    )
+
+
+def _bearers() -> tuple[Any, sa.Join]:
+    """The rows of ordinal 0, and the others joined with them."""
+    bearer = predictions.alias("bearer")
+    p = predictions.c
+    return bearer, predictions.outerjoin(
+        bearer, sa.and_(bearer.c.prediction_id == p.prediction_id, bearer.c.ordinal == 0)
+    )
+
+
+def _unborne() -> sa.Select[Any]:
+    bearer, joined = _bearers()
+    p = predictions.c
+    return sa.select(p.prediction_id).select_from(joined).where(p.ordinal > 0, bearer.c.prediction_id.is_(None))
+
+
+def _apart_from_bearer() -> sa.Select[Any]:
+    bearer, joined = _bearers()
+    p, b = predictions.c, bearer.c
+    times = (sa.func.coalesce(p[name], -1) != sa.func.coalesce(b[name], -1) for name in ("known_at", "first_known_at"))
+    apart = sa.or_(*times, _differ(p, b))
+    return sa.select(p.prediction_id).select_from(joined).where(p.ordinal > 0, b.prediction_id.is_not(None), apart)
+
+
+def _without_model() -> sa.Select[Any]:
+    p = predictions.c
+    stub = sa.and_(p.ordinal > 0, p.predicted_at.is_(None), p.pruned == 0)
+    both = sa.and_(p.predicted_at.is_not(None), p.pruned != 0)
+    return sa.select(p.prediction_id).where(sa.or_(stub, both))
 
 
 def _attribute_disagreements(connection: Connection) -> Iterator[Problem]:

@@ -92,7 +92,7 @@ class _Source:
 
 def store_record(connection: Connection) -> StoreRecord:
     """What a store knows of itself."""
-    named = {name: value for name, value in statements.execute(connection, sa.select(meta.c.name, meta.c.value))}
+    named = {row.name: row.value for row in statements.execute(connection, sa.select(meta.c.name, meta.c.value))}
     columns = [horizons.c[name] for name in HORIZON_COLUMNS]
     rows = statements.execute(connection, sa.select(horizons.c.kind, *columns).where(horizons.c.kind != ""))
     pruned = {kind: [None if one is None else from_micros(one) for one in row] for kind, *row in rows}
@@ -157,7 +157,7 @@ def _delete(connection: Connection, column: sa.ColumnElement[Any], values: Colle
     ordered = sorted(values)
     for start in range(0, len(ordered), IN_CHUNK):
         chunk = ordered[start : start + IN_CHUNK]
-        statements.execute(connection, sa.delete(column.table).where(column.in_(chunk)))  # type: ignore[attr-defined]
+        statements.execute(connection, sa.delete(column.table).where(column.in_(chunk)))
 
 
 def _take(connection: Connection, dialect: Dialect, pruned: Sequence[PrunedKey]) -> None:

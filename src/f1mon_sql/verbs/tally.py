@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from functools import lru_cache
 from itertools import chain
@@ -183,7 +183,7 @@ def _statement(dialect: Dialect, shape: Shape) -> sa.Select[Any]:
 # Which predictions --------------------------------------------------------------------------------------------------
 
 
-def _counted(dialect: Dialect, shape: Shape) -> sa.Selectable:
+def _counted(dialect: Dialect, shape: Shape) -> sa.Select[Any] | sa.CompoundSelect[Any]:
     """The predictions counted, with the outcome current for each and the time it stands at."""
     if shape.as_of or shape.as_recorded:
         return _counted_as_known(dialect, shape)
@@ -239,7 +239,8 @@ def _kept_columns(shape: Shape, stands: _Column) -> tuple[_Column, ...]:
     return (p.model_version, *label, p.confidence, p.predicted_at, stands.label("stands_at"), segments)
 
 
-def _windowed(statement: sa.Select[Any], shape: Shape, stands: _Column, conditions: list[_Column]) -> sa.Select[Any]:
+def _windowed(statement: sa.Select[Any], shape: Shape, stands: _Column, made: Sequence[_Column]) -> sa.Select[Any]:
+    conditions = [*made]
     if shape.since:
         conditions.append(stands >= _given("since"))
     if shape.until:

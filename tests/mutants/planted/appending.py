@@ -417,7 +417,7 @@ class KeptRepeatRefused(MemoryStorage):
     def append(self, facts):
         batch = list(facts)
         for fact in batch:
-            horizon = self._contents.pruned_before.get(fact.kind)
+            horizon = self._contents.itself.pruned_before.get(fact.kind)
             if horizon is not None and fact.at is not None and fact.at < horizon:
                 raise PrunedError(fact.kind)
         return super().append(batch)

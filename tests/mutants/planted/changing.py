@@ -9,7 +9,8 @@ import attrs
 from f1mon_core.errors import ConflictError
 from f1mon_core.records import fields, json_text
 from f1mon_core.records.times import MICROSECOND, to_micros
-from f1mon_core.storage.change import Change, checked_change
+from f1mon_core.storage.change import Change, checked_change, operation_digest
+from f1mon_core.storage.dumping import KeptOperation
 from f1mon_core.storage.memory import MemoryStorage
 from planted.appending import TEXT_BYTES
 from planted.registry import altered, dawdling, fault, rewired
@@ -187,14 +188,14 @@ class DueOfBefore(MemoryStorage):
 @fault("the operation id is not looked at", caught_by="a_repeated_operation_returns_the_first_result_and_does_not_step")
 class OperationIgnored(MemoryStorage):
     def transition(self, key, step, *, operation_id):
-        self._contents.operations.pop((key, operation_id), None)
+        self._contents.operations.pop(operation_digest(key, operation_id), None)
         return super().transition(key, step, operation_id=operation_id)
 
 
 @fault("a repeated operation returns None", caught_by="a_repeated_operation_returns_the_first_result_and_does_not_step")
 class OperationWithoutResult(MemoryStorage):
     def transition(self, key, step, *, operation_id):
-        if (key, operation_id) in self._contents.operations:
+        if operation_digest(key, operation_id) in self._contents.operations:
             return None
         return super().transition(key, step, operation_id=operation_id)
 
@@ -204,18 +205,16 @@ class OperationWithoutResult(MemoryStorage):
 )
 class OperationCallsStep(MemoryStorage):
     def transition(self, key, step, *, operation_id):
-        if (key, operation_id) in self._contents.operations:
+        if operation_digest(key, operation_id) in self._contents.operations:
             step(copy.deepcopy(self._contents.documents.get(key)), self.clock())
         return super().transition(key, step, operation_id=operation_id)
 
 
 @fault("one operation id serves all keys", caught_by="an_operation_belongs_to_its_key")
 class OperationOfAllKeys(MemoryStorage):
-    def transition(self, key, step, *, operation_id):
-        for (_, done), (_, result) in self._contents.operations.items():
-            if done == operation_id:
-                return copy.deepcopy(result)
-        return super().transition(key, step, operation_id=operation_id)
+    transition = rewired(
+        MemoryStorage.transition, operation_digest=lambda _, operation_id: operation_digest("", operation_id)
+    )
 
 
 @fault(
@@ -226,7 +225,7 @@ class NoneResultForgotten(MemoryStorage):
     def transition(self, key, step, *, operation_id):
         result = super().transition(key, step, operation_id=operation_id)
         if result is None:
-            del self._contents.operations[key, operation_id]
+            del self._contents.operations[operation_digest(key, operation_id)]
         return result
 
 
@@ -237,7 +236,8 @@ class FailureRemembered(MemoryStorage):
             return super().transition(key, step, operation_id=operation_id)
         except Exception:
             if self._contents is not None:
-                self._contents.operations[key, operation_id] = (self.clock(), None)
+                digest = operation_digest(key, operation_id)
+                self._contents.operations[digest] = KeptOperation(digest, self.clock(), None)
             raise
 
 
@@ -249,7 +249,7 @@ class OperationsForgotten(MemoryStorage):
     def transition(self, key, step, *, operation_id):
         now = self.clock()
         done = self._contents.operations
-        for name in [name for name, (at, _) in done.items() if (now - at).total_seconds() > 3600]:
+        for name in [name for name, one in done.items() if (now - one.at).total_seconds() > 3600]:
             del done[name]
         return super().transition(key, step, operation_id=operation_id)
 
@@ -496,8 +496,9 @@ class DocumentsCut(MemoryStorage):
 class ResultsCut(MemoryStorage):
     def transition(self, key, step, *, operation_id):
         result = super().transition(key, step, operation_id=operation_id)
-        at, kept = self._contents.operations[key, operation_id]
-        self._contents.operations[key, operation_id] = at, _cut(kept)
+        digest = operation_digest(key, operation_id)
+        kept = self._contents.operations[digest]
+        self._contents.operations[digest] = attrs.evolve(kept, result=_cut(kept.result))
         return result
 
 
@@ -505,17 +506,21 @@ class _ForgetfulOfOperations(MemoryStorage):
     def _forget(self):
         oldest = self.clock() - timedelta(hours=23.5)
         operations = self._contents.operations
-        self._contents.operations = {name: kept for name, kept in operations.items() if kept[0] > oldest}
+        self._contents.operations = {name: kept for name, kept in operations.items() if kept.at > oldest}
 
 
-@fault("an operation is remembered for 23 hours and a half", caught_by="an_operation_is_remembered_for_24_hours")
+@fault(
+    "an operation is remembered for 23 hours and a half", caught_by="an_operation_is_remembered_for_24_hours_inclusive"
+)
 class OperationsOfADayAlmost(_ForgetfulOfOperations):
     def transition(self, key, step, *, operation_id):
         self._forget()
         return super().transition(key, step, operation_id=operation_id)
 
 
-@fault("pruning forgets operations of 23 hours and a half", caught_by="an_operation_is_remembered_for_24_hours")
+@fault(
+    "pruning forgets operations of 23 hours and a half", caught_by="an_operation_is_remembered_for_24_hours_inclusive"
+)
 class PrunesOperationsEarly(_ForgetfulOfOperations):
     def prune(self, before, keep=()):
         self._forget()
@@ -532,11 +537,16 @@ class StateLimited(MemoryStorage):
     "deleting a document forgets its operations", caught_by="an_operation_is_remembered_after_its_document_was_deleted"
 )
 class OperationsDeleted(MemoryStorage):
+    def __init__(self, **options):
+        super().__init__(**options)
+        self._of_keys = {}
+
     def transition(self, key, step, *, operation_id):
         result = super().transition(key, step, operation_id=operation_id)
+        self._of_keys.setdefault(key, []).append(operation_digest(key, operation_id))
         if key not in self._contents.documents:
-            operations = self._contents.operations
-            self._contents.operations = {name: kept for name, kept in operations.items() if name[0] != key}
+            for digest in self._of_keys.pop(key):
+                self._contents.operations.pop(digest, None)
         return result
 
 

@@ -9,6 +9,7 @@ import attrs
 from f1mon_core.errors import ConflictError, InvalidQueryError
 from f1mon_core.records.kinds import same
 from f1mon_core.storage import answers
+from f1mon_core.storage.change import operation_digest
 from f1mon_core.storage.contract import Appended
 from f1mon_core.storage.memory import MemoryStorage
 from planted.guide import onefile
@@ -74,7 +75,7 @@ class OutcomeParked(_Over):
         with self._commit() as db:
             appended = _append(db, batch, self.clock())
             if fact.kind == "prediction":
-                db.execute("UPDATE facts SET kind = 'outcome' WHERE kind = 'parked' AND head = ?", fact.key)
+                db.execute("UPDATE facts SET kind = 'outcome' WHERE kind = 'parked' AND head = ?", fact.key[:1])
             elif not made:
                 db.execute("UPDATE facts SET kind = 'parked' WHERE kind = 'outcome' AND head = ?", fact.key[:1])
             return appended
@@ -96,6 +97,27 @@ class RevisionsRewritten(_Over):
         time.sleep(0.002)
         with self._commit() as db:
             db.execute("DELETE FROM facts WHERE kind = 'outcome' AND head = ?", (head,))
+            for one in known:
+                onefile()._write(db, one)
+            return _append(db, batch, self.clock())
+
+
+@fault(
+    "the predictions of an item are rewritten from what was read before the lock",
+    caught_by="two_models_an_outcome_its_correction_and_a_contradiction_meet_at_one_item",
+    over="onefile",
+)
+class ItemsRewritten(_Over):
+    def append(self, facts):
+        batch = list(facts)
+        if self._closed or len(batch) != 1 or batch[0].kind != "prediction":
+            return super().append(batch)
+        head = batch[0].key[0]
+        with self._snapshot() as db:
+            known = onefile()._facts(db, "prediction", "AND head = ?", head)
+        time.sleep(0.002)
+        with self._commit() as db:
+            db.execute("DELETE FROM facts WHERE kind = 'prediction' AND head = ?", (head,))
             for one in known:
                 onefile()._write(db, one)
             return _append(db, batch, self.clock())
@@ -138,13 +160,13 @@ class ConflictsLookedUpBefore(_Over):
 )
 class OperationsLookedUpBefore(_Over):
     def transition(self, key, step, *, operation_id):
-        named = (key, operation_id)
+        named = (operation_digest(key, operation_id),)
         with self._snapshot() as db:
-            done = db.execute("SELECT 1 FROM operations WHERE (key, operation_id) = (?, ?)", named).fetchone()
+            done = db.execute("SELECT 1 FROM operations WHERE digest = ?", named).fetchone()
         if done is None:
             time.sleep(0.002)
             with self._commit() as db:
-                db.execute("DELETE FROM operations WHERE (key, operation_id) = (?, ?)", named)
+                db.execute("DELETE FROM operations WHERE digest = ?", named)
         return super().transition(key, step, operation_id=operation_id)
 
 
@@ -157,13 +179,13 @@ class PrunedLookedUpBefore(_Over):
     def append(self, facts):
         batch = list(facts)
         with self._snapshot() as db:
-            horizons = onefile()._horizons(db)
+            itself = onefile()._itself(db)
             pruned = {one for (one,) in db.execute("SELECT prediction_id FROM pruned")}
         time.sleep(0.005)
         with self._commit() as db:
             for head in {fact.key[0] for fact in batch} - pruned:
                 db.execute("DELETE FROM pruned WHERE prediction_id = ?", (head,))
-            return rewired(onefile()._append, _horizons=lambda _: horizons)(db, batch, self.clock())
+            return rewired(onefile()._append, _itself=lambda _: itself)(db, batch, self.clock())
 
 
 @fault(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from f1mon_core.records import json_text
 from f1mon_core.records.times import to_micros
-from f1mon_core.storage.change import check_state_key, checked_change
+from f1mon_core.storage.change import check_state_key, checked_change, operation_digest
 from f1mon_core.storage.memory import MemoryStorage
 from planted.guide import onefile
 from planted.registry import fault
@@ -70,16 +70,17 @@ class _InPieces(OneFile):
     def transition(self, key, step, *, operation_id):
         module = onefile()
         check_state_key(key)
+        digest = operation_digest(key, operation_id)
         with self._commit() as db:
             now = self.clock()
-            done = db.execute("SELECT result FROM operations WHERE (key, operation_id) = (?, ?)", (key, operation_id))
+            done = db.execute("SELECT result FROM operations WHERE digest = ?", (digest,))
             if (row := done.fetchone()) is not None:
                 return json.loads(row[0])
             change = checked_change(step(module._documents(db).get(key), now))
 
             facts = partial(module._append, db, change.facts, now)
             state, also = partial(_store_state, db, key, change), partial(_store_also, db, change)
-            done_with = key, operation_id, to_micros(now), json_text.encoded(change.result)
+            done_with = digest, to_micros(now), json_text.encoded(change.result)
             operation = partial(module._insert, db, "operations", *done_with)
             db.execute("SAVEPOINT conflict")
             facts()  # a conflict leaves nothing, even here

@@ -288,8 +288,8 @@ class HavingByText(MemoryStorage):
         found = super().find(attrs.evolve(select, having=None, lacking=None, limit=None))
         for other, wanted in ((select.having, True), (select.lacking, False)):
             if other is not None:
-                keys = ["/".join(key) for key in self._contents.of_kind(other)]
-                found = [f for f in found if any(key.startswith("/".join(f.key)) for key in keys) is wanted]
+                keys = [key[0] for key in self._contents.of_kind(other)]
+                found = [f for f in found if any(key.startswith(f.key[0]) for key in keys) is wanted]
         return found[: select.limit]
 
 

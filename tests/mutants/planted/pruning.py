@@ -5,19 +5,25 @@ from pathlib import Path
 import attrs
 
 from f1mon_core.errors import ClosedError, PrunedError
-from f1mon_core.records.kinds import Prediction
+from f1mon_core.records.kinds import KINDS, Prediction
 from f1mon_core.records.times import EPOCH
-from f1mon_core.storage import answers, retention
+from f1mon_core.storage import retention
 from f1mon_core.storage.contract import CheckReport, Pruned
 from f1mon_core.storage.memory import MemoryStorage, _Contents
+from f1mon_core.storage.tally import KEPT_BINS, KEPT_BUCKET
 from planted.registry import altered, fault, rewired
+
+
+def knowing(store, /, **changes):
+    """Let a store in memory know something else of itself."""
+    store._contents.itself = attrs.evolve(store._contents.itself, **changes)
 
 
 @fault("pruning forgets the ids", caught_by="a_repeat_of_what_was_pruned_is_refused_and_totals_stand")
 class IdsForgotten(MemoryStorage):
     def prune(self, before, keep=()):
         pruned = super().prune(before, keep)
-        self._contents.pruned_ids.clear()
+        self._contents.pruned.clear()
         return pruned
 
 
@@ -25,8 +31,8 @@ class IdsForgotten(MemoryStorage):
 class HorizonMovesBack(MemoryStorage):
     def prune(self, before, keep=()):
         pruned = super().prune(before, keep)
-        for kind in retention.prunable_kinds(keep):
-            self._contents.pruned_before[kind] = pruned.before
+        moved = dict.fromkeys(retention.prunable_kinds(keep), pruned.before)
+        knowing(self, pruned_before={**self._contents.itself.pruned_before, **moved})
         return pruned
 
 
@@ -34,7 +40,7 @@ class HorizonMovesBack(MemoryStorage):
 class NoHorizon(MemoryStorage):
     def prune(self, before, keep=()):
         pruned = super().prune(before, keep)
-        self._contents.pruned_before.clear()
+        knowing(self, pruned_before={})
         return pruned
 
 
@@ -42,8 +48,8 @@ class NoHorizon(MemoryStorage):
 class HorizonOfPredictionsOnly(MemoryStorage):
     def prune(self, before, keep=()):
         pruned = super().prune(before, keep)
-        for kind in [kind for kind in self._contents.pruned_before if kind != "prediction"]:
-            del self._contents.pruned_before[kind]
+        before = self._contents.itself.pruned_before
+        knowing(self, pruned_before={kind: at for kind, at in before.items() if kind == "prediction"})
         return pruned
 
 
@@ -81,9 +87,7 @@ class NotFloored(MemoryStorage):
 class HorizonIncluded(MemoryStorage):
     prune = rewired(
         MemoryStorage.prune,
-        retention=altered(
-            retention, prune_horizon=lambda before: retention.prune_horizon(before) + answers.KEPT_BUCKET
-        ),
+        retention=altered(retention, prune_horizon=lambda before: retention.prune_horizon(before) + KEPT_BUCKET),
     )
 
 
@@ -210,13 +214,13 @@ class RemovalsUnsaid(MemoryStorage):
 )
 class PrunedWindowAnswered(MemoryStorage):
     def tally(self, query):
-        horizons, self._contents.pruned_before = self._contents.pruned_before, {}
+        itself = self._contents.itself
         try:
-            if query.bins == answers.KEPT_BINS and query.basis == "prediction" and query.as_of is None:
-                self._contents.pruned_before = horizons
+            if query.bins != KEPT_BINS or query.as_of is not None:
+                knowing(self, pruned_before={})
             return super().tally(query)
         finally:
-            self._contents.pruned_before = horizons
+            self._contents.itself = itself
 
 
 @fault(
@@ -238,7 +242,7 @@ class RefusedWithoutSince(MemoryStorage):
 class PrunedOutcomesAnswered(MemoryStorage):
     def prune(self, before, keep=()):
         pruned = super().prune(before, keep)
-        self._contents.outcomes_until = None
+        knowing(self, stands_until=None)
         return pruned
 
 
@@ -264,7 +268,7 @@ class UnstampedIsOld(MemoryStorage):
     def append(self, facts):
         batch = list(facts)
         for fact in batch:
-            horizon = self._contents.pruned_before.get(fact.kind)
+            horizon = self._contents.itself.pruned_before.get(fact.kind)
             if horizon is not None and (fact.at or EPOCH) < horizon:
                 raise PrunedError(f"this {fact.kind} is older than {horizon.isoformat()}")
         return super().append(batch)
@@ -291,7 +295,8 @@ class KeptOfAllModels(MemoryStorage):
         MemoryStorage.tally,
         retention=altered(
             retention,
-            kept_tally=lambda facts, query: retention.kept_tally(facts, attrs.evolve(query, model_version=None)),
+            kept_selects=lambda query: retention.kept_selects(attrs.evolve(query, model_version=None)),
+            kept_cells=lambda facts, query: retention.kept_cells(facts, attrs.evolve(query, model_version=None)),
         ),
     )
 
@@ -307,7 +312,7 @@ class StatePruned(MemoryStorage):
 @fault("an unknown kind to keep is passed over", caught_by="a_prune_that_cannot_be_done_removes_nothing")
 class UnknownKeepTaken(MemoryStorage):
     def prune(self, before, keep=()):
-        return super().prune(before, [kind for kind in keep if kind in answers.KINDS])
+        return super().prune(before, [kind for kind in keep if kind in KINDS])
 
 
 @fault("check counts nothing", caught_by="check_counts_the_facts_of_each_kind")

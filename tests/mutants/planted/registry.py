@@ -16,7 +16,10 @@ from f1mon_core.storage.registry import Backend, load_backend
 from f1mon_core.testing.location import Location
 from f1mon_jsonl import jsonl_exists
 
-ROOMS = ("appending", "listing", "tallying", "changing", "pruning", "sharing", "sql", "lasting", "competing")
+ROOMS = (
+    *("appending", "telling", "listing", "tallying", "changing", "pruning", "carrying"),
+    *("sharing", "sql", "lasting", "competing"),
+)
 """The modules of this package that plant faults."""
 BLUNDERS = (NameError, ImportError, SyntaxError, RecursionError)
 """What would say that a fault itself is wrong, not the store it was planted in."""

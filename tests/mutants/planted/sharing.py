@@ -235,20 +235,20 @@ class HorizonForgottenAtOpening(_Over):
 class HorizonAtOpening(_Over):
     def __init__(self, **options):
         super().__init__(**options)
-        self._horizons = self._read_horizons()
+        self._known = self._read_itself()
 
-    def _read_horizons(self):
+    def _read_itself(self):
         with self._snapshot() as db:
-            return onefile()._horizons(db)
+            return onefile()._itself(db)
 
     def append(self, facts):
         batch = list(facts)
         with self._commit() as db:
-            return rewired(_append, _horizons=lambda _: self._horizons)(db, batch, self.clock())
+            return rewired(_append, _itself=lambda _: self._known)(db, batch, self.clock())
 
     def prune(self, before, keep=()):
         pruned = super().prune(before, keep)
-        self._horizons = self._read_horizons()
+        self._known = self._read_itself()
         return pruned
 
 

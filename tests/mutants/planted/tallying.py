@@ -14,7 +14,16 @@ from f1mon_core.records.times import (
 )
 from f1mon_core.storage import answers
 from f1mon_core.storage.memory import MemoryStorage
-from f1mon_core.storage.tally import CellKey, Moments, Tally, bin_of, bucket_of, moments_of
+from f1mon_core.storage.tally import (
+    CellKey,
+    Moments,
+    Tally,
+    answered,
+    bin_of,
+    bucket_of,
+    merge_cells,
+    moments_of,
+)
 from planted.registry import altered, fault, rewired
 
 HIDDEN_LIMIT = 10_000
@@ -22,8 +31,8 @@ HIDDEN_LIMIT = 10_000
 
 def folded_with(**names):
     """`MemoryStorage.tally` over a fold in which some names mean something else."""
-    broken = rewired(answers.fold_tally, **names)
-    return rewired(MemoryStorage.tally, answers=altered(answers, fold_tally=broken))
+    broken = rewired(answers.fold_cells, **names)
+    return rewired(MemoryStorage.tally, answers=altered(answers, fold_cells=broken))
 
 
 @fault("the last bin loses 1.0", caught_by="confidence_one_is_in_the_last_bin_and_zero_in_the_first")
@@ -78,11 +87,15 @@ class SquareOfTheSum(MemoryStorage):
 
 @fault("the least confidence of a cell is its first", caught_by="bin_edges_agree_to_the_last_float")
 class FirstIsLeast(MemoryStorage):
-    tally = folded_with(
-        merge_cells=lambda cells: {
-            key: moments._replace(minimum=next(one.minimum for other, one in cells if other == key))
-            for key, moments in answers.merge_cells(cells).items()
-        }
+    tally = rewired(
+        MemoryStorage.tally,
+        answered=rewired(
+            answered,
+            merge_cells=lambda cells: {
+                key: moments._replace(minimum=next(one.minimum for other, one in cells if other == key))
+                for key, moments in merge_cells(cells).items()
+            },
+        ),
     )
 
 
@@ -109,7 +122,7 @@ class TallyStops(MemoryStorage):
         MemoryStorage.tally,
         answers=altered(
             answers,
-            fold_tally=lambda made, outcomes, query: answers.fold_tally(list(made)[:HIDDEN_LIMIT], outcomes, query),
+            fold_cells=lambda made, outcomes, query: answers.fold_cells(list(made)[:HIDDEN_LIMIT], outcomes, query),
         ),
     )
 
@@ -136,18 +149,18 @@ class ModelsMerged(MemoryStorage):
             return tally
         first = min(key.model_version for key in tally.cells)
         cells = [(key._replace(model_version=first), cell) for key, cell in tally.cells.items()]
-        return Tally(tally.bins, answers.merge_cells(cells))
+        return Tally(tally.bins, merge_cells(cells))
 
 
 def _outcomes_as(change):
     """`MemoryStorage.tally` over outcomes that `change(outcomes, query)` chose for each prediction."""
 
     def broken(predictions, outcomes, query):
-        return answers.fold_tally(
+        return answers.fold_cells(
             predictions, {name: change(list(held), query) for name, held in outcomes.items()}, query
         )
 
-    return rewired(MemoryStorage.tally, answers=altered(answers, fold_tally=broken))
+    return rewired(MemoryStorage.tally, answers=altered(answers, fold_cells=broken))
 
 
 @fault("the outcome recorded last is the current one", caught_by="the_newest_known_at_is_current_whatever_came_last")
@@ -273,7 +286,7 @@ class DelayTruncated(MemoryStorage):
         tally = super().tally(query)
         return Tally(
             tally.bins,
-            answers.merge_cells(
+            merge_cells(
                 (key._replace(delay=key.delay + 1) if key.delay is not None and key.delay < 0 else key, cell)
                 for key, cell in tally.cells.items()
             ),
@@ -315,7 +328,7 @@ class BucketsFromSince(MemoryStorage):
             for key, cell in tally.cells.items()
             if from_micros(key.bucket)
         ]
-        return Tally(tally.bins, answers.merge_cells(cells))
+        return Tally(tally.bins, merge_cells(cells))
 
 
 @fault("by outcome, buckets are those of the prediction", caught_by="buckets_start_on_hours_days_and_mondays_of_utc")
@@ -338,7 +351,7 @@ class CellOfNothing(MemoryStorage):
 class EarlyOutcomesCounted(MemoryStorage):
     def tally(self, query):
         tally = super().tally(query)
-        made = {name for (name,) in self._contents.of_kind("prediction")}
+        made = {key[0] for key in self._contents.of_kind("prediction")}
         early = set(self._contents.outcomes) - made
         if query.basis == "prediction" or not early:
             return tally
@@ -353,7 +366,7 @@ class DoubleLabels(MemoryStorage):
             (key._replace(predicted=int(float(key.predicted)), actual=key.actual and int(float(key.actual))), cell)
             for key, cell in tally.cells.items()
         ]
-        return Tally(tally.bins, answers.merge_cells(cells))
+        return Tally(tally.bins, merge_cells(cells))
 
 
 @fault("a window is answered from whole hours", caught_by="tallies_of_adjacent_windows_add_up_to_the_whole")

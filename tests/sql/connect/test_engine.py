@@ -22,7 +22,6 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from f1mon_core import ClosedError, ConfigurationError, LockTimeoutError, NotWritten
 from f1mon_core.monitor import AsyncMonitor, Monitor
-from f1mon_core.records.kinds import Outcome, Prediction
 from f1mon_core.storage.change import Change
 from f1mon_core.storage.contract import Appended
 from f1mon_core.storage.offload import OffloadedStorage
@@ -36,13 +35,10 @@ from f1mon_sql.schema import upgrading
 from f1mon_sql.verbs import calls
 from f1mon_sql.verbs.calls import Call
 
+from ...factories import outcome, prediction
 from ...servers import SERVERS, admin, administering
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
-
-
-def made(name="a", **fields):
-    return Prediction(prediction_id=name, model_version="m", predicted_outcome=1, confidence=0.5, **fields)
 
 
 def driver_url(url, asynchronous=False):
@@ -141,16 +137,19 @@ def test_a_lock_held_by_someone_else_is_a_typed_timeout_and_then_all_goes_on(sql
     other = sqlite3.connect(target_of(sqlite_url).database_file, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     with pytest.raises(LockTimeoutError):
-        store.append([made()])
+        store.append([prediction()])
     other.execute("ROLLBACK")
     other.close()
-    assert store.append([made()]).new == 1
+    assert store.append([prediction()]).new == 1
     store.close()
 
 
 def test_a_database_in_memory_is_one_for_all_threads():
     store = SQLStorage("sqlite://")
-    threads = [threading.Thread(target=lambda name=str(number): store.append([made(name)])) for number in range(8)]
+    threads = [
+        threading.Thread(target=lambda name=str(number): store.append([prediction(prediction_id=name)]))
+        for number in range(8)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -188,7 +187,7 @@ def test_handles_that_live_for_a_few_transitions_forget_old_results_too(sqlite_u
 
 def test_values_that_no_fact_can_have_select_none(url):
     store = SQLStorage(url)
-    store.append([made("a", at=NOON), Outcome(prediction_id="a", actual_outcome=1, at=NOON)])
+    store.append([prediction(at=NOON), outcome(at=NOON)])
     assert store.find(Select("outcome", where={"actual_outcome": 2**63})) == []
     assert len(store.find(Select("outcome", where={"actual_outcome": [2**80, 1, -(2**90)]}))) == 1
     assert store.find(Select("prediction", where={"prediction_id": "\ud800"})) == []
@@ -203,7 +202,7 @@ def test_values_that_no_fact_can_have_select_none(url):
 def test_an_applications_engine_is_used_and_left_open(url):
     engine = sa.create_engine(driver_url(url), **committed(url))
     store = SQLStorage(engine)
-    assert store.append([made(features={"x": 1})]).new == 1
+    assert store.append([prediction(features={"x": 1})]).new == 1
     assert len(store.find(Select("prediction"))) == 1
     with pytest.raises(TypeError):
         pickle.dumps(store)
@@ -220,7 +219,7 @@ def test_an_applications_async_engine_is_used_and_left_open(url):
         engine = create_async_engine(driver_url(url, asynchronous=True), **committed(url))
         store = await open_async_storage("sql", url=engine)
         assert isinstance(store, AsyncSQLStorage)
-        await store.append([made()])
+        await store.append([prediction()])
         await store.close()
         async with engine.connect() as connection:
             assert (await connection.execute(sa.text("SELECT COUNT(*) FROM f1mon_predictions"))).scalar() == 1
@@ -268,7 +267,7 @@ def test_an_applications_sqlite_transactions_stay_its_own(sqlite_url, adjust):
     assert before[0] == 0
     store = SQLStorage(engine)
     for name in "ab":
-        assert store.append([made(name)]).new == 1
+        assert store.append([prediction(prediction_id=name)]).new == 1
         assert taken_back(engine) == before
     with pytest.raises(ZeroDivisionError):
         store.transition("k", lambda state, now: 1 / 0, operation_id="1")
@@ -298,7 +297,7 @@ def test_an_applications_aiosqlite_transactions_stay_its_own(sqlite_url):
         assert before[0] == 0
         store = await open_async_storage("sql", url=engine)
         for name in "ab":
-            await store.append([made(name)])
+            await store.append([prediction(prediction_id=name)])
             assert await taken_back_async(engine) == before
         await store.close()
         assert await taken_back_async(engine) == before
@@ -371,7 +370,7 @@ def test_a_store_closed_by_one_event_loop_ends_well_in_another(url, round_):
     async def busy():
         async def some(worker):
             for number in range(2000):
-                await store.append([made(f"{worker}-{number}")])
+                await store.append([prediction(prediction_id=f"{worker}-{number}")])
                 working.set()
 
         errors.extend(await asyncio.gather(*(some(worker) for worker in range(3)), return_exceptions=True))
@@ -393,7 +392,7 @@ def test_closing_waits_for_no_event_loop_that_does_not_go_on(url, block):
     worked = threading.Event()
 
     async def idle():
-        await store.append([made()])
+        await store.append([prediction()])
         worked.set()
         if block is not None:
             block(3)
@@ -412,14 +411,14 @@ def test_closing_waits_for_no_event_loop_that_does_not_go_on(url, block):
 
 
 async def _together(store, name):
-    done = await asyncio.gather(*(store.append([made(f"{name}{number}")]) for number in range(8)))
+    done = await asyncio.gather(*(store.append([prediction(prediction_id=f"{name}{number}")]) for number in range(8)))
     assert sum(one.new for one in done) == 8
 
 
 def test_a_store_is_pickled_by_its_address(url):
     store = SQLStorage(url, lock_timeout=7.0)
     copy = pickle.loads(pickle.dumps(store))
-    copy.append([made()])
+    copy.append([prediction()])
     assert len(store.find(Select("prediction"))) == 1
     assert copy._verbs.settings == store._verbs.settings
     copy.close()
@@ -428,7 +427,7 @@ def test_a_store_is_pickled_by_its_address(url):
 
 def test_a_forked_child_has_connections_of_its_own(url):
     store = SQLStorage(url)
-    store.append([made("parent")])
+    store.append([prediction(prediction_id="parent")])
     child = multiprocessing.get_context("fork").Process(target=_in_child, args=(store,))
     child.start()
     child.join()
@@ -438,7 +437,7 @@ def test_a_forked_child_has_connections_of_its_own(url):
 
 
 def _in_child(store):
-    store.append([made("child")])
+    store.append([prediction(prediction_id="child")])
     gc.collect()
     os._exit(0 if len(store.find(Select("prediction"))) == 2 else 1)
 
@@ -476,7 +475,7 @@ def test_a_held_row_is_a_typed_timeout_and_then_all_goes_on(url):
 @pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "async"])
 def test_a_large_batch_that_meets_a_held_row_is_a_typed_timeout_and_then_stored(url, asynchronous):
     SQLStorage(url).close()
-    batch = [made(f"{number:04d}", at=NOON, features={"x": number}) for number in range(600)]
+    batch = [prediction(prediction_id=f"{number:04d}", at=NOON, features={"x": number}) for number in range(600)]
     other = sa.create_engine(driver_url(url))
     with other.connect() as holding:
         holding.exec_driver_sql("INSERT INTO f1mon_predictions (prediction_id) VALUES ('0300')")
@@ -485,7 +484,7 @@ def test_a_large_batch_that_meets_a_held_row_is_a_typed_timeout_and_then_stored(
         holding.rollback()
     other.dispose()
     store = SQLStorage(url)
-    store.append([batch[7], Outcome(prediction_id="0008", actual_outcome=1)])
+    store.append([batch[7], outcome(prediction_id="0008")])
     assert _appended(url, batch, asynchronous) == Appended(599, 1)
     assert _appended(url, batch, asynchronous) == Appended(0, 600)
     assert [one.features for one in store.find(Select("prediction"))] == [one.features for one in batch]
@@ -541,9 +540,9 @@ def test_the_servers_clock_is_read_after_the_lock(url):
 @pytest.mark.parametrize("family", ["postgresql", "mysql"], indirect=True)
 def test_an_outcome_is_known_when_the_lock_of_its_prediction_was_had(url):
     store = SQLStorage(url)
-    store.append([made("a")])
+    store.append([prediction()])
     known = []
-    late = threading.Thread(target=lambda: known.append(store.append([Outcome(prediction_id="a", actual_outcome=1)])))
+    late = threading.Thread(target=lambda: known.append(store.append([outcome()])))
     other = sa.create_engine(driver_url(url))
     with other.connect() as holding:
         holding.exec_driver_sql("SELECT * FROM f1mon_predictions FOR UPDATE").all()
@@ -554,9 +553,9 @@ def test_an_outcome_is_known_when_the_lock_of_its_prediction_was_had(url):
     late.join()
     other.dispose()
     assert known == [Appended(1, 0)]
-    (outcome,) = store.find(Select("outcome"))
-    assert outcome.at >= released
-    assert outcome.recorded_at >= released
+    (stored,) = store.find(Select("outcome"))
+    assert stored.at >= released
+    assert stored.recorded_at >= released
     store.close()
 
 
@@ -596,7 +595,7 @@ def end_sessions(url, number=CONNECTIONS):
 
 
 VERBS = {
-    "append": lambda store: store.append([made("a")]),
+    "append": lambda store: store.append([prediction()]),
     "find": lambda store: store.find(Select("prediction")),
     "tally": lambda store: store.tally(TallyQuery()),
     "transition": lambda store: store.transition("k", lambda state, now: Change({}), operation_id="1"),
@@ -819,7 +818,7 @@ def test_asyncmy_in_another_event_loop_is_a_typed_error(mysql_url):
 
     async def used(store):
         with pytest.raises(ConfigurationError, match="event loop"):
-            await store.append([made()])
+            await store.append([prediction()])
 
     engine = create_async_engine(driver_url(mysql_url, asynchronous=True), **COMMITTED, poolclass=sa.NullPool)
     store = asyncio.run(opened(engine))

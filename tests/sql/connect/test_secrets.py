@@ -16,6 +16,7 @@ from f1mon_sql.connect.settings import Settings
 from f1mon_sql.connect.target import target_of
 from f1mon_sql.schema import upgrading
 
+from ...factories import prediction
 from ...servers import admin
 
 CANARY = "c4nary-p@ss"
@@ -89,7 +90,7 @@ def test_nothing_that_works_shows_it_either(url, caplog):
 
 def _work(text):
     store = SQLStorage(text, echo=True)
-    made = Prediction(prediction_id=CANARY[:2], model_version="m", predicted_outcome=1, confidence=0.5)
+    made = prediction(prediction_id=CANARY[:2])
     store.append([made])
     assert clean(repr(store) + store.address)
     with store._engine.connect() as connection:

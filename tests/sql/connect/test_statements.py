@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
 from f1mon_core.errors import CorruptStoreError
-from f1mon_core.records.kinds import Outcome, Prediction
+from f1mon_core.records.kinds import Prediction
 from f1mon_core.storage.change import Change
 from f1mon_core.storage.offload import OffloadedStorage
 from f1mon_core.storage.select import Select
@@ -20,13 +20,15 @@ from f1mon_sql import AsyncSQLStorage, SQLStorage
 from f1mon_sql.connect import statements
 from f1mon_sql.verbs.calls import Verbs
 
+from ...factories import outcome, prediction
+
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 WRITTEN = ("f1mon_predictions", "f1mon_outcomes", "f1mon_state", "f1mon_operations")
 
 
 def write_everything(storage):
-    storage.append([Prediction(prediction_id="a", model_version="m", predicted_outcome=1, confidence=0.5, at=NOW)])
-    storage.append([Outcome(prediction_id="a", actual_outcome=1, at=NOW)])
+    storage.append([prediction(at=NOW)])
+    storage.append([outcome(at=NOW)])
     storage.transition("rule", lambda _document, _now: Change({"n": 1}), operation_id="1")
 
 
@@ -79,7 +81,7 @@ def test_an_error_that_is_kept_holds_no_old_snapshot(sqlite_url, colour):
         with closing(SQLStorage(sqlite_url)) as other:
             write_everything(other)
         assert len(await storage.find(Select("prediction"))) == 1
-        assert (await storage.append([Outcome(prediction_id="b", actual_outcome=1, at=NOW)])).new == 1
+        assert (await storage.append([outcome(prediction_id="b", at=NOW)])).new == 1
         assert kept.value is not None
         await storage.close()
 
@@ -113,13 +115,13 @@ def test_a_fact_that_cannot_be_read_holds_no_old_snapshot(sqlite_url):
             storage.find(Select("prediction"))
         with closing(SQLStorage(sqlite_url)) as other:
             write_everything(other)
-        assert storage.append([Outcome(prediction_id="b", actual_outcome=1, at=NOW)]).new == 1
+        assert storage.append([outcome(prediction_id="b", at=NOW)]).new == 1
         assert kept.value is not None
 
 
 def test_a_call_that_is_cancelled_does_not_take_a_database_in_memory_along():
     def batch(prefix):
-        made = Prediction(prediction_id="a", model_version="m", predicted_outcome=1, confidence=0.5, at=NOW)
+        made = prediction(at=NOW)
         return [attrs.evolve(made, prediction_id=f"{prefix}/{number}") for number in range(50)]
 
     async def scenario():

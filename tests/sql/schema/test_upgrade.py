@@ -21,7 +21,7 @@ import pytest
 import sqlalchemy as sa
 from click.testing import CliRunner
 
-from f1mon_core import SchemaError
+from f1mon_core import PrunedError, SchemaError
 from f1mon_core.cli import f1mon
 from f1mon_core.monitor import Monitor
 from f1mon_core.records.kinds import (
@@ -40,6 +40,8 @@ from f1mon_sql import SQLStorage, commands
 from f1mon_sql.connect.target import target_of
 from f1mon_sql.schema import upgrading, versions
 from f1mon_sql.tables import definitions
+
+from ...factories import outcome, prediction
 
 ASSETS = Path(__file__).parents[2] / "assets" / "sql"
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
@@ -70,7 +72,7 @@ def test_four_processes_open_an_empty_database_at_once(url):
     with ProcessPoolExecutor(4, mp_context=get_context("spawn")) as pool:
         opened = list(pool.map(SQLStorage, [url] * 4))  # pickled by address on the way back
     for store in opened:
-        assert store.append([Prediction(prediction_id="a", model_version="m", predicted_outcome=1, confidence=0.5)])
+        assert store.append([prediction()])
         store.close()
     assert upgrading.current(url) == versions.HEAD
 
@@ -80,7 +82,7 @@ def test_four_processes_upgrade_at_once(url):
     upgrading.upgrade(url, "0001")
     with ProcessPoolExecutor(4, mp_context=get_context("spawn")) as pool:
         done = list(pool.map(upgrading.upgrade, [url] * 4))
-    assert sorted(one.before for one in done) == ["0001", "0002", "0002", "0002"]
+    assert sorted(one.before for one in done) == ["0001", *[versions.HEAD] * 3]
     assert {one.after for one in done} == {versions.HEAD}
 
 
@@ -191,11 +193,9 @@ def test_identifiers_compare_by_code_point_whatever_the_databases_collation(post
 
 def test_what_is_stored_is_integer_microseconds_and_ascii_json(url):
     at = datetime(2026, 5, 1, 12, 0, 0, 123457, tzinfo=UTC)
-    made = Prediction(
-        prediction_id="a", model_version="m", predicted_outcome=1, confidence=0.5, features={"Ünï": "☃"}, at=at
-    )
+    made = prediction(features={"Ünï": "☃"}, at=at)
     store = SQLStorage(url, clock=partial(datetime, 2026, 5, 1, 13, 0, 0, 7, tzinfo=UTC))
-    store.append([made, Outcome(prediction_id="a", actual_outcome=1), Acknowledgement(alert_id="a", by="Jürgen")])
+    store.append([made, outcome(), Acknowledgement(alert_id="a", by="Jürgen")])
     store.transition("k", lambda state, now: Change({"who": "Jürgen"}, result="Jürgen"), operation_id="1")
     store.close()
     micros = [1777636800123457, 1777640400000007, 1777640400000007, 1777640400000007]
@@ -218,7 +218,7 @@ def test_what_is_stored_is_integer_microseconds_and_ascii_json(url):
 @pytest.mark.parametrize("family", ["sqlite", pytest.param("postgresql", marks=pytest.mark.servers)], indirect=True)
 def test_a_view_with_another_condition_is_drift(url):
     SQLStorage(url).close()
-    script = "f1mon_sql.migrations.versions.0002_views"
+    script = "f1mon_sql.migrations.versions.0003_contract_2"
     query = importlib.import_module(script).queries(url.partition(":")[0])["f1mon_predictions_v"]
     execute(url, "DROP VIEW f1mon_predictions_v", f"CREATE VIEW f1mon_predictions_v AS {query} AND pruned = 0")
     assert upgrading.drift(url) == ["view f1mon_predictions_v is not the one f1mon made"]
@@ -260,7 +260,7 @@ upgrading.upgrade(sys.argv[1])
 
 
 @pytest.mark.faults
-@pytest.mark.parametrize("steps", [0, 1, 2, 5, 9, 17, 19, 21, 23])
+@pytest.mark.parametrize("steps", [0, 1, 2, 5, 9, 17, 19, 21, 23, 27, 29, 32])
 def test_an_upgrade_killed_at_any_step_runs_again(url, steps):
     killed = subprocess.run([sys.executable, "-c", KILLED, url, str(steps)], check=False, capture_output=True)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
@@ -360,11 +360,117 @@ def test_an_old_database_upgrades_with_every_fact(family, url):
     assert upgrading.drift(url) == []
 
 
+HOUR = 3_600_000_000
+LAST = 1_777_636_800_000_000
+_PREDICTIONS = (
+    "prediction_id, predicted_at, at_given, recorded_at, model_version, predicted_outcome, confidence,"
+    " actual_outcome, known_at, first_known_at, pruned"
+)
+
+
+def fill_0002(url):
+    """Put a prediction with its outcomes, an early outcome, and what a prune of contract 1 left, into revision 0002."""
+    upgrading.upgrade(url, "0002")
+    mark = "%s" if "://" in url and not url.startswith("sqlite") else "?"
+    tables = {
+        "f1mon_predictions": (
+            _PREDICTIONS,
+            [
+                ("a/Ünï", LAST, 1, LAST, "m", 1, 0.75, 0, LAST + 2 * HOUR, LAST + HOUR, 0),
+                ("open", LAST + 1, 0, LAST, "n", 0, 0.29, None, None, None, 0),
+                ("early", None, 0, None, None, None, None, 1, LAST, LAST, 0),
+                ("gone", None, 0, None, None, None, None, None, None, None, 1),
+            ],
+        ),
+        "f1mon_features": ("prediction_id, features, metadata", [("a/Ünï", '{"x":1.5}', "{}")]),
+        "f1mon_outcomes": (
+            "prediction_id, known_at, at_given, recorded_at, actual_outcome",
+            [
+                ("a/Ünï", LAST + HOUR, 1, LAST, 1),
+                ("a/Ünï", LAST + 2 * HOUR, 1, LAST, 0),
+                ("early", LAST, 0, LAST, 1),
+            ],
+        ),
+        "f1mon_facts": (
+            "kind, key_1, key_2, at, at_given, recorded_at, v, content",
+            [
+                (
+                    *("kept_tally", "m", f"{LAST - 24 * HOUR:020d}", LAST - 24 * HOUR, 1, LAST, 1),
+                    '{"model_version":"m","cells":[[1,1,7,1,0.75,0.75,0.0,0.0]]}',
+                )
+            ],
+        ),
+        "f1mon_horizons": (
+            "kind, pruned_before, outcomes_until",
+            [("prediction", LAST - 23 * HOUR, LAST - 22 * HOUR)],
+        ),
+    }
+    engine = sa.create_engine(target_of(url).url, poolclass=sa.NullPool)
+    with engine.begin() as connection:
+        for table, (columns, rows) in tables.items():
+            marks = ", ".join([mark] * len(rows[0]))
+            for row in rows:
+                values = tuple(
+                    value.encode() if url.startswith("mysql") and isinstance(value, str) else value for value in row
+                )
+                connection.exec_driver_sql(f"INSERT INTO {table} ({columns}) VALUES ({marks})", values)
+    engine.dispose()
+
+
+def test_contract_1_becomes_contract_2_with_every_answer(url):
+    fill_0002(url)
+    told = []
+    assert upgrading.upgrade(url, announce=told.append) == upgrading.Upgrade("0002", "0003")
+    assert re.search(r"touched, 8 rows: it takes about \d+ s .* MiB more on disk", told[0])
+    store = SQLStorage(url, clock=partial(datetime, 2026, 5, 2, tzinfo=UTC))
+    assert store.check().ok, store.check().problems
+    made = [
+        (one.prediction_id, one.model_version, one.at_given, one.features) for one in store.find(Select("prediction"))
+    ]
+    assert made == [("a/Ünï", "m", True, {"x": 1.5}), ("open", "n", False, {})]
+    day = datetime(2026, 4, 30, tzinfo=UTC)
+    cells = store.tally(TallyQuery()).cells
+    assert sorted((key.model_version, key.actual is None, cell.n) for key, cell in cells.items()) == [
+        ("m", False, 1),
+        ("m", False, 1),
+        ("n", True, 1),
+    ]
+    with pytest.raises(PrunedError):  # contract 1 kept nothing by outcome
+        store.tally(TallyQuery(basis="outcome", since=day))
+    for fact in (_made("gone", "other"), Outcome(prediction_id="gone", actual_outcome=1)):
+        with pytest.raises(PrunedError):
+            store.append([fact])
+    assert store.append([_made("early", "m"), _made("a/Ünï", "challenger"), _made("open", "m")]).new == 3
+    assert store.append([Outcome(prediction_id="open", actual_outcome="text")]).unmatched == 0
+    labels = {(key.model_version, key.actual) for key in store.tally(TallyQuery(since=NOON)).cells}
+    assert labels == {("m", 1), ("challenger", 0), ("m", "text"), ("n", "text"), ("m", 0)}
+    assert store.check().ok, store.check().problems
+    store.close()
+    with pytest.raises(SchemaError, match="no place for"):
+        upgrading.upgrade(url, "0002")
+
+
+def _made(item, model):
+    return Prediction(prediction_id=item, model_version=model, predicted_outcome=1, confidence=0.5)
+
+
+def test_contract_2_goes_back_where_nothing_needs_it(url):
+    fill_0002(url)
+    before = execute(url, "SELECT * FROM f1mon_predictions ORDER BY prediction_id")
+    upgrading.upgrade(url)
+    upgrading.upgrade(url, "0002")
+    assert execute(url, "SELECT * FROM f1mon_predictions ORDER BY prediction_id") == before
+    upgrading.upgrade(url)
+    store = SQLStorage(url)
+    assert store.check().ok
+    store.close()
+
+
 def test_the_commands_say_what_is_there(url):
     run = CliRunner().invoke
     assert (run(commands.db, ["current", "--url", url]).exit_code, run(commands.db, ["history"]).exit_code) == (1, 0)
-    assert run(commands.db, ["upgrade", "--url", url]).output.endswith("none -> 0002\n")
-    assert run(commands.db, ["current", "--url", url]).output == "0002 (current)\n"
+    assert run(commands.db, ["upgrade", "--url", url]).output.endswith(f"none -> {versions.HEAD}\n")
+    assert run(commands.db, ["current", "--url", url]).output == f"{versions.HEAD} (current)\n"
     assert run(commands.db, ["check", "--url", url]).exit_code == 0
     execute(url, "DROP TABLE f1mon_operations")
     assert run(commands.db, ["check", "--url", url]).exit_code == 1

@@ -23,8 +23,8 @@ from f1mon_core.testing.laws.base import Laws
 from f1mon_core.testing.laws.prune import OLD, PRUNED_BEFORE, season
 from f1mon_core.testing.laws.transition import counted, put, store_documents
 from f1mon_core.testing.location import Place
-from f1mon_core.testing.machine import carry
 from f1mon_core.testing.model import Model, disagreement, same_facts
+from f1mon_core.testing.writing import carry
 
 
 def store_record(store: str = "elsewhere", **fields: Any) -> Document:
@@ -289,6 +289,8 @@ class DumpLaws(Laws):
             carry(first, second)
             second.append([prediction("b"), outcome("a", 0)])
             carry(second, third)
+            second.append([prediction("c")])
+            assert carry(second, third) == Appended(1, 4)
             assert same_facts(everything(third), everything(second))
             with pytest.raises(RestoreError):
                 carry(first, third)
@@ -298,6 +300,7 @@ class DumpLaws(Laws):
             with pytest.raises(SchemaError):
                 store.restore([store_record(contract=CONTRACT + 1)])
             nobodys: list[list[Any]] = [[], [{}], [None], [fact_record(prediction(recorded_at=NOON))]]
+            nobodys.append([store_record(), {"record": "document", "key": "k", "document": {}}])
             for records in nobodys:
                 with pytest.raises(InvalidRecordError):
                     store.restore(records)

@@ -120,7 +120,7 @@ def _ordinal() -> sa.Column[Any]:
 def _rebuild() -> None:
     if has_column("f1mon_predictions", "ordinal"):
         return
-    texts = (sa.Column(name, Ident(_ID)) for name in ("predicted_text", "actual_text"))
+    texts: list[sa.Column[Any]] = [sa.Column(name, Ident(_ID)) for name in ("predicted_text", "actual_text")]
     columns = _predictions(*texts, sa.Column("segments", sa.Text))
     rebuild("f1mon_predictions", *_keys(_ordinal(), *columns), indexes=_INDEXES)
     rebuild("f1mon_features", *_keys(_ordinal(), *_documents()))
@@ -144,7 +144,7 @@ def _rebuild_outcomes(*labels: sa.Column[Any]) -> None:
     )
 
 
-_TEXT_COLUMN = 'TEXT COLLATE "C"'
+_TEXT_COLUMN = 'VARCHAR COLLATE "C"'
 
 
 def _alter_postgresql() -> None:
