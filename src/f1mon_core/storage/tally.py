@@ -254,21 +254,30 @@ def moments_of(confidence: float, middle: float) -> Moments:
 
 def merge_cells(cells: Iterable[tuple[CellKey, Moments]]) -> dict[CellKey, Moments]:
     """Cells with the moments of equal keys added; sums are exact before one rounding (`math.fsum`)."""
-    grouped: dict[CellKey, list[Moments]] = {}
+    merged: dict[CellKey, Moments] = {}
+    several: dict[CellKey, list[Moments]] = {}
     for key, moments in cells:
-        grouped.setdefault(key, []).append(moments)
-    return {key: parts[0] if len(parts) == 1 else _merged(parts) for key, parts in grouped.items()}
+        if (first := merged.get(key)) is None:
+            merged[key] = moments
+        else:
+            several.setdefault(key, [first]).append(moments)
+    return {**merged, **{key: _merged(parts) for key, parts in several.items()}} if several else merged
 
 
 def levelled(cells: Mapping[CellKey, Moments]) -> dict[CellKey, Moments]:
     """Cells with the extremes of all predictions that share everything but the outcome and its delay."""
-    extremes: dict[CellKey, tuple[float, float]] = {}
-    alike = {key: key._replace(actual=None, delay=None) for key in cells}
-    for key, moments in cells.items():
-        low, high = extremes.get(alike[key], (moments.minimum, moments.maximum))
-        extremes[alike[key]] = min(low, moments.minimum), max(high, moments.maximum)
+    extremes: dict[tuple[Any, ...], tuple[float, float]] = {}
+    alike = [(model, answer, place, bucket, group) for model, answer, _, place, bucket, _, group in cells]
+    for shared, moments in zip(alike, cells.values(), strict=True):
+        if (found := extremes.get(shared)) is None:
+            extremes[shared] = moments[1:3]
+        else:
+            extremes[shared] = min(found[0], moments.minimum), max(found[1], moments.maximum)
+    if len(extremes) == len(cells):
+        return dict(cells)
     return {
-        key: Moments(moments.n, *extremes[alike[key]], moments.total, moments.squares) for key, moments in cells.items()
+        key: moments if moments[1:3] == (found := extremes[shared]) else Moments(moments.n, *found, *moments[3:])
+        for shared, (key, moments) in zip(alike, cells.items(), strict=True)
     }
 
 
@@ -284,7 +293,7 @@ def answered(query: TallyQuery, cells: Iterable[tuple[CellKey, Moments]]) -> Tal
             f"by {' and '.join(query.by)} makes {groups} groups, at most {MAX_GROUPS} are answered: "
             "select some by where=, or ask for a shorter window"
         )
-    return Tally(query.bins, levelled(merged))
+    return Tally(query.bins, merged if query.bins == "exact" else levelled(merged))  # those of one confidence are level
 
 
 def segments_of(query: TallyQuery, segments: Mapping[str, int | str]) -> tuple[int | str | None, ...] | None:

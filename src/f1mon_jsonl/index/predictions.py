@@ -43,10 +43,13 @@ class Predictions:
             yield row
             row = self.following[row]
 
+    def is_predicted(self, prediction_id: str) -> bool:
+        """Whether there is a prediction of an item."""
+        return (row := self.rows.get(prediction_id, NONE)) != NONE and self.model[row] != NONE
+
     def of_item(self, prediction_id: str) -> list[int]:
         """The rows of an item's predictions."""
-        first = self.rows.get(prediction_id, NONE)
-        return [] if first == NONE or self.model[first] == NONE else list(self.rows_from(first))
+        return [*self.rows_from(self.rows[prediction_id])] if self.is_predicted(prediction_id) else []
 
     def add(
         self,

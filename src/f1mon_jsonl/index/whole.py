@@ -285,9 +285,19 @@ class Index:
 
     def find(self, item: str, model_version: str) -> int:
         """The row of a prediction; NONE where there is none."""
-        model = self.models.find(model_version)
-        table = self.predictions
-        return next((row for row in table.of_item(item) if table.model[row] == model), NONE)
+        table, model = self.predictions, self.models.find(model_version)
+        row = table.rows.get(item, NONE)
+        while row != NONE and table.model[row] != model:
+            row = table.following[row]
+        return row
+
+    def find_outcome(self, item: str, known: int) -> int:
+        """The outcome of an item that was known at an instant; NONE where there is none."""
+        row = self.predictions.rows.get(item, NONE)
+        link = NONE if row == NONE else self.predictions.outcome[row]
+        while link != NONE and self.outcomes.known[link] != known:
+            link = self.outcomes.following.get(link, NONE)
+        return link
 
     def outcome_order(self) -> TimeOrder:
         """Predictions that have an outcome, by the time they stand at."""

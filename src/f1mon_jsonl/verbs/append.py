@@ -45,6 +45,7 @@ class _Batch:
         self._repeated = 0
         self._outcomes: dict[str, list[Outcome]] = {}
         """The new ones, by item."""
+        self._made: list[Prediction] = []
         self._items: set[str] = set()
         """Of which there is a new prediction."""
         self.new: dict[tuple[str, FactKey], Fact] = {}
@@ -68,15 +69,18 @@ class _Batch:
         if isinstance(fact, Outcome):
             self._outcomes.setdefault(fact.prediction_id, []).append(fact)
         elif isinstance(fact, Prediction):
+            self._made.append(fact)
             self._items.add(fact.prediction_id)
 
     def _is_pruned(self, fact: Fact) -> bool:
         index = self._index
+        if not len(index.pruned):
+            return False
         if isinstance(fact, Prediction):
             return not {fact.model_version, None}.isdisjoint(index.pruned.models(fact.prediction_id))
         if isinstance(fact, Outcome):
             item = fact.prediction_id
-            return item in index.pruned and item not in self._items and not index.predictions.of_item(item)
+            return item in index.pruned and item not in self._items and not index.predictions.is_predicted(item)
         return False
 
     def _newest(self, offered: Fact) -> Outcome | None:
@@ -107,24 +111,20 @@ class _Batch:
     def appended(self) -> Appended:
         """What came of it."""
         table = self._index.predictions
-        return Appended(
-            len(self.new),
-            self._repeated,
-            sum(self._is_prelabelled(fact) for fact in self.new.values() if isinstance(fact, Prediction)),
-            sum(
-                len(found)
-                for item, found in self._outcomes.items()
-                if item not in self._items and not table.of_item(item)
-            ),
+        unmatched = sum(
+            len(found)
+            for item, found in self._outcomes.items()
+            if item not in self._items and not table.is_predicted(item)
         )
+        return Appended(len(self.new), self._repeated, sum(map(self._is_prelabelled, self._made)), unmatched)
 
     def _is_prelabelled(self, made: Prediction) -> bool:
-        table = self._index.predictions
-        first = table.first_known[row] if (row := table.rows.get(made.prediction_id, NONE)) != NONE else NONE
         known = [one.instant for one in self._outcomes.get(made.prediction_id, ())]
-        if first != NONE:
-            known.append(from_micros(first))
-        return stamping.is_prelabelled(made, min(known, default=None))
+        table = self._index.predictions
+        row = table.rows.get(made.prediction_id, NONE)
+        if row != NONE and table.first_known[row] != NONE:
+            known.append(from_micros(table.first_known[row]))
+        return bool(known) and stamping.is_prelabelled(made, min(known))
 
 
 def _instant(fact: Fact) -> datetime:
@@ -138,8 +138,7 @@ def stored_fact(index: Index, loader: Loader, fact: Fact) -> Fact | None:
         row = index.find(fact.prediction_id, fact.model_version)
         return None if row == NONE else loader.fact((table.line[row], table.item[row]))
     if isinstance(fact, Outcome):
-        links, at = index.outcomes, to_micros(fact.instant)
-        link = next((link for link in index.links(fact.prediction_id) if links.known[link] == at), NONE)
+        link, links = index.find_outcome(fact.prediction_id, to_micros(fact.instant)), index.outcomes
         return None if link == NONE else loader.fact((links.line[link], links.item[link]))
     if fact.kind not in index.kinds or (entry := index.kinds[fact.kind].entries.get(fact.key)) is None:
         return None

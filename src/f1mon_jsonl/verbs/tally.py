@@ -146,7 +146,7 @@ def of_rows(index: Index, query: TallyQuery, rows: Sequence[int], bounds: Bounds
             place,
             bucket,
             delay,
-            tuple(map(_value, split, group)),
+            tuple(map(_value, split, group)) if group else (),
         )
         yield key, moments_of((), values, midpoint(place, query.bins))
 
