@@ -114,8 +114,11 @@ def restore(connection: Connection, dialect: Dialect, offered: Restoring) -> App
     dialect.horizons(connection, exclusive=True)
     itself = store_record(connection)
     check_restorable(itself, offered.itself, empty=_is_empty(connection))
-    appended = Appending(connection, dialect).put_back(offered.facts)
     _put_itself(connection, itself, offered.itself)
+    # Before what is offered: an outcome that went with its item's last prediction labels none that was made since. And
+    # behind it, for what is here both dumped and pruned.
+    _take(connection, dialect, offered.pruned)
+    appended = Appending(connection, dialect).put_back(offered.facts)
     _take(connection, dialect, offered.pruned)
     _put_operations(connection, dialect, offered.operations)
     for part in offered.ranges:

@@ -226,3 +226,14 @@ class OldHorizonForgotten(MemoryStorage):
         came = super().restore(records)
         knowing(self, outcomes_until=None)
         return came
+
+
+@fault(
+    "what is offered is put before what was pruned goes",
+    caught_by="what_went_with_a_pruned_prediction_labels_none_that_came_since",
+)
+class PutBeforeTaken(MemoryStorage):
+    def restore(self, records):
+        records = list(records)
+        super().restore([one for one in records if one["record"] in {"store", "fact"}])
+        return super().restore(records)

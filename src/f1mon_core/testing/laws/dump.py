@@ -227,6 +227,17 @@ class DumpLaws(Laws):
             with pytest.raises(PrunedError):
                 target.append([prediction("late", at=NOON - 10 * HOUR)])
 
+    def test_what_went_with_a_pruned_prediction_labels_none_that_came_since(self) -> None:
+        with self.place() as place, self.place() as elsewhere:
+            source, target = place.open(), elsewhere.open()
+            source.append([prediction("item", at=NOON - 9 * HOUR), outcome("item", 1)])
+            elsewhere.clock.set(place.clock())
+            carry(source, target)
+            source.prune(NOON - 8 * HOUR)
+            source.append([prediction("item", model_version="later", at=None)])
+            carry(source, target)
+            assert_alike(source, target)
+
     def test_documents_outside_the_range_of_a_page_stay(self) -> None:
         with self.store() as store:
             put_there: list[Document] = [
