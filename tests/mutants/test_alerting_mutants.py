@@ -48,8 +48,8 @@ def hasten_what_nobody_holds(_original=outbox.hasten):
     return lambda document, now: Change(document) if "token" in document else _original()(document, now)
 
 
-def waiting_without_a_hold(*given, _original=outbox.waiting):
-    return {key: {**document, "holds": []} for key, document in _original(*given).items()}
+def waiting_without_a_hold(*given, _original=outbox.waiting, **said):
+    return {key: {**document, "holds": []} for key, document in _original(*given, **said).items()}
 
 
 def always_in_turn(_held, _alert):

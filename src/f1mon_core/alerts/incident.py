@@ -192,7 +192,7 @@ class _Turn:
             self._move("firing", reason)
         watch.phase_reason = reason
         self.facts.append(alert)
-        self.also |= outbox.waiting(alert.alert_id, self.rule.channels, self.now)
+        self.also |= outbox.waiting(alert.alert_id, self.rule.channels, self.now, severity=severity)
         details: Document = {"alert_id": alert.alert_id, "severity": severity}
         if stepped_back:
             details["clock_stepped_back"] = True

@@ -12,6 +12,7 @@ import attrs
 
 from f1mon_core.alerts import outbox, silences
 from f1mon_core.alerts import watch as watches
+from f1mon_core.delivery import rests
 from f1mon_core.delivery.channels import Channel, Channels
 from f1mon_core.delivery.messages import Message, Section, rendered
 from f1mon_core.errors import DeliveryError, F1monError, NotFoundError
@@ -49,6 +50,7 @@ class Policy:
     Attributes:
         lease: How long a delivery belongs to the worker that took it; longer than any channel takes to send.
         base, cap: The n-th repeat waits a random time of up to min(cap, base * 2**n) (full jitter).
+        trial: A channel that has rested is tried out by one worker, which the others wait for so long.
         give_up: A delivery that still fails at this age becomes a dead letter.
         least_failures: But not before it failed so often.
         unknown_grace: A name nothing is configured for may be another process's callback: this long it is left alone.
@@ -57,6 +59,7 @@ class Policy:
     lease: timedelta = timedelta(seconds=120)
     base: timedelta = timedelta(seconds=2)
     cap: timedelta = timedelta(minutes=15)
+    trial: timedelta = timedelta(seconds=15)
     give_up: timedelta = timedelta(hours=24)
     least_failures: int = 8
     unknown_grace: timedelta = timedelta(minutes=1)
@@ -69,14 +72,14 @@ class Policy:
 
 
 def attempt(  # noqa: PLR0911 - one for each way a delivery ends
-    key: str, channels: Channels, policy: Policy, enrich: Enrich | None = None
+    key: str, channels: Channels, policy: Policy, enrich: Enrich | None = None, trial: str = rests.OPEN
 ) -> Plan[Outcome]:
-    """Take one delivery, send it, and write down what came of it."""
+    """Take one delivery, send it, and write down what came of it; `trial` is what `rests.admission` answered."""
     token = new_operation_id()
     taken: Any = yield from plans.settle(key, outbox.lease(token, policy.lease), operation_id=token)
     if taken is None:
         return "lost"
-    held = _Held(key, token, taken, policy)
+    held = _Held(key, token, taken, policy, trial)
     found = yield from plans.find(Select.of(Alert, where={"alert_id": taken["alert_id"]}))
     if not found:
         return (yield from held.bury("the alert was pruned"))
@@ -231,12 +234,20 @@ class _Held:
     token: str
     document: Document
     policy: Policy
+    trial: str = rests.OPEN
 
     def _end(self, step: Any, outcome: Outcome) -> Plan[Outcome]:
         held = yield from plans.settle(self.key, step, operation_id=new_operation_id())
         return outcome if held else "lost"
 
+    def _answered(self) -> Plan[None]:
+        """The channel works, whatever it said of this message: whoever tried it out ends its rest."""
+        if self.trial != rests.OPEN:
+            key = rests.rest_key(text_of(self.document, "channel"))
+            yield from plans.settle(key, rests.ending(self.trial), operation_id=new_operation_id())
+
     def delivered(self) -> Plan[Outcome]:
+        yield from self._answered()
         return (yield from self._end(outbox.complete(self.token), "delivered"))
 
     def drop(self) -> Plan[Outcome]:
@@ -253,11 +264,37 @@ class _Held:
         reason = str(error) if isinstance(error, F1monError) else f"{type(error).__name__}: {error}"
         reason = one_line(discreet(reason))
         if isinstance(error, DeliveryError) and not error.retry:
+            yield from self._answered()
             return (yield from self.bury(reason))
-        _log.warning("delivery %s failed: %s", self.key, reason, extra={"delivery": self.key})
-        failures = whole_of(self.document, "failures")
         after = error.after if isinstance(error, DeliveryError) else None
-        duration = self.policy.wait(failures, after)
-        step = outbox.fail(self.token, duration, reason, self.policy.give_up, self.policy.least_failures)
+        of_channel = _is_the_channels(error)
+        if of_channel:
+            yield from self._let_rest(reason, after)
+        else:
+            yield from self._answered()
+        return (yield from self.again(reason, after, of_channel=of_channel))
+
+    def again(
+        self, reason: str, after: float | None = None, *, of_channel: bool = False, marks: Document | None = None
+    ) -> Plan[Outcome]:
+        _log.warning("delivery %s failed: %s", self.key, reason, extra={"delivery": self.key})
+        duration = self.policy.wait(whole_of(self.document, "failures"), after)
+        give_up, least = self.policy.give_up, self.policy.least_failures
+        step = outbox.fail(self.token, duration, reason, give_up, least, of_channel=of_channel, marks=marks)
         dead = yield from plans.settle(self.key, step, operation_id=new_operation_id())
         return "lost" if dead is None else "dead" if dead else "failed"
+
+    def _let_rest(self, reason: str, after: float | None) -> Plan[None]:
+        channel = text_of(self.document, "channel")
+        rest = yield from rests.rest_of(channel)
+        wait = self.policy.wait(0 if rest is None else whole_of(rest, "failures"), after)
+        step = rests.resting(channel, wait, reason)
+        yield from plans.settle(rests.rest_key(channel), step, operation_id=new_operation_id())
+        _log.warning(
+            "channel %s rests for %.1f seconds: %s", channel, wait.total_seconds(), reason, extra={"channel": channel}
+        )
+
+
+def _is_the_channels(error: Exception) -> bool:
+    """Whether a failure says that no other message would have gone through either."""
+    return error.channel if isinstance(error, DeliveryError) else isinstance(error, ConnectionError | TimeoutError)

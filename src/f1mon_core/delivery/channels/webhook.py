@@ -25,6 +25,8 @@ TIMEOUT_SECONDS = 10.0
 TOTAL_SECONDS = 45.0
 """However a server answers, a send ends before a worker's lease does."""
 RETRIED_STATUSES = frozenset({408, 425, 429})
+STATUSES_OF_CHANNEL = frozenset({429, 503})
+"""They say that the server is busy, whatever it is sent; every other status is about the message."""
 _LONGEST_WAIT = 24 * 3600.0
 _FIRST_SERVER_ERROR = 500
 
@@ -132,15 +134,17 @@ def post(url: str, payload: Document, key: str, timeout: float, total: float = T
             raise DeliveryError("the webhook's address cannot be requested", retry=False) from None
         except (OSError, http.client.HTTPException) as error:
             if deadline.passed:
-                raise DeliveryError(f"network error: not done after {total:g} seconds") from None
+                raise DeliveryError(f"network error: not done after {total:g} seconds", channel=True) from None
             reason = error.reason if isinstance(error, urllib.error.URLError) else error
-            raise DeliveryError(f"network error: {_told(reason)}") from None
+            raise DeliveryError(f"network error: {_told(reason)}", channel=True) from None
 
 
 def refused(status: int, retry_after: str | None = None) -> DeliveryError:
     """What an HTTP status that is no success means for a delivery."""
     retry = status in RETRIED_STATUSES or status >= _FIRST_SERVER_ERROR
-    return DeliveryError(f"HTTP {status}", retry=retry, after=wait_of(retry_after) if retry else None)
+    after = wait_of(retry_after) if retry else None
+    channel = after is not None or status in STATUSES_OF_CHANNEL
+    return DeliveryError(f"HTTP {status}", retry=retry, after=after, channel=channel)
 
 
 def wait_of(retry_after: str | None) -> float | None:
