@@ -147,8 +147,8 @@ def test_the_order_of_turns():
         "its channel failed": waiting(6, severity="critical", failures=2, of_channel=2, attempts=2),
     }
     assert turns.in_turn(found) == [
-        "its channel failed", "critical", "of an older f1mon", "info", "resolved",
-        "repeat, due first", "repeat, due later", "killed its workers",
+        "its channel failed", "critical", "of an older f1mon", "info",
+        "repeat, due first", "repeat, due later", "killed its workers", "resolved",
     ]  # fmt: skip
 
 

@@ -179,6 +179,17 @@ def fail(
     return step
 
 
+def told(document: Document) -> list[str]:
+    """Who of several a delivery has reached already."""
+    return [one for one in found if isinstance(one, str)] if isinstance(found := document.get("told"), list) else []
+
+
+def refused(document: Document) -> dict[str, str]:
+    """Who of several it will not reach, and what was said."""
+    found = document.get("refused")
+    return {who: str(why) for who, why in found.items()} if isinstance(found, dict) else {}
+
+
 def channel_failures(document: Document) -> int:
     """How many of a delivery's failures were its channel's."""
     return whole_of(document, "of_channel") if "of_channel" in document else 0
@@ -243,7 +254,7 @@ def revive() -> Step:
         if document is None:
             return Change(None, result=False)
         again: Document = {
-            name: value for name, value in document.items() if name not in {"died", "error", "of_channel"}
+            name: value for name, value in document.items() if name not in {"died", "error", "of_channel", "refused"}
         }
         again |= {"failures": 0, "created": to_micros(now), "due": to_micros(now), "set_at": to_micros(now)}
         return Change(None, also={waiting_key(document): again}, result=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Collection, Generator, Sequence
+from collections.abc import Collection, Generator, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Literal, Protocol, TypeAlias, cast
 
@@ -14,6 +14,7 @@ from f1mon_core.alerts import outbox, silences
 from f1mon_core.alerts import watch as watches
 from f1mon_core.delivery import rests
 from f1mon_core.delivery.channels import Channel, Channels
+from f1mon_core.delivery.channels.protocol import Reached, SeveralChannel
 from f1mon_core.delivery.messages import Message, Section, rendered
 from f1mon_core.errors import DeliveryError, F1monError, NotFoundError
 from f1mon_core.records.fields import Document
@@ -102,20 +103,23 @@ def attempt(  # noqa: PLR0911 - one for each way a delivery ends
     if message is None:
         return "lost"
     try:
-        yield from plans.outside(lambda: _send(channel, message))
+        reached = yield from plans.outside(lambda: _send(channel, message, held.settled))
     except Exception as error:  # noqa: BLE001 - whatever a channel raises is a failed attempt, logged and counted
         return (yield from held.failed(error))
-    return (yield from held.delivered())
+    return (yield from held.reached(reached))
 
 
-def _send(channel: Channel, message: Message) -> None:
+def _send(channel: Channel, message: Message, settled: Collection[str]) -> Reached:
     try:
+        if isinstance(channel, SeveralChannel):
+            return channel.send_to_rest(message, settled)
         channel.send(message)
     except Exception:
         raise
     except BaseException as error:
         # `sys.exit()` in a callback ends the callback, neither the worker nor whoever waits for it.
         raise DeliveryError(f"the channel raised {type(error).__name__}") from error
+    return Reached()
 
 
 def _not_now(held: _Held, alert: Alert) -> Plan[Outcome | None]:
@@ -142,7 +146,7 @@ def _unless_out_of_turn(held: _Held, alert: Alert) -> Plan[Outcome | None]:
             until = from_micros(whole_of(document, "due")) if "token" not in document else now
             return (yield from held.put_off("waiting", max(until - now, held.policy.base)))
     if purpose == "resolved" and not held.document.get("silenced") and not (yield from _told(of_incident, channel)):
-        if (yield from _is_dead(of_incident, channel)):
+        if (yield from _letters(of_incident, channel)):
             return (yield from held.bury("the alert that this resolves did not arrive"))
         return (yield from held.drop())
     return None
@@ -195,15 +199,17 @@ def _alert_ids(incident_id: str) -> Plan[set[str]]:
 
 
 def _told(alert_ids: Collection[str], channel: str) -> Plan[bool]:
-    """Whether a channel was told of one of these alerts."""
+    """Whether a channel told anybody of one of these alerts."""
     select = Select.of(Delivery, where={"alert_id": list(alert_ids), "channel": channel}, limit=1)
-    return bool((yield from plans.find(select)))
+    if (yield from plans.find(select)):
+        return True
+    return any(outbox.told(letter) for letter in (yield from _letters(alert_ids, channel)))
 
 
-def _is_dead(alert_ids: Collection[str], channel: str) -> Plan[bool]:
-    """Whether one of these alerts is a dead letter of a channel."""
+def _letters(alert_ids: Collection[str], channel: str) -> Plan[list[Document]]:
+    """The dead letters of a channel that are of these alerts."""
     letters = (yield from plans.state(outbox.DEAD)).values()
-    return any(one["channel"] == channel and one["alert_id"] in alert_ids for one in letters)
+    return [one for one in letters if one["channel"] == channel and one["alert_id"] in alert_ids]
 
 
 def _message(held: _Held, alert: Alert, enrich: Enrich | None) -> Plan[Message | None]:
@@ -246,9 +252,24 @@ class _Held:
             key = rests.rest_key(text_of(self.document, "channel"))
             yield from plans.settle(key, rests.ending(self.trial), operation_id=new_operation_id())
 
-    def delivered(self) -> Plan[Outcome]:
+    @property
+    def settled(self) -> list[str]:
+        """Who of several needs no further attempt."""
+        return [*outbox.told(self.document), *outbox.refused(self.document)]
+
+    def reached(self, reached: Reached) -> Plan[Outcome]:
+        """Everybody has it, or those who do not are tried again, or named in a dead letter."""
         yield from self._answered()
-        return (yield from self._end(outbox.complete(self.token), "delivered"))
+        told = list(dict.fromkeys([*outbox.told(self.document), *reached.told]))
+        refused = {**outbox.refused(self.document), **_shown(reached.refused)}
+        whole = attrs.evolve(reached, told=told, refused=refused, put_off=_shown(reached.put_off))
+        marks: Document = {"told": [*told], "refused": {**refused}}
+        if reached.put_off:
+            return (yield from self.again(whole.reason(), marks=marks))
+        if refused:
+            return (yield from self.bury(whole.reason(), marks))
+        details: Document | None = {"told": [*told]} if len(told) > len(reached.told) else None
+        return (yield from self._end(outbox.complete(self.token, details), "delivered"))
 
     def drop(self) -> Plan[Outcome]:
         return (yield from self._end(outbox.drop(self.token), "dropped"))
@@ -256,9 +277,9 @@ class _Held:
     def put_off(self, outcome: Outcome, duration: timedelta, *, silenced: bool = False) -> Plan[Outcome]:
         return (yield from self._end(outbox.put_off(self.token, duration, silenced=silenced), outcome))
 
-    def bury(self, reason: str) -> Plan[Outcome]:
+    def bury(self, reason: str, marks: Document | None = None) -> Plan[Outcome]:
         _log.error("delivery %s is dead: %s", self.key, reason, extra={"delivery": self.key})
-        return (yield from self._end(outbox.bury(self.token, one_line(reason)), "dead"))
+        return (yield from self._end(outbox.bury(self.token, one_line(reason), marks), "dead"))
 
     def failed(self, error: Exception) -> Plan[Outcome]:
         reason = str(error) if isinstance(error, F1monError) else f"{type(error).__name__}: {error}"
@@ -293,6 +314,10 @@ class _Held:
         _log.warning(
             "channel %s rests for %.1f seconds: %s", channel, wait.total_seconds(), reason, extra={"channel": channel}
         )
+
+
+def _shown(people: Mapping[str, str]) -> dict[str, str]:
+    return {one_line(who): one_line(discreet(why)) for who, why in people.items()}
 
 
 def _is_the_channels(error: Exception) -> bool:

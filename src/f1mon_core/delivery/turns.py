@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from itertools import chain, zip_longest
+from collections.abc import Mapping, Sequence
+from itertools import chain
 
 from f1mon_core.alerts import outbox
 from f1mon_core.alerts.rules import rank
@@ -19,19 +19,24 @@ _SUSPECT = 3
 def in_turn(found: Mapping[str, Document]) -> list[str]:
     """Keys of deliveries in the order in which they are to be attempted.
 
-    First attempts come first: alerts by severity, what follows them later. In a crowd every other one is the newest
-    of the most urgent, so that neither waits for the whole crowd. Repeats follow by when they were due, so that each
-    has its turn.
+    First attempts of alerts come first, by severity; in a crowd every other one is the oldest of all, so that neither
+    the newest nor the oldest waits for the whole crowd. Repeats follow by when they were due, so that each has its
+    turn, and last what waits for its alert anyway: reminders, and that something resolved.
     """
     first = {key: one for key, one in found.items() if is_first(one)}
+    alerts = [key for key, one in first.items() if one.get("purpose") == "alert"]
     repeats = sorted(found.keys() - first.keys(), key=lambda key: (whole_of(found[key], "due"), key))
-    oldest = sorted(first, key=lambda key: (*_urgency(first[key]), whole_of(first[key], "created"), key))
-    if len(first) <= CROWD:
-        return [*oldest, *repeats]
-    newest = sorted(first, key=lambda key: (*_urgency(first[key]), -whole_of(first[key], "created"), key))
-    longest = sorted(first, key=lambda key: (whole_of(first[key], "created"), key))
-    both = chain.from_iterable(zip_longest(newest, longest))
-    return [*dict.fromkeys(key for key in both if key is not None), *repeats]
+    after = sorted(first.keys() - set(alerts), key=lambda key: (whole_of(found[key], "created"), key))
+    return [*_of_first(alerts, first), *repeats, *after]
+
+
+def _of_first(alerts: Sequence[str], found: Mapping[str, Document]) -> list[str]:
+    oldest = sorted(alerts, key=lambda key: (whole_of(found[key], "created"), key))
+    urgent = sorted(oldest, key=lambda key: -_rank(found[key]))
+    if len(alerts) <= CROWD:
+        return urgent
+    newest = sorted(oldest[::-1], key=lambda key: -_rank(found[key]))
+    return list(dict.fromkeys(chain.from_iterable(zip(newest, oldest, strict=True))))
 
 
 def is_first(document: Document) -> bool:
@@ -40,6 +45,6 @@ def is_first(document: Document) -> bool:
     return own <= 0 and whole_of(document, "attempts") < _SUSPECT
 
 
-def _urgency(document: Document) -> tuple[bool, int]:
+def _rank(document: Document) -> int:
     severity = document.get("severity")
-    return document.get("purpose") != "alert", -rank(severity) if severity in SEVERITIES else 0
+    return rank(severity) if isinstance(severity, str) and severity in SEVERITIES else 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import http.client
 import json
 import time
@@ -28,6 +29,7 @@ RETRIED_STATUSES = frozenset({408, 425, 429})
 STATUSES_OF_CHANNEL = frozenset({429, 503})
 """They say that the server is busy, whatever it is sent; every other status is about the message."""
 _LONGEST_WAIT = 24 * 3600.0
+_SUCCESS, _FIRST_REDIRECT = 200, 300
 _FIRST_SERVER_ERROR = 500
 
 
@@ -84,6 +86,23 @@ class WebhookChannel:
         return message.data()
 
 
+class _Accepted(Exception):
+    """The server said 2xx; what it said behind that could not be read, and does not matter."""
+
+
+class _Answer(http.client.HTTPResponse):
+    """An answer that counts from its status line on."""
+
+    def begin(self) -> None:
+        try:
+            super().begin()
+        except (OSError, http.client.HTTPException) as error:
+            status: object = self.status  # no number before its line is read
+            if isinstance(status, int) and _SUCCESS <= status < _FIRST_REDIRECT:
+                raise _Accepted from error
+            raise
+
+
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
     def redirect_request(self, *_: object) -> None:
         """A redirected POST would arrive as a GET, somewhere nobody configured."""
@@ -99,6 +118,7 @@ class _Watched(urllib.request.HTTPHandler, urllib.request.HTTPSHandler):
     def do_open(self, http_class: Any, req: urllib.request.Request, **arguments: Any) -> http.client.HTTPResponse:
         def connecting(host: str, **more: Any) -> http.client.HTTPConnection:
             made: Any = http_class(host, **more)
+            made.response_class = _Answer
             connect = made._create_connection  # noqa: SLF001 - where both kinds make their socket
             made._create_connection = lambda *given: self._deadline.watch(connect(*given))  # noqa: SLF001
             return cast("http.client.HTTPConnection", made)
@@ -125,8 +145,8 @@ def post(url: str, payload: Document, key: str, timeout: float, total: float = T
     )
     with Deadline(total) as deadline:
         try:
-            with urllib.request.build_opener(_NoRedirect, _Watched(deadline)).open(request, timeout=timeout) as answer:
-                answer.read(1)
+            with contextlib.suppress(_Accepted):
+                urllib.request.build_opener(_NoRedirect, _Watched(deadline)).open(request, timeout=timeout).close()
         except urllib.error.HTTPError as error:
             with error:
                 raise refused(error.code, error.headers.get("Retry-After")) from None
