@@ -75,7 +75,7 @@ def test_an_evaluation_that_fires_says_so_by_its_exit_code(run, place, rules, mo
     monkeypatch.setenv("F1MON_CHANNEL_FILE", "smtp://nowhere/")
     delivered = run(*place, "deliver")
     assert "1 dead, 1 delivered" in delivered.stderr
-    assert "[WARNING] PERFORMANCE: accuracy Alert" in delivered.stderr
+    assert "[WARNING] accuracy-low: accuracy 0.5 (< 0.8)" in delivered.stderr
     assert "F1MON_CHANNEL_FILE" in run(*place, "deliveries", "list").stdout
     assert "channel file" in run(*place, "check", code=4).stderr
     monkeypatch.delenv("F1MON_CHANNEL_FILE")

@@ -7,11 +7,12 @@ arrived, or for `dead/<alert_id>/<name>` when it never will. Both hold their ale
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Literal, TypeAlias
 
-from f1mon_core.records.fields import Document, Json
+from f1mon_core.records.fields import MAX_ID_CHARACTERS, Document, Json
 from f1mon_core.records.kinds import Delivery
 from f1mon_core.records.times import duration_micros, to_micros
 from f1mon_core.storage.change import Change, Step, state_key, state_prefix
@@ -108,7 +109,7 @@ def complete(token: str, details: Document | None = None) -> Step:
             return Change(document, result=False)
         fact = Delivery(
             alert_id=text_of(document, "alert_id"),
-            channel=text_of(document, "name"),
+            channel=_fitting(text_of(document, "name")),
             attempts=whole_of(document, "attempts"),
             details=details or {},
             at=now,
@@ -117,6 +118,14 @@ def complete(token: str, details: Document | None = None) -> Step:
         return Change(None, [fact], result=True)
 
     return step
+
+
+def _fitting(name: str) -> str:
+    """The name of a delivery as a fact may bear it: that of the longest channel with its purpose behind is too long."""
+    if len(name) <= MAX_ID_CHARACTERS:
+        return name
+    digest = hashlib.sha256(name.encode()).hexdigest()
+    return f"{name[: MAX_ID_CHARACTERS - len(digest) - 1]}~{digest}"
 
 
 def put_off(token: str, wait: timedelta, *, silenced: bool = False) -> Step:

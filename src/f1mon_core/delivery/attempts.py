@@ -19,7 +19,7 @@ from f1mon_core.delivery.messages import Message, Section, rendered
 from f1mon_core.errors import DeliveryError, F1monError, NotFoundError
 from f1mon_core.records.fields import Document
 from f1mon_core.records.ids import new_operation_id
-from f1mon_core.records.kinds import Acknowledgement, Alert, Delivery
+from f1mon_core.records.kinds import Acknowledgement, Alert, Delivery, IncidentEvent
 from f1mon_core.records.times import from_micros
 from f1mon_core.storage import plans
 from f1mon_core.storage.entries import text_of, whole_of
@@ -137,7 +137,7 @@ def _unless_out_of_turn(held: _Held, alert: Alert) -> Plan[Outcome | None]:
     purpose, channel = held.document["purpose"], text_of(held.document, "channel")
     if purpose == "alert" or alert.incident_id is None:
         return None
-    if purpose == "reminder" and (yield from _taken_on(alert)):
+    if purpose == "reminder" and ((yield from _taken_on(alert)) or (yield from _was_closed(alert.incident_id))):
         return (yield from held.drop())
     of_incident = yield from _alert_ids(alert.incident_id)
     now = yield from plans.now()
@@ -150,6 +150,12 @@ def _unless_out_of_turn(held: _Held, alert: Alert) -> Plan[Outcome | None]:
             return (yield from held.bury("the alert that this resolves did not arrive"))
         return (yield from held.drop())
     return None
+
+
+def _was_closed(incident_id: str) -> Plan[bool]:
+    """Whether an edit of its rule ended an incident."""
+    where = {"incident_id": incident_id, "event": "closed"}
+    return bool((yield from plans.find(Select.of(IncidentEvent, where=where, limit=1))))
 
 
 def _taken_on(alert: Alert) -> Plan[bool]:
@@ -219,12 +225,15 @@ def _message(held: _Held, alert: Alert, enrich: Enrich | None) -> Plan[Message |
     purpose = cast("outbox.Purpose", held.document["purpose"])
     name, channel = text_of(held.document, "name"), text_of(held.document, "channel")
     key = alert.alert_id + name.removeprefix(channel)
-    message = rendered(alert, purpose, key)
+    found = held.document.get("end")
+    end = found if isinstance(found, dict) else None
+    store = yield from plans.ask(lambda storage: storage.address)
+    message = rendered(alert, purpose, key, end=end, store=store)
     if enrich is not None:
         try:
             added = yield from plans.outside(lambda: enrich(alert))
             sections = (yield from added) if isinstance(added, Generator) else added
-            message = rendered(alert, purpose, key, sections)
+            message = rendered(alert, purpose, key, sections, end=end, store=store)
         except Exception:  # noqa: BLE001 - the alert matters more than what would have been said beside it
             _log.exception("the enrichment of alert %s failed", alert.alert_id, extra={"alert_id": alert.alert_id})
     step = outbox.keep_payload(held.token, message.to_document())

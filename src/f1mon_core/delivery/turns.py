@@ -35,7 +35,7 @@ def _of_first(alerts: Sequence[str], found: Mapping[str, Document]) -> list[str]
     urgent = sorted(oldest, key=lambda key: -_rank(found[key]))
     if len(alerts) <= CROWD:
         return urgent
-    newest = sorted(oldest[::-1], key=lambda key: -_rank(found[key]))
+    newest = sorted(alerts, key=lambda key: (-_rank(found[key]), -whole_of(found[key], "created"), key))
     return list(dict.fromkeys(chain.from_iterable(zip(newest, oldest, strict=True))))
 
 
