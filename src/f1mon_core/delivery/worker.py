@@ -39,6 +39,8 @@ THOROUGH_EVERY = 60
 """Every so many rounds a watching worker looks at everything that waits."""
 LOOK_AGAIN_SECONDS = 1.0
 """How long a channel with much to send is served before what came meanwhile is looked for."""
+LOOKING_SHARE = 2
+"""A watching worker pauses so many times longer than it looked: to look at many thousands takes from who sends them."""
 ROUND_SECONDS = 60.0
 """How long a round repeats what failed; first attempts take the time they take."""
 CLOSING_SECONDS = 15.0
@@ -81,23 +83,23 @@ def serve(
     """
     outcomes: Counter[str] = Counter()
     begun = looked = time.monotonic()
-    left, tried = deque(keys), set[str]()
+    left, newest, late = deque(keys), max(keys, default=""), False
     while left:
-        if (present := time.monotonic()) >= looked + LOOK_AGAIN_SECONDS:
-            known = set(left) if present < begun + ROUND_SECONDS else set[str]()
-            if found := (yield from _due_at(channel)):
-                left = deque(
-                    key for key in in_turn(found) if key not in tried and (key in known or is_first(found[key]))
-                )
-            looked = time.monotonic()
-            if not left:
-                break
+        present = time.monotonic()
+        if not late and present >= begun + ROUND_SECONDS:
+            late, firsts = True, {key for key, one in (yield from _due_at(channel)).items() if is_first(one)}
+            left = deque(key for key in left if key in firsts)
+        if present >= looked + LOOK_AGAIN_SECONDS:
+            fresh = yield from _due_at(channel, newest)
+            left.extendleft(reversed(in_turn(fresh)))
+            newest, looked = max(fresh, default=newest), time.monotonic()
+        if not left:
+            break
         trial = yield from rests.admission(channel, policy.trial)
         if trial is None:
             outcomes["dead"] += yield from _abandoned(channel, policy)
             break
-        tried.add(key := left.popleft())
-        outcome = yield from attempt(key, channels, policy, enrich, trial)
+        outcome = yield from attempt(left.popleft(), channels, policy, enrich, trial)
         outcomes[outcome] += 1
         if trial != rests.OPEN:
             giving_up = rests.giving_up(trial)
@@ -105,10 +107,10 @@ def serve(
     return +outcomes
 
 
-def _due_at(channel: str) -> Plan[dict[str, Document]]:
-    """The deliveries that are due at a channel."""
+def _due_at(channel: str, after: str | None = None) -> Plan[dict[str, Document]]:
+    """The deliveries that are due at a channel; behind a key, which is to say: of alerts made later."""
     now = yield from plans.now()
-    found = yield from plans.state(outbox.WAITING, due_before=now + MICROSECOND)
+    found = yield from plans.state(outbox.WAITING, due_before=now + MICROSECOND, after=after)
     return {key: one for key, one in found.items() if one["channel"] == channel}
 
 
@@ -235,11 +237,12 @@ class Dispatcher(_Channels[Future[Counter[str]]]):
         for number in itertools.count():
             if stop.is_set():
                 return
+            begun = time.monotonic()
             try:
                 self.round(patience=0, thorough=number % THOROUGH_EVERY == 0)
             except Exception:  # noqa: BLE001 - a worker goes on; what fails is logged
                 _log.exception("the outbox could not be served; it is tried again")
-            stop.wait(interval)
+            stop.wait(max(interval, LOOKING_SHARE * (time.monotonic() - begun)))
 
     def close(self, patience: float | None = None) -> None:
         """Wait for what is being sent, but for no channel that hangs; the rest stays in the outbox.
@@ -281,12 +284,14 @@ class AsyncDispatcher(_Channels[asyncio.Task[Counter[str]]]):
         for number in itertools.count():
             if stop.is_set():
                 return
+            begun = time.monotonic()
             try:
                 await self.round(patience=0, thorough=number % THOROUGH_EVERY == 0)
             except Exception:  # noqa: BLE001 - as in `Dispatcher.watch`
                 _log.exception("the outbox could not be served; it is tried again")
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), interval)
+                pause = max(interval, LOOKING_SHARE * (time.monotonic() - begun))
+                await asyncio.wait_for(stop.wait(), pause)
 
     @staticmethod
     def _own(tasks: Mapping[str, asyncio.Task[Counter[str]]]) -> dict[str, asyncio.Task[Counter[str]]]:
