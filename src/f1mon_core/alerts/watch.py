@@ -37,9 +37,9 @@ class Incident:
         severity: The severity of the newest breach.
         severities: Those an alert was fired for.
         alerts: The ids of its alerts, oldest first.
-        channels: Those its alerts went to; empty in a document of an older f1mon.
         notified: When a channel was last told of it, reminders included.
         event_at: The time of its newest event; later ones are later, whatever the clock says.
+        channels: Those its alerts went to; empty in a document of an older f1mon.
     """
 
     incident_id: str
@@ -50,11 +50,11 @@ class Incident:
     severity: str | None = None
     severities: list[str] = attrs.field(factory=list)
     alerts: list[str] = attrs.field(factory=list)
-    channels: list[str] = attrs.field(factory=list)
     acknowledged: dict[str, Any] | None = None
     notified: int | None = None
     reminders: int = 0
     event_at: int = 0
+    channels: list[str] = attrs.field(factory=list)
 
 
 @attrs.frozen

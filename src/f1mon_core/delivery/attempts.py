@@ -22,6 +22,7 @@ from f1mon_core.records.ids import new_operation_id
 from f1mon_core.records.kinds import Acknowledgement, Alert, Delivery, IncidentEvent
 from f1mon_core.records.times import from_micros
 from f1mon_core.storage import plans
+from f1mon_core.storage.change import state_prefix
 from f1mon_core.storage.entries import text_of, whole_of
 from f1mon_core.storage.plans import Plan
 from f1mon_core.storage.select import Select
@@ -141,10 +142,12 @@ def _unless_out_of_turn(held: _Held, alert: Alert) -> Plan[Outcome | None]:
         return (yield from held.drop())
     of_incident = yield from _alert_ids(alert.incident_id)
     now = yield from plans.now()
-    for document in (yield from plans.state(outbox.WAITING)).values():
-        if document["channel"] == channel and document["purpose"] == "alert" and document["alert_id"] in of_incident:
-            until = from_micros(whole_of(document, "due")) if "token" not in document else now
-            return (yield from held.put_off("waiting", max(until - now, held.policy.base)))
+    for alert_id in sorted(of_incident):
+        for document in (yield from plans.state(state_prefix("delivery", alert_id))).values():
+            of_this = document["alert_id"] == alert_id and document["channel"] == channel
+            if of_this and document["purpose"] == "alert":
+                until = from_micros(whole_of(document, "due")) if "token" not in document else now
+                return (yield from held.put_off("waiting", max(until - now, held.policy.base)))
     if purpose == "resolved" and not held.document.get("silenced") and not (yield from _told(of_incident, channel)):
         if (yield from _letters(of_incident, channel)):
             return (yield from held.bury("the alert that this resolves did not arrive"))

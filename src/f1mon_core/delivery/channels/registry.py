@@ -27,7 +27,7 @@ CHANNELS_GROUP = "f1mon.channels"
 
 ADDRESS_PREFIX = "F1MON_CHANNEL_"
 OF_WEBHOOKS = ("HEADERS", "SECRET")
-"""What a webhook's variable may be followed by, in a variable of its own: `F1MON_CHANNEL_OPS_SECRET`."""
+"""What a webhook's variable may be followed by, in a variable of its own: `F1MON_CHANNEL_<NAME>_SECRET`."""
 EMAIL_PREFIX, SLACK_PREFIX = "ALERT_EMAIL_", "ALERT_SLACK_"
 
 
