@@ -118,12 +118,17 @@ class DeliveryError(F1monError):
     Attributes:
         retry: Whether a later attempt may succeed.
         after: Seconds the other side asked to wait before it.
+        channel: Whether the channel failed and not this message, so that nothing is sent through it until it has
+            rested; if not said, whether the other side asked to wait.
     """
 
-    def __init__(self, message: str, *, retry: bool = True, after: float | None = None) -> None:
+    def __init__(
+        self, message: str, *, retry: bool = True, after: float | None = None, channel: bool | None = None
+    ) -> None:
         super().__init__(message)
         self.retry = retry
         self.after = after
+        self.channel = after is not None if channel is None else channel
 
 
 class EvaluationError(F1monError):

@@ -26,3 +26,12 @@ def one_line(text: str, limit: int = 1_000) -> str:
 def discreet(text: str) -> str:
     """Text of somebody else's error without what may be a secret: of an address only its scheme stays."""
     return _SECRET.sub(r"\1***", _ADDRESS.sub(r"\1://***", text))
+
+
+def apart(first: float, second: float, form: str = "g", least: int = 6) -> tuple[str, str]:
+    """Two numbers in as many digits as it takes to see that they differ, and at least so many."""
+    for digits in range(least, 18):
+        shown = f"{first:.{digits}{form}}", f"{second:.{digits}{form}}"
+        if first == second or shown[0] != shown[1]:
+            return shown
+    return repr(first), repr(second)

@@ -104,6 +104,7 @@ def test_a_name_goes_the_whole_way_of_an_alert(monitor, clock, channels, spy, na
 
     assert monitor.add_rule(low(name, name, enabled=False)) == 2
     assert events(monitor)[-1] == ("closed", name)
+    assert monitor.deliver().delivered == 1  # that it ended
     monitor.storage.prune(clock.now)
     assert monitor.alerts() == []
     monitor.remove_rule(name)

@@ -8,6 +8,7 @@ import pytest
 from f1mon_core import LockTimeoutError
 from f1mon_core.alerts import evaluate_rule
 from f1mon_core.monitor import Monitor
+from f1mon_core.records.kinds import Alert
 
 RULES = """
 [[rules]]
@@ -75,7 +76,7 @@ def test_an_evaluation_that_fires_says_so_by_its_exit_code(run, place, rules, mo
     monkeypatch.setenv("F1MON_CHANNEL_FILE", "smtp://nowhere/")
     delivered = run(*place, "deliver")
     assert "1 dead, 1 delivered" in delivered.stderr
-    assert "[WARNING] PERFORMANCE: accuracy Alert" in delivered.stderr
+    assert "[WARNING] accuracy-low: accuracy 0.5 (< 0.8)" in delivered.stderr
     assert "F1MON_CHANNEL_FILE" in run(*place, "deliveries", "list").stdout
     assert "channel file" in run(*place, "check", code=4).stderr
     monkeypatch.delenv("F1MON_CHANNEL_FILE")
@@ -154,3 +155,18 @@ def test_alerts_are_found_by_what_is_known_of_them_and_lead_to_their_incident(ru
     assert "0.5 < 0.8" in shown.stdout
     assert "of rule accuracy-low" in shown.stderr
     assert "no alert 'nothing' is stored" in run(*place, "incident", "nothing", code=1).stderr
+
+
+def test_an_id_may_be_shortened_as_with_git(run, tmp_path, monkeypatch):
+    monkeypatch.setenv("F1MON_URL", f"jsonl://{tmp_path}/store")
+    with Monitor.open(f"jsonl://{tmp_path}/store") as monitor:
+        for alert_id in ("aaaa-1", "aaaa-2", "bbbb-1", "bbbb-12"):
+            told = {"title": "t", "message": "m", "metric_name": "accuracy", "component": "c", "model_version": "m"}
+            monitor.storage.append([Alert(alert_id=alert_id, severity="info", **told)])
+    assert "bbbb-12 acknowledged by ada" in run("ack", "bbbb-12", "--by", "ada").stdout
+    assert "bbbb-1 acknowledged by ada" in run("ack", "bbbb-1", "--by", "ada").stdout
+    assert "'aaaa' begins 2 ids: aaaa-1, aaaa-2" in run("ack", "aaaa", "--by", "ada", code=1).stderr
+    assert "aaaa-2 acknowledged by ada" in run("ack", "aaaa-2", "--by", "ada").stdout
+    run("ack", "aaa", "--by", "ada", code=1)
+    run("incident", "bbbb", code=1)
+    assert "0 on their way again" in run("deliveries", "retry", "--alert", "bbbb-12").stderr

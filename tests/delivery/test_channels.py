@@ -132,7 +132,7 @@ def test_an_email_arrives_with_both_parts(mailbox, message):
     (envelope,) = mailbox.envelopes
     assert envelope.rcpt_tos == ["ada@example.com", "bob@example.com"]
     parsed = email.message_from_bytes(envelope.content, policy=default)
-    assert parsed["Subject"] == "[CRITICAL] PERFORMANCE: accuracy Alert"
+    assert parsed["Subject"] == "[CRITICAL] accuracy-low: accuracy 0.5 (< 0.8), podium-gb-2"
     assert parsed["From"] == "f1mon@example.com"
     assert message.alert.alert_id in parsed["Message-ID"]
     text = parsed.get_body(("plain",)).get_content()
@@ -416,7 +416,9 @@ def test_the_log_file_has_one_line_for_each_alert(tmp_path, alert, message):
     channel.send(hostile(alert))
     lines = (tmp_path / "new" / "alert_log.txt").read_text(encoding="utf-8").splitlines()
     assert len(lines) == 2
-    assert lines[0].startswith("2026-05-01T12:00:00+00:00 | [CRITICAL] PERFORMANCE: accuracy Alert | accuracy is 0.5")
+    assert lines[0].startswith(
+        "2026-05-01T12:00:00+00:00 | [CRITICAL] accuracy-low: accuracy 0.5 (< 0.8), podium-gb-2 | "
+    )
     assert all(line.isprintable() for line in lines)
 
 

@@ -392,7 +392,7 @@ def test_reminders_and_the_end_of_an_incident_are_told_where_that_was_asked_for(
 
 def test_that_it_resolved_is_told_after_the_alert_and_never_instead(monitor, clock, accuracy_low, spy):
     rule = attrs.evolve(accuracy_low, notify_resolved=True, remind_minutes=1)
-    spy.error = DeliveryError("HTTP 503", after=600)
+    spy.error = DeliveryError("HTTP 500", after=600, channel=False)
     monitor.evaluate_rule(rule, 0.5, "m")
     assert monitor.deliver().outcomes == {"failed": 1}
     spy.error = None

@@ -44,9 +44,11 @@ def hook(tmp_path):
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self):
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            with received.open("a") as log:
-                log.write(f"{body['key']}\n")
-            self.send_response(200)
+            poison = body["title"] == "poison"
+            if not poison:
+                with received.open("a") as log:
+                    log.write(f"{body['key']}\n")
+            self.send_response(500 if poison else 200)
             self.end_headers()
 
         def log_message(self, *_):
@@ -110,3 +112,49 @@ def test_killed_workers_lose_nothing_and_repeat_at_most_once_a_kill(address, hoo
     duplicates = sum(times.values()) - len(made)
     assert duplicates <= killed
     print(f"{killed} killed, {len(made)} alerts, {duplicates} arrived twice")  # noqa: T201 - shown by pytest -s
+
+
+FRESH = 6
+CROWD = 240
+A_ROUND = 2.0
+
+
+@pytest.mark.faults
+def test_amid_poison_and_kills_what_is_fresh_is_tried_within_a_round(address, hook):
+    """Three workers, one of them killed and replaced before each fresh critical alert; a third of a crowd is poison."""
+    url, received = hook
+    rng = random.Random(11)
+    told = [address, url]
+    with Monitor.open(address) as monitor:
+
+        def make(severity, title):
+            return monitor.create_alert(severity, title, "m", "accuracy", 0.5, 0.8, "c", "m", ["hook"]).alert_id
+
+        poisoned = {make("warning", "poison") for _ in range(CROWD // 3)}
+        healthy = [make("warning", "healthy") for _ in range(CROWD - CROWD // 3)]
+        pids = [forked(lambda: work_at(*told)) for _ in range(3)]
+        took, killed = [], 0
+        for _ in range(FRESH):
+            time.sleep(rng.uniform(0.05, 0.3))
+            os.kill(victim := pids.pop(rng.randrange(3)), signal.SIGKILL)
+            killed += os.WIFSIGNALED(os.waitpid(victim, 0)[1])
+            pids.append(forked(lambda: work_at(*told)))
+            healthy.append(fresh := make("critical", "fresh"))
+            begun = time.monotonic()
+            while fresh not in received.read_text().split() and time.monotonic() < begun + 20:
+                time.sleep(0.02)
+            took.append(time.monotonic() - begun)
+        deadline = time.monotonic() + 60
+        while len(monitor.deliveries()) > len(poisoned) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+            killed += os.WIFSIGNALED(os.waitpid(pid, 0)[1])
+        assert {one.alert_id for one in monitor.deliveries()} == poisoned
+        assert monitor.storage.check().ok
+    times = Counter(received.read_text().split())
+    assert set(healthy) == times.keys()
+    assert sum(times.values()) - len(healthy) <= killed
+    # One that a killed worker held waits for the end of its lease besides.
+    assert max(took) <= A_ROUND + PATIENT.lease.total_seconds()
+    print(f"{killed} killed, tried after {', '.join(f'{one:.2f}' for one in took)} s")  # noqa: T201 - shown by pytest -s

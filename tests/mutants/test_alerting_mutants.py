@@ -9,8 +9,9 @@ from f1mon_core.alerts import cooldown, outbox, rule_edits, verdict, watch
 from f1mon_core.alerts import incident as incidents
 from f1mon_core.alerts.incident import _Turn
 from f1mon_core.alerts.verdict import Verdict
-from f1mon_core.delivery import attempts, messages
+from f1mon_core.delivery import attempts, messages, rests, turns, worker
 from f1mon_core.delivery.attempts import Policy
+from f1mon_core.delivery.channels import email as mails
 from f1mon_core.delivery.channels import slack, webhook
 from f1mon_core.monitor import Monitor
 from f1mon_core.storage.change import Change
@@ -48,8 +49,13 @@ def hasten_what_nobody_holds(_original=outbox.hasten):
     return lambda document, now: Change(document) if "token" in document else _original()(document, now)
 
 
-def waiting_without_a_hold(*given, _original=outbox.waiting):
-    return {key: {**document, "holds": []} for key, document in _original(*given).items()}
+def waiting_without_a_hold(*given, _original=outbox.waiting, **said):
+    return {key: {**document, "holds": []} for key, document in _original(*given, **said).items()}
+
+
+def never_rests(_channel, _duration):
+    return rests.OPEN
+    yield  # a plan
 
 
 def always_in_turn(_held, _alert):
@@ -150,6 +156,30 @@ MUTANTS = {
     "what follows an alert overtakes it": (
         [(attempts, "_unless_out_of_turn", always_in_turn)],
         "delivery/test_delivery.py::test_that_it_resolved_is_told_after_the_alert_and_never_instead",
+    ),
+    "a channel never rests": (
+        [(rests, "admission", never_rests)],
+        "delivery/test_poison.py::test_forty_alerts_and_a_server_that_asks_to_wait",
+    ),
+    "the urgent do not come first": (
+        [(turns, "_rank", lambda _: 0)],
+        "delivery/test_poison.py::test_the_order_of_turns",
+    ),
+    "what failed is tried before what is fresh": (
+        [(worker, "is_first", lambda _: True)],
+        "delivery/test_poison.py::test_more_poison_than_any_round_repeats_keeps_no_other_from_being_sent",
+    ),
+    "who has a mail already gets it again": (
+        [(outbox, "told", lambda _: [])],
+        "delivery/test_mail_servers.py::test_who_is_put_off_is_tried_again_and_nobody_else",
+    ),
+    "what is said to QUIT counts": (
+        [(mails, "_leave", lambda server: server.quit() and server.docmd("NOOP"))],
+        "delivery/test_mail_servers.py::test_what_is_said_to_quit_does_not_matter",
+    ),
+    "an edit ends in silence": (
+        [(rule_edits, "ending", lambda *_: {})],
+        "delivery/test_ends.py::test_whoever_was_told_is_told_that_an_edit_ended_it",
     ),
     "an instance fires at the first look": (
         [(incidents, "evaluation", begins_nothing)],

@@ -56,7 +56,7 @@ def create_alert(
             at=now,
             at_given=False,
         )
-        also = outbox.waiting(made.alert_id, channels, now)
+        also = outbox.waiting(made.alert_id, channels, now, severity=made.severity)
         return Change(document, [made], also, {"alert": documents.to_document(made)})
 
     done = yield from plans.settle(state_key("alert", operation_id), step, operation_id=operation_id)

@@ -23,6 +23,7 @@ from f1mon_core.records.ids import time_id
 from f1mon_core.records.kinds import Acknowledgement, Alert, Fact, IncidentEvent
 from f1mon_core.records.times import from_micros, to_micros
 from f1mon_core.storage.change import Change, Step
+from f1mon_core.text import apart
 
 MAX_HELD_ALERTS = 100
 """An open incident remembers its first alert and the newest others, so that its document stays small."""
@@ -184,6 +185,7 @@ class _Turn:
         if severity not in incident.severities:
             incident.severities.append(severity)
         incident.alerts.append(alert.alert_id)
+        incident.channels = list(dict.fromkeys([*incident.channels, *self.rule.channels]))
         if len(incident.alerts) > MAX_HELD_ALERTS:
             del incident.alerts[1]
         incident.notified = self.micros
@@ -192,7 +194,7 @@ class _Turn:
             self._move("firing", reason)
         watch.phase_reason = reason
         self.facts.append(alert)
-        self.also |= outbox.waiting(alert.alert_id, self.rule.channels, self.now)
+        self.also |= outbox.waiting(alert.alert_id, self.rule.channels, self.now, severity=severity)
         details: Document = {"alert_id": alert.alert_id, "severity": severity}
         if stepped_back:
             details["clock_stepped_back"] = True
@@ -250,14 +252,14 @@ class _Turn:
         if cooldown.elapsed(incident.good_since, self.micros) < micros(rule.keep_firing_minutes):
             watch.phase_reason = f"{reason}; it keeps firing for {rule.keep_firing_minutes:g} minutes"
             return
-        if rule.notify_resolved:
-            self.also |= outbox.waiting(incident.alerts[-1], rule.channels, self.now, "resolved")
+        self.also |= ending(incident, rule, self.now, "resolved", reason, self.asked.reading.value)
         self._event("resolved", reason)
         self._end(reason)
 
     def close(self, reason: str) -> None:
         """End an incident that nothing will evaluate any more."""
         if self.watch.incident is not None:
+            self.also |= ending(self.watch.incident, self.rule, self.now, "closed", reason)
             self._event("closed", reason)
         self._end(reason)
 
@@ -320,11 +322,26 @@ def event_of(
     )
 
 
+def ending(
+    incident: Incident, rule: AlertRule, now: datetime, event: str, reason: str, value: float | None = None
+) -> dict[str, Document]:
+    """The documents that tell the end of an incident, if the rule wants that, to every channel its alerts went to.
+
+    Those of an incident that an older f1mon began are taken for the rule's. Of all these the delivery leaves out who
+    was not told that it fired.
+    """
+    if not rule.notify_resolved or not incident.alerts:
+        return {}
+    end: Document = {"event": event, "reason": reason, "value": value, "opened": incident.opened, "at": to_micros(now)}
+    return outbox.waiting(incident.alerts[-1], [*incident.channels, *rule.channels], now, "resolved", end=end)
+
+
 def message_of(rule: AlertRule, value: float | None, threshold: float, reason: str) -> str:
     """The one line an alert says of its value."""
     if value is None:
         return f"{rule.metric_name} has {reason}"
-    return f"{rule.metric_name} is {value:.4f} ({rule.comparison} {threshold:.4f})"
+    shown, limit = apart(value, threshold, "f", 4)
+    return f"{rule.metric_name} is {shown} ({rule.comparison} {limit})"
 
 
 # Acknowledgement ----------------------------------------------------------------------------------------------------

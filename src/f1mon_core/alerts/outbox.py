@@ -7,11 +7,12 @@ arrived, or for `dead/<alert_id>/<name>` when it never will. Both hold their ale
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Literal, TypeAlias
 
-from f1mon_core.records.fields import Document
+from f1mon_core.records.fields import MAX_ID_CHARACTERS, Document, Json
 from f1mon_core.records.kinds import Delivery
 from f1mon_core.records.times import duration_micros, to_micros
 from f1mon_core.storage.change import Change, Step, state_key, state_prefix
@@ -27,7 +28,12 @@ _OF_WAITING = _OF_LEASE | {"due", "set_at"}
 
 
 def waiting(
-    alert_id: str, channels: Iterable[str], now: datetime, purpose: Purpose = "alert", number: int = 0
+    alert_id: str,
+    channels: Iterable[str],
+    now: datetime,
+    purpose: Purpose = "alert",
+    number: int = 0,
+    **said: Json,
 ) -> dict[str, Document]:
     """The documents that put an alert on its way to its channels, for `Change.also`.
 
@@ -37,6 +43,8 @@ def waiting(
         now: The instant of the commit.
         purpose: What is told: the alert itself, a reminder of it, or that it resolved.
         number: Which reminder it is.
+        **said: What else the documents say: "severity", by which the most urgent are served first; of an end its
+            "end".
     """
     documents: dict[str, Document] = {}
     for channel in dict.fromkeys(channels):
@@ -52,6 +60,7 @@ def waiting(
             "attempts": 0,
             "failures": 0,
             "holds": [alert_id],
+            **said,
         }
     return documents
 
@@ -100,7 +109,7 @@ def complete(token: str, details: Document | None = None) -> Step:
             return Change(document, result=False)
         fact = Delivery(
             alert_id=text_of(document, "alert_id"),
-            channel=text_of(document, "name"),
+            channel=_fitting(text_of(document, "name")),
             attempts=whole_of(document, "attempts"),
             details=details or {},
             at=now,
@@ -109,6 +118,14 @@ def complete(token: str, details: Document | None = None) -> Step:
         return Change(None, [fact], result=True)
 
     return step
+
+
+def _fitting(name: str) -> str:
+    """The name of a delivery as a fact may bear it: that of the longest channel with its purpose behind is too long."""
+    if len(name) <= MAX_ID_CHARACTERS:
+        return name
+    digest = hashlib.sha256(name.encode()).hexdigest()
+    return f"{name[: MAX_ID_CHARACTERS - len(digest) - 1]}~{digest}"
 
 
 def put_off(token: str, wait: timedelta, *, silenced: bool = False) -> Step:
@@ -141,22 +158,65 @@ def hasten() -> Step:
     return step
 
 
-def fail(token: str, wait: timedelta, error: str, give_up: timedelta, least_failures: int) -> Step:
+def fail(
+    token: str,
+    wait: timedelta,
+    error: str,
+    give_up: timedelta,
+    least_failures: int,
+    *,
+    of_channel: bool = False,
+    marks: Document | None = None,
+) -> Step:
     """Give a delivery back after a failure, or bury it once it is too old and failed often enough.
 
-    The result is None if the lease was lost, else whether it was buried.
+    With `of_channel` it was the channel that failed, and the delivery keeps its place before the repeats. `marks` is
+    what else its document says from now on. The result is None if the lease was lost, else whether it was buried.
     """
 
     def step(document: Document | None, now: datetime) -> Change:
         if document is None or document.get("token") != token:
             return Change(document)
+        document = {**document, **(marks or {})}
         failures = whole_of(document, "failures") + 1
-        age = abs(to_micros(now) - whole_of(document, "created"))
-        if failures >= least_failures and age >= duration_micros(give_up):
+        if failures >= least_failures and _age(document, now) >= duration_micros(give_up):
             return Change(None, also=_buried(document, now, error), result=True)
+        if of_channel:
+            document["of_channel"] = channel_failures(document) + 1
         return Change({**_given_back(document, now, wait), "error": error, "failures": failures}, result=False)
 
     return step
+
+
+def told(document: Document) -> list[str]:
+    """Who of several a delivery has reached already."""
+    return [one for one in found if isinstance(one, str)] if isinstance(found := document.get("told"), list) else []
+
+
+def refused(document: Document) -> dict[str, str]:
+    """Who of several it will not reach, and what was said."""
+    found = document.get("refused")
+    return {who: str(why) for who, why in found.items()} if isinstance(found, dict) else {}
+
+
+def channel_failures(document: Document) -> int:
+    """How many of a delivery's failures were its channel's."""
+    return whole_of(document, "of_channel") if "of_channel" in document else 0
+
+
+def abandon(error: str, give_up: timedelta) -> Step:
+    """Bury a delivery that nobody holds and that is too old. The result says whether it was buried."""
+
+    def step(document: Document | None, now: datetime) -> Change:
+        if document is None or not is_due(document, now) or _age(document, now) < duration_micros(give_up):
+            return Change(document, result=False)
+        return Change(None, also=_buried(document, now, error), result=True)
+
+    return step
+
+
+def _age(document: Document, now: datetime) -> int:
+    return abs(to_micros(now) - whole_of(document, "created"))
 
 
 def _given_back(document: Document, now: datetime, wait: timedelta) -> Document:
@@ -174,13 +234,16 @@ def drop(token: str) -> Step:
     return step
 
 
-def bury(token: str, error: str) -> Step:
-    """Move a delivery to the dead letters. The result says whether the lease still held."""
+def bury(token: str, error: str, marks: Document | None = None) -> Step:
+    """Move a delivery to the dead letters. The result says whether the lease still held.
+
+    `marks` is what else its document says from now on.
+    """
 
     def step(document: Document | None, now: datetime) -> Change:
         if document is None or document.get("token") != token:
             return Change(document, result=False)
-        return Change(None, also=_buried(document, now, error), result=True)
+        return Change(None, also=_buried({**document, **(marks or {})}, now, error), result=True)
 
     return step
 
@@ -199,7 +262,9 @@ def revive() -> Step:
     def step(document: Document | None, now: datetime) -> Change:
         if document is None:
             return Change(None, result=False)
-        again: Document = {name: value for name, value in document.items() if name not in {"died", "error"}}
+        again: Document = {
+            name: value for name, value in document.items() if name not in {"died", "error", "of_channel", "refused"}
+        }
         again |= {"failures": 0, "created": to_micros(now), "due": to_micros(now), "set_at": to_micros(now)}
         return Change(None, also={waiting_key(document): again}, result=True)
 

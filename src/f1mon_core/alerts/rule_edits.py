@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import cast
 
 from f1mon_core.alerts import rule_files
-from f1mon_core.alerts.incident import event_of
+from f1mon_core.alerts.incident import ending, event_of
 from f1mon_core.alerts.rules import AlertRule
 from f1mon_core.alerts.watch import Incident, Watch, read, written
 from f1mon_core.records.fields import Document
@@ -19,7 +19,8 @@ def definition(rule_id: str, new: AlertRule | None, operation_id: str) -> Step:
     """The step that stores, replaces or (with None) removes a rule's definition, and appends its revision.
 
     The cooldown survives every edit. An open incident is closed where nothing will evaluate it any more: the rule is
-    removed, disabled, or has another scope. The result is the revision that now stands.
+    removed, disabled, or has another scope; whoever was told that it fired is told that. The result is the revision
+    that now stands.
     """
 
     def step(document: Document | None, now: datetime) -> Change:
@@ -29,7 +30,9 @@ def definition(rule_id: str, new: AlertRule | None, operation_id: str) -> Step:
             return Change(document, result=watch.revision)
         why = _end_of(new, None if old is None else old.scope)
         facts: list[Fact] = []
+        also: dict[str, Document] = {}
         if why is not None and watch.incident is not None:
+            also = {} if old is None else ending(watch.incident, old, now, "closed", why)
             facts += closed(watch, rule_id, why, now, operation_id)
         watch.rule = new
         watch.revision += 1
@@ -42,13 +45,18 @@ def definition(rule_id: str, new: AlertRule | None, operation_id: str) -> Step:
                 at_given=False,
             )
         )
-        return Change(written(watch), facts, result=watch.revision)
+        return Change(written(watch), facts, also, watch.revision)
 
     return step
 
 
-def revising(rule_id: str, revision: int, new: AlertRule | None, operation_id: str) -> Step:
-    """The step that tells an instance of its rule's revision, and closes it if it is not evaluated any more."""
+def revising(
+    rule_id: str, revision: int, new: AlertRule | None, operation_id: str, old: AlertRule | None = None
+) -> Step:
+    """The step that tells an instance of its rule's revision, and closes it if it is not evaluated any more.
+
+    `old` is the rule as it was, which says whether its end is told; an instance does not know.
+    """
     why = _end_of(new, "instance")
 
     def step(document: Document | None, now: datetime) -> Change:
@@ -56,10 +64,12 @@ def revising(rule_id: str, revision: int, new: AlertRule | None, operation_id: s
         if document is None or watch.revision > revision:
             return Change(document)
         facts: list[Fact] = []
+        also: dict[str, Document] = {}
         if why is not None and watch.incident is not None:
+            also = {} if old is None else ending(watch.incident, old, now, "closed", why)
             facts = closed(watch, rule_id, why, now, operation_id)
         watch.revision = revision
-        return Change(written(watch), facts)
+        return Change(written(watch), facts, also)
 
     return step
 

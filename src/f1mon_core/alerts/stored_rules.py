@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import cast
 
-from f1mon_core.alerts import rule_edits
+from f1mon_core.alerts import rule_edits, rule_files
 from f1mon_core.alerts import watch as watches
 from f1mon_core.alerts.rules import AlertRule
 from f1mon_core.alerts.watch import Watch
@@ -43,11 +43,21 @@ def _revise_instances(rule_id: str, revision: int, new: AlertRule | None) -> Pla
 
     Where nothing was edited, this finishes what an edit that was cut short left undone.
     """
-    for key, watch in (yield from instances(rule_id)).items():
-        if watch.revision < revision:
+    behind = [key for key, watch in (yield from instances(rule_id)).items() if watch.revision < revision]
+    if behind:
+        old = yield from _as_it_was(rule_id, revision)
+        for key in behind:
             operation_id = new_operation_id()
-            step = rule_edits.revising(rule_id, revision, new, operation_id)
+            step = rule_edits.revising(rule_id, revision, new, operation_id, old)
             yield from plans.settle(key, step, operation_id=operation_id)
+
+
+def _as_it_was(rule_id: str, revision: int) -> Plan[AlertRule | None]:
+    """The newest definition before a revision by which a rule was evaluated."""
+    for one in reversed((yield from rule_revisions(rule_id))):
+        if one.revision < revision and one.definition is not None and one.definition.get("enabled", True):
+            return rule_files.from_document(one.definition)
+    return None
 
 
 def instances(rule_id: str) -> Plan[dict[str, Watch]]:

@@ -39,6 +39,7 @@ class Incident:
         alerts: The ids of its alerts, oldest first.
         notified: When a channel was last told of it, reminders included.
         event_at: The time of its newest event; later ones are later, whatever the clock says.
+        channels: Those its alerts went to; empty in a document of an older f1mon.
     """
 
     incident_id: str
@@ -53,6 +54,7 @@ class Incident:
     notified: int | None = None
     reminders: int = 0
     event_at: int = 0
+    channels: list[str] = attrs.field(factory=list)
 
 
 @attrs.frozen

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import click
 
+from f1mon_core.cli.ids import alert_id_of, incident_id_of
 from f1mon_core.cli.output import document, stamp, table
 from f1mon_core.cli.parameters import Window, json_option
 from f1mon_core.cli.place import Place, pass_place
@@ -71,6 +72,7 @@ def alerts(
 def incident(place: Place, incident_id: str, *, as_json: bool) -> None:
     """Show the history of an incident, by its id or by that of one of its alerts, oldest first."""
     with place.open() as monitor:
+        incident_id = incident_id_of(monitor, incident_id)
         history = monitor.incident_history(incident_id=incident_id)
         if not history and (its := monitor.alert(incident_id).incident_id) is not None:
             history = monitor.incident_history(incident_id=its)
@@ -97,6 +99,7 @@ def incident(place: Place, incident_id: str, *, as_json: bool) -> None:
 def ack(place: Place, alert_id: str, *, by: str, note: str | None) -> None:
     """Acknowledge an alert. The first one who does stands, for ever; a later one is told who that was."""
     with place.open() as monitor:
+        alert_id = alert_id_of(monitor, alert_id)
         done = monitor.acknowledge(alert_id, by, note)
     who, when = printable(done.first.by or "somebody"), stamp(done.first.at)
     click.echo(f"{printable(alert_id)} {'acknowledged' if done.new else 'was already acknowledged'} by {who} at {when}")

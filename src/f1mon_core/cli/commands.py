@@ -25,6 +25,7 @@ OWN_COMMANDS = {
     "adopt": "f1mon_core.cli.adopt:adopt",
     "alerts": "f1mon_core.cli.alerts:alerts",
     "backends": "f1mon_core.cli.backends:backends",
+    "channels": "f1mon_core.cli.channels:channels",
     "check": "f1mon_core.cli.check:check",
     "deliver": "f1mon_core.cli.delivery:deliver",
     "deliveries": "f1mon_core.cli.delivery:deliveries",

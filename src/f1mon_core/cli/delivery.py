@@ -10,6 +10,7 @@ from types import FrameType
 
 import click
 
+from f1mon_core.cli.ids import alert_id_of
 from f1mon_core.cli.output import document, stamp, table
 from f1mon_core.cli.parameters import Window, json_option
 from f1mon_core.cli.place import Place, pass_place
@@ -72,6 +73,7 @@ def list_deliveries(place: Place, *, as_json: bool) -> None:
 def retry(place: Place, *, alert_id: str | None, channel: str | None) -> None:
     """Put dead letters back on their way; all of them if nothing is named."""
     with place.open() as monitor:
+        alert_id = None if alert_id is None else alert_id_of(monitor, alert_id)
         revived = monitor.retry_dead_letters(alert_id, channel)
     click.echo(f"{revived} on their way again", err=True)
 

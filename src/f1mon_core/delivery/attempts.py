@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Collection, Generator, Sequence
+from collections.abc import Collection, Generator, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Literal, Protocol, TypeAlias, cast
 
@@ -12,14 +12,17 @@ import attrs
 
 from f1mon_core.alerts import outbox, silences
 from f1mon_core.alerts import watch as watches
+from f1mon_core.delivery import rests
 from f1mon_core.delivery.channels import Channel, Channels
+from f1mon_core.delivery.channels.protocol import Reached, SeveralChannel
 from f1mon_core.delivery.messages import Message, Section, rendered
 from f1mon_core.errors import DeliveryError, F1monError, NotFoundError
 from f1mon_core.records.fields import Document
 from f1mon_core.records.ids import new_operation_id
-from f1mon_core.records.kinds import Acknowledgement, Alert, Delivery
+from f1mon_core.records.kinds import Acknowledgement, Alert, Delivery, IncidentEvent
 from f1mon_core.records.times import from_micros
 from f1mon_core.storage import plans
+from f1mon_core.storage.change import state_prefix
 from f1mon_core.storage.entries import text_of, whole_of
 from f1mon_core.storage.plans import Plan
 from f1mon_core.storage.select import Select
@@ -49,6 +52,7 @@ class Policy:
     Attributes:
         lease: How long a delivery belongs to the worker that took it; longer than any channel takes to send.
         base, cap: The n-th repeat waits a random time of up to min(cap, base * 2**n) (full jitter).
+        trial: A channel that has rested is tried out by one worker, which the others wait for so long.
         give_up: A delivery that still fails at this age becomes a dead letter.
         least_failures: But not before it failed so often.
         unknown_grace: A name nothing is configured for may be another process's callback: this long it is left alone.
@@ -57,6 +61,7 @@ class Policy:
     lease: timedelta = timedelta(seconds=120)
     base: timedelta = timedelta(seconds=2)
     cap: timedelta = timedelta(minutes=15)
+    trial: timedelta = timedelta(seconds=15)
     give_up: timedelta = timedelta(hours=24)
     least_failures: int = 8
     unknown_grace: timedelta = timedelta(minutes=1)
@@ -69,14 +74,14 @@ class Policy:
 
 
 def attempt(  # noqa: PLR0911 - one for each way a delivery ends
-    key: str, channels: Channels, policy: Policy, enrich: Enrich | None = None
+    key: str, channels: Channels, policy: Policy, enrich: Enrich | None = None, trial: str = rests.OPEN
 ) -> Plan[Outcome]:
-    """Take one delivery, send it, and write down what came of it."""
+    """Take one delivery, send it, and write down what came of it; `trial` is what `rests.admission` answered."""
     token = new_operation_id()
     taken: Any = yield from plans.settle(key, outbox.lease(token, policy.lease), operation_id=token)
     if taken is None:
         return "lost"
-    held = _Held(key, token, taken, policy)
+    held = _Held(key, token, taken, policy, trial)
     found = yield from plans.find(Select.of(Alert, where={"alert_id": taken["alert_id"]}))
     if not found:
         return (yield from held.bury("the alert was pruned"))
@@ -99,20 +104,23 @@ def attempt(  # noqa: PLR0911 - one for each way a delivery ends
     if message is None:
         return "lost"
     try:
-        yield from plans.outside(lambda: _send(channel, message))
+        reached = yield from plans.outside(lambda: _send(channel, message, held.settled))
     except Exception as error:  # noqa: BLE001 - whatever a channel raises is a failed attempt, logged and counted
         return (yield from held.failed(error))
-    return (yield from held.delivered())
+    return (yield from held.reached(reached))
 
 
-def _send(channel: Channel, message: Message) -> None:
+def _send(channel: Channel, message: Message, settled: Collection[str]) -> Reached:
     try:
+        if isinstance(channel, SeveralChannel):
+            return channel.send_to_rest(message, settled)
         channel.send(message)
     except Exception:
         raise
     except BaseException as error:
         # `sys.exit()` in a callback ends the callback, neither the worker nor whoever waits for it.
         raise DeliveryError(f"the channel raised {type(error).__name__}") from error
+    return Reached()
 
 
 def _not_now(held: _Held, alert: Alert) -> Plan[Outcome | None]:
@@ -130,19 +138,27 @@ def _unless_out_of_turn(held: _Held, alert: Alert) -> Plan[Outcome | None]:
     purpose, channel = held.document["purpose"], text_of(held.document, "channel")
     if purpose == "alert" or alert.incident_id is None:
         return None
-    if purpose == "reminder" and (yield from _taken_on(alert)):
+    if purpose == "reminder" and ((yield from _taken_on(alert)) or (yield from _was_closed(alert.incident_id))):
         return (yield from held.drop())
     of_incident = yield from _alert_ids(alert.incident_id)
     now = yield from plans.now()
-    for document in (yield from plans.state(outbox.WAITING)).values():
-        if document["channel"] == channel and document["purpose"] == "alert" and document["alert_id"] in of_incident:
-            until = from_micros(whole_of(document, "due")) if "token" not in document else now
-            return (yield from held.put_off("waiting", max(until - now, held.policy.base)))
+    for alert_id in sorted(of_incident):
+        for document in (yield from plans.state(state_prefix("delivery", alert_id))).values():
+            of_this = document["alert_id"] == alert_id and document["channel"] == channel
+            if of_this and document["purpose"] == "alert":
+                until = from_micros(whole_of(document, "due")) if "token" not in document else now
+                return (yield from held.put_off("waiting", max(until - now, held.policy.base)))
     if purpose == "resolved" and not held.document.get("silenced") and not (yield from _told(of_incident, channel)):
-        if (yield from _is_dead(of_incident, channel)):
+        if (yield from _letters(of_incident, channel)):
             return (yield from held.bury("the alert that this resolves did not arrive"))
         return (yield from held.drop())
     return None
+
+
+def _was_closed(incident_id: str) -> Plan[bool]:
+    """Whether an edit of its rule ended an incident."""
+    where = {"incident_id": incident_id, "event": "closed"}
+    return bool((yield from plans.find(Select.of(IncidentEvent, where=where, limit=1))))
 
 
 def _taken_on(alert: Alert) -> Plan[bool]:
@@ -192,15 +208,17 @@ def _alert_ids(incident_id: str) -> Plan[set[str]]:
 
 
 def _told(alert_ids: Collection[str], channel: str) -> Plan[bool]:
-    """Whether a channel was told of one of these alerts."""
+    """Whether a channel told anybody of one of these alerts."""
     select = Select.of(Delivery, where={"alert_id": list(alert_ids), "channel": channel}, limit=1)
-    return bool((yield from plans.find(select)))
+    if (yield from plans.find(select)):
+        return True
+    return any(outbox.told(letter) for letter in (yield from _letters(alert_ids, channel)))
 
 
-def _is_dead(alert_ids: Collection[str], channel: str) -> Plan[bool]:
-    """Whether one of these alerts is a dead letter of a channel."""
+def _letters(alert_ids: Collection[str], channel: str) -> Plan[list[Document]]:
+    """The dead letters of a channel that are of these alerts."""
     letters = (yield from plans.state(outbox.DEAD)).values()
-    return any(one["channel"] == channel and one["alert_id"] in alert_ids for one in letters)
+    return [one for one in letters if one["channel"] == channel and one["alert_id"] in alert_ids]
 
 
 def _message(held: _Held, alert: Alert, enrich: Enrich | None) -> Plan[Message | None]:
@@ -210,12 +228,15 @@ def _message(held: _Held, alert: Alert, enrich: Enrich | None) -> Plan[Message |
     purpose = cast("outbox.Purpose", held.document["purpose"])
     name, channel = text_of(held.document, "name"), text_of(held.document, "channel")
     key = alert.alert_id + name.removeprefix(channel)
-    message = rendered(alert, purpose, key)
+    found = held.document.get("end")
+    end = found if isinstance(found, dict) else None
+    store = yield from plans.ask(lambda storage: storage.address)
+    message = rendered(alert, purpose, key, end=end, store=store)
     if enrich is not None:
         try:
             added = yield from plans.outside(lambda: enrich(alert))
             sections = (yield from added) if isinstance(added, Generator) else added
-            message = rendered(alert, purpose, key, sections)
+            message = rendered(alert, purpose, key, sections, end=end, store=store)
         except Exception:  # noqa: BLE001 - the alert matters more than what would have been said beside it
             _log.exception("the enrichment of alert %s failed", alert.alert_id, extra={"alert_id": alert.alert_id})
     step = outbox.keep_payload(held.token, message.to_document())
@@ -231,13 +252,36 @@ class _Held:
     token: str
     document: Document
     policy: Policy
+    trial: str = rests.OPEN
 
     def _end(self, step: Any, outcome: Outcome) -> Plan[Outcome]:
         held = yield from plans.settle(self.key, step, operation_id=new_operation_id())
         return outcome if held else "lost"
 
-    def delivered(self) -> Plan[Outcome]:
-        return (yield from self._end(outbox.complete(self.token), "delivered"))
+    def _answered(self) -> Plan[None]:
+        """The channel works, whatever it said of this message: whoever tried it out ends its rest."""
+        if self.trial != rests.OPEN:
+            key = rests.rest_key(text_of(self.document, "channel"))
+            yield from plans.settle(key, rests.ending(self.trial), operation_id=new_operation_id())
+
+    @property
+    def settled(self) -> list[str]:
+        """Who of several needs no further attempt."""
+        return [*outbox.told(self.document), *outbox.refused(self.document)]
+
+    def reached(self, reached: Reached) -> Plan[Outcome]:
+        """Everybody has it, or those who do not are tried again, or named in a dead letter."""
+        yield from self._answered()
+        told = list(dict.fromkeys([*outbox.told(self.document), *reached.told]))
+        refused = {**outbox.refused(self.document), **_shown(reached.refused)}
+        whole = attrs.evolve(reached, told=told, refused=refused, put_off=_shown(reached.put_off))
+        marks: Document = {"told": [*told], "refused": {**refused}}
+        if reached.put_off:
+            return (yield from self.again(whole.reason(), marks=marks))
+        if refused:
+            return (yield from self.bury(whole.reason(), marks))
+        details: Document | None = {"told": [*told]} if len(told) > len(reached.told) else None
+        return (yield from self._end(outbox.complete(self.token, details), "delivered"))
 
     def drop(self) -> Plan[Outcome]:
         return (yield from self._end(outbox.drop(self.token), "dropped"))
@@ -245,19 +289,49 @@ class _Held:
     def put_off(self, outcome: Outcome, duration: timedelta, *, silenced: bool = False) -> Plan[Outcome]:
         return (yield from self._end(outbox.put_off(self.token, duration, silenced=silenced), outcome))
 
-    def bury(self, reason: str) -> Plan[Outcome]:
+    def bury(self, reason: str, marks: Document | None = None) -> Plan[Outcome]:
         _log.error("delivery %s is dead: %s", self.key, reason, extra={"delivery": self.key})
-        return (yield from self._end(outbox.bury(self.token, one_line(reason)), "dead"))
+        return (yield from self._end(outbox.bury(self.token, one_line(reason), marks), "dead"))
 
     def failed(self, error: Exception) -> Plan[Outcome]:
         reason = str(error) if isinstance(error, F1monError) else f"{type(error).__name__}: {error}"
         reason = one_line(discreet(reason))
         if isinstance(error, DeliveryError) and not error.retry:
+            yield from self._answered()
             return (yield from self.bury(reason))
-        _log.warning("delivery %s failed: %s", self.key, reason, extra={"delivery": self.key})
-        failures = whole_of(self.document, "failures")
         after = error.after if isinstance(error, DeliveryError) else None
-        duration = self.policy.wait(failures, after)
-        step = outbox.fail(self.token, duration, reason, self.policy.give_up, self.policy.least_failures)
+        of_channel = _is_the_channels(error)
+        if of_channel:
+            yield from self._let_rest(reason, after)
+        else:
+            yield from self._answered()
+        return (yield from self.again(reason, after, of_channel=of_channel))
+
+    def again(
+        self, reason: str, after: float | None = None, *, of_channel: bool = False, marks: Document | None = None
+    ) -> Plan[Outcome]:
+        _log.warning("delivery %s failed: %s", self.key, reason, extra={"delivery": self.key})
+        duration = self.policy.wait(whole_of(self.document, "failures"), after)
+        give_up, least = self.policy.give_up, self.policy.least_failures
+        step = outbox.fail(self.token, duration, reason, give_up, least, of_channel=of_channel, marks=marks)
         dead = yield from plans.settle(self.key, step, operation_id=new_operation_id())
         return "lost" if dead is None else "dead" if dead else "failed"
+
+    def _let_rest(self, reason: str, after: float | None) -> Plan[None]:
+        channel = text_of(self.document, "channel")
+        rest = yield from rests.rest_of(channel)
+        wait = self.policy.wait(0 if rest is None else whole_of(rest, "failures"), after)
+        step = rests.resting(channel, wait, reason)
+        yield from plans.settle(rests.rest_key(channel), step, operation_id=new_operation_id())
+        _log.warning(
+            "channel %s rests for %.1f seconds: %s", channel, wait.total_seconds(), reason, extra={"channel": channel}
+        )
+
+
+def _shown(people: Mapping[str, str]) -> dict[str, str]:
+    return {one_line(who): one_line(discreet(why)) for who, why in people.items()}
+
+
+def _is_the_channels(error: Exception) -> bool:
+    """Whether a failure says that no other message would have gone through either."""
+    return error.channel if isinstance(error, DeliveryError) else isinstance(error, ConnectionError | TimeoutError)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import html
+import re
 import shlex
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Literal, cast
 
 import attrs
 
@@ -13,10 +16,17 @@ from f1mon_core.alerts.outbox import Purpose
 from f1mon_core.records import documents
 from f1mon_core.records.fields import Document
 from f1mon_core.records.kinds import Alert
-from f1mon_core.text import one_line
+from f1mon_core.records.times import from_micros
+from f1mon_core.text import apart, one_line
 
 _SUBJECT_CHARACTERS = 200
-_PREFIX: Mapping[str, str] = {"alert": "", "reminder": "Reminder: ", "resolved": "Resolved: "}
+_MASKED_ACCOUNT = re.compile(r"(://[^/:@]*):\*\*\*@")
+_PREFIX: Mapping[str, str] = {
+    "alert": "",
+    "reminder": "Reminder: ",
+    "resolved": "Resolved: ",
+    "test": "",
+}
 
 
 @attrs.frozen
@@ -33,12 +43,14 @@ class Message:
 
     Attributes:
         key: The idempotency key: the alert's id, and what is told of it where it is not the alert itself.
-        purpose: "alert", "reminder" or "resolved".
+        purpose: "alert", "reminder" or "resolved"; "test" of a message that is about nothing.
         severity: info, warning or critical.
         subject: One line, fit for a mail header.
         text: Plain text of several lines.
         html: The same as an HTML fragment.
         alert: The alert as it is stored; a callback gets this one.
+        end: Of "resolved": the event ("resolved", or "closed" by an edit), the reason, the value then, and when it
+            began and ended, in microseconds since 1970. None where an older f1mon wrote it.
     """
 
     key: str
@@ -48,6 +60,7 @@ class Message:
     text: str
     html: str
     alert: Alert
+    end: Document | None = None
 
     def to_document(self) -> Document:
         """As a JSON object, without the alert, which is stored already."""
@@ -57,7 +70,7 @@ class Message:
     def of_document(cls, document: Any, alert: Alert) -> Message | None:
         """The message of a JSON object and its alert; None if another f1mon wrote it with other fields."""
         names = {field.name for field in attrs.fields(cls)} - {"alert"}
-        if not isinstance(document, Mapping) or set(document) != names:
+        if not isinstance(document, Mapping) or {*document, "end"} != names:
             return None
         return cls(**document, alert=alert)
 
@@ -77,6 +90,8 @@ class Message:
             "context": self.alert.context,
             **{name: fields.get(name) for name in shown},
         }
+        if self.end is not None:
+            told["end"] = {**self.end, "opened": _stamp(self.end["opened"]), "at": _stamp(self.end["at"])}
         return {**cast("Document", _harmless(told)), "text": _unaddressed(self.text)}
 
 
@@ -95,7 +110,15 @@ def _unaddressed(text: str) -> str:
     return text.replace("<!", "< !").replace("<@", "< @")
 
 
-def rendered(alert: Alert, purpose: Purpose, key: str, sections: Sequence[Section] = ()) -> Message:
+def rendered(
+    alert: Alert,
+    purpose: Purpose | Literal["test"],
+    key: str,
+    sections: Sequence[Section] = (),
+    *,
+    end: Document | None = None,
+    store: str | None = None,
+) -> Message:
     """The message of an alert.
 
     Args:
@@ -103,43 +126,85 @@ def rendered(alert: Alert, purpose: Purpose, key: str, sections: Sequence[Sectio
         purpose: What is told of it.
         key: The idempotency key.
         sections: What enrichment added.
+        end: How what is told of ended.
+        store: The address of its store, without secrets.
     """
-    title, message = one_line(alert.title, _SUBJECT_CHARACTERS), one_line(alert.message)
-    subject = f"{_PREFIX[purpose]}[{alert.severity.upper()}] {title}"
-    rows = _rows(alert)
+    message = one_line(alert.message)
+    named = alert.title if purpose == "test" else _named(alert)
+    prefix = "Ended: " if end is not None and end["event"] == "closed" else _PREFIX[purpose]
+    subject = f"{prefix}[{alert.severity.upper()}] {one_line(named, _SUBJECT_CHARACTERS)}"
+    rows = [*_rows_of_end(alert, end), *_rows(alert)]
     parts = [Section(one_line(part.heading), [one_line(line) for line in part.lines]) for part in sections]
     lines = [subject, "", message, "", *(f"{name}: {value}" for name, value in rows)]
     for part in parts:
         lines += ["", f"{part.heading}:", *(f"- {line}" for line in part.lines)]
-    lines += ["", *_next(alert, purpose)]
+    todo = None if purpose in ("resolved", "test") else acknowledge_command(alert, store)
+    lines += [""] if todo is None else ["", f"To take it on: {todo}"]
     return Message(
         key,
         purpose,
         alert.severity,
         subject,
         "\n".join(lines),
-        _html(subject, message, rows, parts, alert, purpose),
+        _html(subject, message, rows, parts, todo),
         alert,
+        end,
     )
 
 
-def acknowledge_command(alert: Alert) -> str:
-    """The command by which whoever reads the message takes the alert on."""
-    return one_line(f"f1mon ack {shlex.quote(alert.alert_id)} --by NAME")
+def acknowledge_command(alert: Alert, store: str | None = None) -> str:
+    """The command by which whoever reads the message takes the alert on, with the store it is in."""
+    where = "" if store is None or store.startswith("memory:") else _option(store)
+    return one_line(f"f1mon {where}ack {shlex.quote(alert.alert_id)} --by NAME")
 
 
-def _next(alert: Alert, purpose: Purpose) -> list[str]:
-    return [] if purpose == "resolved" else [f"To take it on: {acknowledge_command(alert)}"]
+def _option(store: str) -> str:
+    # A password is told to nobody; a database that wants one finds it in its own files or variables, or in F1MON_URL.
+    address = _MASKED_ACCOUNT.sub(r"\1@", store)
+    scheme, _, path = address.partition(":///")
+    if scheme == "sqlite" and path and not path.startswith((":", "file:")):
+        address = f"sqlite:///{Path(path).absolute()}"  # whoever reads the message is elsewhere
+    return "" if "***" in address else f"--url {shlex.quote(address)} "
+
+
+def _named(alert: Alert) -> str:
+    """What tells an alert from others: rule, model, labels, value and threshold; a title that somebody gave stays."""
+    value, threshold = alert.metric_value, alert.threshold
+    if value is None or threshold is None:
+        shown = f"{alert.metric_name} has no data" if value is None else f"{alert.metric_name} = {value:.6g}"
+    else:
+        figures = apart(value, threshold)
+        shown = f"{alert.metric_name} {figures[0]} ({(alert.rule or {}).get('comparison', 'threshold')} {figures[1]})"
+    labels = alert.context.get("labels")
+    of_what = ", ".join([alert.model_version, *([_plain(labels)] if labels else [])])
+    of_rule = alert.rule_id is not None and alert.title == f"{alert.component.upper()}: {alert.metric_name} Alert"
+    return f"{alert.rule_id if of_rule else alert.title}: {shown}, {of_what}"
+
+
+def _rows_of_end(alert: Alert, end: Document | None) -> list[tuple[str, str]]:
+    if end is None:
+        return []
+    opened, at = cast("int", end["opened"]), cast("int", end["at"])
+    rows = [("Ended", f"{_stamp(at)}: {one_line(str(end['reason']))}")]
+    if isinstance(value := end["value"], int | float):
+        rows = [("Recovered", f"{one_line(alert.metric_name)} = {apart(value, alert.threshold or value)[0]}"), *rows]
+    lasted = timedelta(seconds=max(at - opened, 0) // 1_000_000)
+    return [*rows, ("Lasted", str(lasted)), ("Began", str(_stamp(opened)))]
+
+
+def _stamp(instant: Any) -> str:
+    return from_micros(instant).isoformat()
 
 
 def _rows(alert: Alert) -> list[tuple[str, str]]:
     context, rule = alert.context, alert.rule or {}
-    value = "no value" if alert.metric_value is None else f"{alert.metric_value:.6g}"
+    figures = apart(alert.metric_value or 0.0, alert.threshold or 0.0)
+    value = "no value" if alert.metric_value is None else figures[0]
     rows = [("Metric", f"{alert.metric_name} = {value}")]
     if (interval := (context.get("low"), context.get("high"))) != (None, None):
         rows.append(("Interval", " to ".join("?" if end is None else f"{cast('float', end):.4g}" for end in interval)))
     if alert.threshold is not None:
-        rows.append(("Threshold", f"{rule.get('comparison', '')} {alert.threshold:.6g}".strip()))
+        rows.append(("Threshold", f"{rule.get('comparison', '')} {figures[1]}".strip()))
     if (n := context.get("n")) is not None:
         rows.append(("Rests on", f"n = {n}{_coverage(context)}"))
     rows += [("Model", alert.model_version), ("Component", alert.component), ("Severity", alert.severity)]
@@ -169,8 +234,7 @@ def _html(
     message: str,
     rows: Sequence[tuple[str, str]],
     sections: Sequence[Section],
-    alert: Alert,
-    purpose: Purpose,
+    todo: str | None,
 ) -> str:
     escape = html.escape
     table = "".join(f"<tr><th align='left'>{escape(name)}</th><td>{escape(text)}</td></tr>" for name, text in rows)
@@ -178,5 +242,5 @@ def _html(
         f"<h4>{escape(part.heading)}</h4><ul>{''.join(f'<li>{escape(line)}</li>' for line in part.lines)}</ul>"
         for part in sections
     )
-    todo = "" if purpose == "resolved" else f"<p>To take it on: <code>{escape(acknowledge_command(alert))}</code></p>"
-    return f"<h3>{escape(subject)}</h3><p>{escape(message)}</p><table>{table}</table>{added}{todo}"
+    last = "" if todo is None else f"<p>To take it on: <code>{escape(todo)}</code></p>"
+    return f"<h3>{escape(subject)}</h3><p>{escape(message)}</p><table>{table}</table>{added}{last}"

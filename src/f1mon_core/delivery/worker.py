@@ -14,16 +14,20 @@ import logging
 import threading
 import time
 import weakref
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, wait
 from typing import Any, Generic, TypeVar
 
 from f1mon_core import forks
 from f1mon_core.alerts import outbox
+from f1mon_core.delivery import rests
 from f1mon_core.delivery.attempts import Enrich, Policy, attempt
 from f1mon_core.delivery.channels import Channels
 from f1mon_core.delivery.report import DeliveryReport
+from f1mon_core.delivery.turns import in_turn, is_first
+from f1mon_core.records.fields import Document
+from f1mon_core.records.ids import new_operation_id
 from f1mon_core.records.times import MICROSECOND
 from f1mon_core.storage import plans
 from f1mon_core.storage.async_contract import AsyncStorage
@@ -33,6 +37,12 @@ from f1mon_core.storage.plans import Plan
 
 THOROUGH_EVERY = 60
 """Every so many rounds a watching worker looks at everything that waits."""
+LOOK_AGAIN_SECONDS = 1.0
+"""How long a channel with much to send is served before what came meanwhile is looked for."""
+LOOKING_SHARE = 2
+"""A watching worker pauses so many times longer than it looked: to look at many thousands takes from who sends them."""
+ROUND_SECONDS = 60.0
+"""How long a round repeats what failed; first attempts take the time they take."""
 CLOSING_SECONDS = 15.0
 """How long closing waits for what is being sent."""
 
@@ -46,7 +56,7 @@ _log = logging.getLogger("f1mon.delivery")
 
 
 def due(*, thorough: bool = True) -> Plan[dict[str, list[str]]]:
-    """The keys of the deliveries that may be taken now, oldest first, by channel.
+    """The keys of the deliveries that may be taken now, in the order of their turns, by channel.
 
     Args:
         thorough: Look at everything that waits where nothing is due: a clock that was set back leaves deliveries due
@@ -56,25 +66,65 @@ def due(*, thorough: bool = True) -> Plan[dict[str, list[str]]]:
     found = yield from plans.state(outbox.WAITING, due_before=now + MICROSECOND)
     if not found and thorough:
         found = yield from plans.state(outbox.WAITING)
-    by_channel: dict[str, list[str]] = {}
+    by_channel: dict[str, dict[str, Document]] = {}
     for key, document in found.items():
         if outbox.is_due(document, now):
-            by_channel.setdefault(text_of(document, "channel"), []).append(key)
-    return by_channel
+            by_channel.setdefault(text_of(document, "channel"), {})[key] = document
+    return {channel: in_turn(documents) for channel, documents in by_channel.items()}
 
 
 def serve(
     channel: str, keys: Sequence[str], channels: Channels, policy: Policy, enrich: Enrich | None
 ) -> Plan[Counter[str]]:
-    """Attempt the deliveries of one channel in turn, until one fails: what is broken is given a rest."""
+    """Attempt the deliveries of one channel in turn, each once, until the channel is to rest.
+
+    A delivery that fails holds up none behind it. What comes meanwhile is looked for now and then, and has its turn
+    before the repeats; after a minute only what has never been answered is still served.
+    """
     outcomes: Counter[str] = Counter()
-    for key in keys:
-        outcome = yield from attempt(key, channels, policy, enrich)
-        outcomes[outcome] += 1
-        if outcome == "failed":
-            _log.info("channel %s rests until the next round", channel, extra={"channel": channel})
+    begun = looked = time.monotonic()
+    left, newest, late = deque(keys), max(keys, default=""), False
+    while left:
+        present = time.monotonic()
+        if not late and present >= begun + ROUND_SECONDS:
+            late, firsts = True, {key for key, one in (yield from _due_at(channel)).items() if is_first(one)}
+            left = deque(key for key in left if key in firsts)
+        if present >= looked + LOOK_AGAIN_SECONDS:
+            fresh = yield from _due_at(channel, newest)
+            left.extendleft(reversed(in_turn(fresh)))
+            newest, looked = max(fresh, default=newest), time.monotonic()
+        if not left:
             break
-    return outcomes
+        trial = yield from rests.admission(channel, policy.trial)
+        if trial is None:
+            outcomes["dead"] += yield from _abandoned(channel, policy)
+            break
+        outcome = yield from attempt(left.popleft(), channels, policy, enrich, trial)
+        outcomes[outcome] += 1
+        if trial != rests.OPEN:
+            giving_up = rests.giving_up(trial)
+            yield from plans.settle(rests.rest_key(channel), giving_up, operation_id=new_operation_id())
+    return +outcomes
+
+
+def _due_at(channel: str, after: str | None = None) -> Plan[dict[str, Document]]:
+    """The deliveries that are due at a channel; behind a key, which is to say: of alerts made later."""
+    now = yield from plans.now()
+    found = yield from plans.state(outbox.WAITING, due_before=now + MICROSECOND, after=after)
+    return {key: one for key, one in found.items() if one["channel"] == channel}
+
+
+def _abandoned(channel: str, policy: Policy) -> Plan[int]:
+    """Bury what a channel could not take since before it was too old. Returns how many."""
+    rest = yield from rests.rest_of(channel)
+    now = yield from plans.now()
+    if rest is None or not rests.has_failed_for(rest, now, policy.give_up, policy.least_failures):
+        return 0
+    abandon = outbox.abandon(f"the channel has failed for too long: {text_of(rest, 'error')}", policy.give_up)
+    buried = 0
+    for key in (yield from _due_at(channel)):
+        buried += bool((yield from plans.settle(key, abandon, operation_id=new_operation_id())))
+    return buried
 
 
 # Drivers ------------------------------------------------------------------------------------------------------------
@@ -126,7 +176,7 @@ class _Channels(Generic[F]):
                 served = yield from serve(channel, keys, self.channels, self._policy, self._enrich)
                 outcomes += served
                 with self._lock:
-                    if channel not in self._again or served["failed"]:
+                    if channel not in self._again:
                         self._again.discard(channel)
                         self._running.pop(channel, None)
                         return outcomes
@@ -187,11 +237,12 @@ class Dispatcher(_Channels[Future[Counter[str]]]):
         for number in itertools.count():
             if stop.is_set():
                 return
+            begun = time.monotonic()
             try:
                 self.round(patience=0, thorough=number % THOROUGH_EVERY == 0)
             except Exception:  # noqa: BLE001 - a worker goes on; what fails is logged
                 _log.exception("the outbox could not be served; it is tried again")
-            stop.wait(interval)
+            stop.wait(max(interval, LOOKING_SHARE * (time.monotonic() - begun)))
 
     def close(self, patience: float | None = None) -> None:
         """Wait for what is being sent, but for no channel that hangs; the rest stays in the outbox.
@@ -233,12 +284,14 @@ class AsyncDispatcher(_Channels[asyncio.Task[Counter[str]]]):
         for number in itertools.count():
             if stop.is_set():
                 return
+            begun = time.monotonic()
             try:
                 await self.round(patience=0, thorough=number % THOROUGH_EVERY == 0)
             except Exception:  # noqa: BLE001 - as in `Dispatcher.watch`
                 _log.exception("the outbox could not be served; it is tried again")
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), interval)
+                pause = max(interval, LOOKING_SHARE * (time.monotonic() - begun))
+                await asyncio.wait_for(stop.wait(), pause)
 
     @staticmethod
     def _own(tasks: Mapping[str, asyncio.Task[Counter[str]]]) -> dict[str, asyncio.Task[Counter[str]]]:

@@ -219,14 +219,15 @@ class MemoryStorage:
         check_state(prefix, due_before, limit, after)
         due = None if due_before is None else to_micros(due_before)
         with self._lock:
-            found = [
-                (key, document)
-                for key, document in sorted(self._open().documents.items())
+            documents = self._open().documents
+            found = sorted(
+                key
+                for key, document in documents.items()
                 if key.startswith(prefix)
                 and (after is None or key > after)
                 and (due is None or ((own := due_of(document)) is not None and own < due))
-            ]
-            return {key: copy.deepcopy(document) for key, document in found[:limit]}
+            )
+            return {key: copy.deepcopy(documents[key]) for key in found[:limit]}
 
     def prune(self, before: datetime, keep: Collection[str] = ()) -> Pruned:
         """See `Storage.prune`."""

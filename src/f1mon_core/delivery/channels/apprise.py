@@ -16,6 +16,8 @@ from f1mon_core.delivery.messages import Message
 from f1mon_core.errors import ConfigurationError, DeliveryError, MissingExtraError
 
 _STATUS = re.compile(r"\berror=([1-5][0-9]{2})\b")
+_UNREACHED = "onnection error occurred"
+"""What Apprise logs where no answer came."""
 _TYPES = {"info": "info", "warning": "warning", "critical": "failure"}
 
 
@@ -106,4 +108,5 @@ class AppriseChannel:
             refusals = [refused(int(status)) for status in _STATUS.findall("\n".join(said))]
             for refusal in sorted(refusals, key=lambda one: not one.retry):
                 raise refusal
-            raise DeliveryError(f"Apprise could not deliver to {self.service[0].service_name}")
+            unreached = any(_UNREACHED in line for line in said)
+            raise DeliveryError(f"Apprise could not deliver to {self.service[0].service_name}", channel=unreached)

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import smtplib
 import socket
 import ssl
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from email.errors import MessageError
 from email.headerregistry import Address
 from email.message import EmailMessage
+from email.policy import SMTP
 from email.utils import format_datetime, localtime
 
 import attrs
 
 from f1mon_core.delivery.channels.deadline import Deadline
+from f1mon_core.delivery.channels.protocol import Reached
 from f1mon_core.delivery.messages import Message
 from f1mon_core.errors import ConfigurationError, DeliveryError
-from f1mon_core.text import one_line
+from f1mon_core.text import discreet, one_line
 
 TIMEOUT_SECONDS = 10.0
 TOTAL_SECONDS = 90.0
@@ -25,7 +28,13 @@ TOTAL_SECONDS = 90.0
 SMTPS_PORT = 465
 SUBMISSION_PORT = 587
 SECURITIES = ("auto", "starttls", "tls", "none")
+_FIRST_SUCCESS = 200
+_FIRST_TEMPORARY = 400
 _FIRST_PERMANENT = 500
+_CLOSING = 421
+_HUNG_UP = -1
+"""What smtplib answers where the server said nothing."""
+_GOODBYE_SECONDS = 1.0
 
 
 class _Watched(smtplib.SMTP):
@@ -61,7 +70,11 @@ def _address(text: str) -> Address:
         raise ConfigurationError(f"{text.strip()!r} is no email address") from error
     if not found.username or found.addr_spec != plain.strip():
         raise ConfigurationError(f"{text.strip()!r} is no email address")
-    return found
+    try:
+        domain = found.domain.encode("idna").decode()
+    except UnicodeError as error:
+        raise ConfigurationError(f"{text.strip()!r} is no email address") from error
+    return found if domain == found.domain else Address(found.display_name, found.username, domain)
 
 
 def _addresses(given: str | Sequence[str]) -> tuple[Address, ...]:
@@ -94,48 +107,91 @@ class EmailChannel:
     total: float = TOTAL_SECONDS
 
     def send(self, message: Message) -> None:
-        """Hand the mail to the server.
+        """Hand the mail to the server for everybody.
 
         Raises:
-            DeliveryError: To be retried unless the server answered with a permanent (5xx) code.
+            DeliveryError: Unless everybody is reached; to be retried if anybody was put off.
         """
-        with Deadline(self.total) as deadline:
-            self._send(message, deadline)
+        self.send_to_rest(message, ()).expect_all()
 
-    def _send(self, message: Message, deadline: Deadline) -> None:
+    def send_to_rest(self, message: Message, settled: Collection[str]) -> Reached:
+        """Hand the mail to the server for those who are not settled; see `SeveralChannel`.
+
+        Raises:
+            DeliveryError: For good if the server refused the sender or this mail as such (5xx); as the channel's if
+                the connection failed or something before MAIL did.
+        """
+        rest = [one for one in self.recipients if one.addr_spec not in settled]
+        if not rest:
+            return Reached()
+        with Deadline(self.total) as deadline:
+            try:
+                server = self._connected(deadline)
+                try:
+                    return self._handed_over(server, message, rest)
+                finally:
+                    _leave(server)
+            except smtplib.SMTPResponseException as error:
+                what = f"SMTP {error.smtp_code}: {type(error).__name__}{_said(error.smtp_error)}"
+                raise DeliveryError(what, channel=True) from None
+            except (OSError, smtplib.SMTPException) as error:
+                if deadline.passed:
+                    raise DeliveryError(f"network error: not done after {self.total:g} seconds", channel=True) from None
+                told = one_line(f"{type(error).__name__}: {error}", 200)
+                raise DeliveryError(f"network error: {told}", channel=True) from None
+
+    def _handed_over(self, server: smtplib.SMTP, message: Message, recipients: Sequence[Address]) -> Reached:
+        """From MAIL to the answer to the mail's end, which is the last that matters."""
+        _taken(*server.mail(self.sender.addr_spec), "sender refused")
+        accepted: list[Address] = []
+        put_off: dict[str, str] = {}
+        refused: dict[str, str] = {}
+        for one in recipients:
+            code, said = _answer(*server.rcpt(one.addr_spec))
+            if code < _FIRST_TEMPORARY:
+                accepted.append(one)
+            else:
+                (refused if code >= _FIRST_PERMANENT else put_off)[one.addr_spec] = f"SMTP {code}{_said(said)}"
+        if not accepted:
+            return Reached((), put_off, refused)
         try:
-            with self._connected(deadline) as server:
-                refused = server.send_message(self.mail(message))
-        except smtplib.SMTPRecipientsRefused as error:
-            raise _refused(max(code for code, _ in error.recipients.values()), "recipients refused") from None
-        except smtplib.SMTPResponseException as error:
-            raise _refused(error.smtp_code, type(error).__name__) from None
-        except (OSError, smtplib.SMTPException) as error:
-            if deadline.passed:
-                raise DeliveryError(f"network error: not done after {self.total:g} seconds") from None
-            raise DeliveryError(f"network error: {one_line(f'{type(error).__name__}: {error}', 200)}") from None
-        if refused:
-            # The others have it; sending again would reach them twice, so this is said and not repeated.
-            raise DeliveryError(f"{len(refused)} of {len(self.recipients)} recipients were refused", retry=False)
+            code, said = _answer(*server.data(self.mail(message).as_bytes()))
+        except smtplib.SMTPDataError as error:
+            code, said = _answer(error.smtp_code, error.smtp_error)
+        if code < _FIRST_TEMPORARY:
+            return Reached([one.addr_spec for one in accepted], put_off, refused)
+        outcome = refused if code >= _FIRST_PERMANENT else put_off
+        outcome |= {one.addr_spec: f"SMTP {code}{_said(said)}" for one in accepted}
+        return Reached((), put_off, refused)
 
     def _connected(self, deadline: Deadline) -> smtplib.SMTP:
+        try:
+            return self._greeted(deadline)
+        except smtplib.SMTPServerDisconnected:
+            # Servers from before ESMTP hang up at EHLO.
+            return self._greeted(deadline, old=True)
+
+    def _greeted(self, deadline: Deadline, *, old: bool = False) -> smtplib.SMTP:
         if self.security == "tls" or (self.security == "auto" and self.port == SMTPS_PORT):
             server: smtplib.SMTP = _WatchedTLS(deadline, self.host, self.port, self.timeout)
         else:
             server = _Watched(deadline, self.host, self.port, self.timeout)
         try:
-            self._secure(server)
+            self._secure(server, old=old)
         except BaseException:
             server.close()
             raise
         return server
 
-    def _secure(self, server: smtplib.SMTP) -> None:
-        server.ehlo()
+    def _secure(self, server: smtplib.SMTP, *, old: bool) -> None:
+        _greet(server, old=old)
         encrypted = isinstance(server, _WatchedTLS)
         offered = server.has_extn("starttls")
         if not encrypted and (self.security == "starttls" or (self.security == "auto" and offered)):
-            server.starttls(context=ssl.create_default_context())
+            code, said = server.starttls(context=ssl.create_default_context())
+            if code >= _FIRST_TEMPORARY:
+                raise smtplib.SMTPResponseException(code, said)
+            _greet(server)
             encrypted = True
         if self.user is not None and self.password is not None:
             if not encrypted and self.security != "none":
@@ -145,10 +201,12 @@ class EmailChannel:
 
     def mail(self, message: Message) -> EmailMessage:
         """The mail of a message: both parts, and an id that repeats with the message."""
-        mail = EmailMessage()
+        # Seven bits: a server without 8BITMIME, or one further on, may refuse or maim any others.
+        mail = EmailMessage(policy=SMTP.clone(cte_type="7bit"))
         mail["Subject"] = message.subject
         mail["From"] = self.sender
         mail["To"] = self.recipients
+        mail["Auto-Submitted"] = "auto-generated"  # so that no absence notice answers it (RFC 3834)
         mail["Date"] = format_datetime(localtime())
         local = "".join(c if c.isascii() and (c.isalnum() or c in ".-_") else "_" for c in message.key)
         mail["Message-ID"] = f"<{local}@f1mon.invalid>"
@@ -158,5 +216,40 @@ class EmailChannel:
         return mail
 
 
-def _refused(code: int, what: str) -> DeliveryError:
-    return DeliveryError(f"SMTP {code}: {what}", retry=code < _FIRST_PERMANENT)
+def _greet(server: smtplib.SMTP, *, old: bool = False) -> None:
+    code, said = server.helo() if old else server.ehlo()
+    if code >= _FIRST_PERMANENT and not old:
+        code, said = server.helo()
+    if code >= _FIRST_TEMPORARY or code < _FIRST_SUCCESS:
+        if code == _HUNG_UP:
+            raise smtplib.SMTPServerDisconnected("the server hung up at the greeting")
+        raise smtplib.SMTPHeloError(code, said)
+
+
+def _answer(code: int, said: bytes | str) -> tuple[int, bytes | str]:
+    """What a server answered to a command. 421 is no answer to it: the server is about to close the connection."""
+    if code == _CLOSING:
+        raise smtplib.SMTPResponseException(code, said)
+    if code == _HUNG_UP:
+        raise smtplib.SMTPServerDisconnected("the server hung up")
+    return code, said
+
+
+def _taken(code: int, said: bytes | str, what: str) -> None:
+    _answer(code, said)
+    if code >= _FIRST_TEMPORARY:
+        raise DeliveryError(f"SMTP {code}: {what}{_said(said)}", retry=code < _FIRST_PERMANENT)
+
+
+def _said(said: bytes | str) -> str:
+    text = said.decode("utf-8", "replace") if isinstance(said, bytes) else str(said)
+    return f" ({one_line(discreet(text), 100)})" if text.strip() else ""
+
+
+def _leave(server: smtplib.SMTP) -> None:
+    """Say goodbye. The mail is accepted or not by now, whatever the server says to that."""
+    with contextlib.suppress(OSError, smtplib.SMTPException):
+        if server.sock is not None:
+            server.sock.settimeout(_GOODBYE_SECONDS)
+        server.quit()
+    server.close()

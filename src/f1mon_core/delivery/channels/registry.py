@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
+
+import attrs
 
 from f1mon_core import forks
 from f1mon_core.delivery.channels.console_file import LOG_NAME, CallbackChannel, ConsoleChannel, FileChannel
@@ -23,6 +26,8 @@ CHANNELS_GROUP = "f1mon.channels"
 """Entry points of further channels: a channel's name or an address's scheme -> `factory(address | None) -> Channel`."""
 
 ADDRESS_PREFIX = "F1MON_CHANNEL_"
+OF_WEBHOOKS = ("HEADERS", "SECRET")
+"""What a webhook's variable may be followed by, in a variable of its own: `F1MON_CHANNEL_<NAME>_SECRET`."""
 EMAIL_PREFIX, SLACK_PREFIX = "ALERT_EMAIL_", "ALERT_SLACK_"
 
 
@@ -50,8 +55,9 @@ class Channels:
         """Know the channels of a configuration and an environment.
 
         Args:
-            config: Channel name to an address, a `Channel`, a function of an alert, or for "console", "file" (`path`),
-                "email" and "slack" a mapping, whose keys are those of their variables in lower case.
+            config: Channel name to an address, a `Channel`, a function of an alert, for "console", "file" (`path`),
+                "email" and "slack" a mapping, whose keys are those of their variables in lower case, or for a webhook
+                one of `url`, `headers` (a mapping) and `secret`.
             directory: Where `alert_log.txt` of the channel "file" lives; `data/monitoring` if None.
             environ: The environment, `os.environ` if None.
         """
@@ -80,7 +86,8 @@ class Channels:
         for name, prefix in (("email", EMAIL_PREFIX), ("slack", SLACK_PREFIX)):
             if any(variable.startswith(prefix) and value for variable, value in self._environ.items()):
                 own.add(name)
-        addresses = {name[len(ADDRESS_PREFIX) :].lower() for name in self._environ if name.startswith(ADDRESS_PREFIX)}
+        variables = {name[len(ADDRESS_PREFIX) :] for name in self._environ if name.startswith(ADDRESS_PREFIX)}
+        addresses = {name.lower() for name in variables if not _belongs(name, variables)}
         plugins = {point.name for point in entry_points(group=CHANNELS_GROUP)}
         return sorted(own | addresses | plugins | set(self._config) | set(self._made))
 
@@ -118,7 +125,8 @@ class Channels:
             return self._configured(name, self._config[name])
         variable = ADDRESS_PREFIX + "".join(c if c.isalnum() else "_" for c in name.upper())
         if address := self._environ.get(variable):
-            return _addressed(address, variable)
+            more = {name: self._environ.get(f"{variable}_{name}") for name in OF_WEBHOOKS}
+            return _addressed(address, variable, more)
         if name == "console":
             return ConsoleChannel()
         if name == "file":
@@ -140,6 +148,9 @@ class Channels:
     def _configured(name: str, given: Any) -> Channel:
         if isinstance(given, str):
             return _addressed(given, f"channel {name!r}")
+        if isinstance(given, Mapping) and "url" in given and name not in OWN:
+            more = {str(key).upper(): value for key, value in given.items() if key != "url"}
+            return _addressed(str(given["url"]), f"channel {name!r}", more)
         if isinstance(given, Mapping) and name in OWN:
             normal = {str(key).upper(): value for key, value in given.items() if value is not None}
             made = OWN[name](normal, f"{name}.")
@@ -153,10 +164,16 @@ class Channels:
         raise ConfigurationError(f"channel {name!r} must be an address, a channel, a function or a mapping")
 
 
-def _addressed(address: str, where: str) -> Channel:
+def _belongs(name: str, names: Collection[str]) -> bool:
+    """Whether a variable says more of another one's channel."""
+    return any(name.endswith(f"_{more}") and name.removesuffix(f"_{more}") in names for more in OF_WEBHOOKS)
+
+
+def _addressed(address: str, where: str, more: Mapping[str, Any] = MappingProxyType({})) -> Channel:
     """The channel of an address. Messages of errors name where it stood, and never the address itself."""
     try:
-        return _of_scheme(address.partition("://")[0], address)
+        made = _of_scheme(address.partition("://")[0], address)
+        return _with_more(made, more)
     except ConfigurationError as error:
         raise ConfigurationError(f"{where}: {masked(str(error))}") from error
     except ValueError:
@@ -164,6 +181,31 @@ def _addressed(address: str, where: str) -> Channel:
         raise ConfigurationError(
             f"{where}: the address has no valid host and port; percent-encode / ? # [ ] @ in a password"
         ) from None
+
+
+def _with_more(made: Channel, more: Mapping[str, Any]) -> Channel:
+    """A webhook with its headers and its secret."""
+    from f1mon_core.delivery.channels.webhook import WebhookChannel  # noqa: PLC0415 - HTTP is loaded for those who use it
+
+    given = {name: value for name, value in more.items() if value}
+    if unknown := sorted(set(given) - set(OF_WEBHOOKS)):
+        raise ConfigurationError(f"a webhook has a url, headers and a secret, but no {unknown[0].lower()}")
+    if not given:
+        return made
+    if not isinstance(made, WebhookChannel):
+        raise ConfigurationError("only a webhook, http:// or https://, has headers and a secret")
+    found: dict[str, Any] = {name.lower(): value for name, value in given.items()}
+    if isinstance(text := found.get("headers"), str):
+        found["headers"] = _headers_of(text)
+    return attrs.evolve(made, **found)
+
+
+def _headers_of(text: str) -> dict[str, str]:
+    """Headers as they stand in a variable: `Name: value`, a line each."""
+    pairs = [line.partition(":") for line in text.splitlines() if line.strip()]
+    if not all(sign for _, sign, _ in pairs):
+        raise ConfigurationError("headers are lines of the form Name: value")
+    return {name.strip(): value.strip() for name, _, value in pairs}
 
 
 def _of_scheme(scheme: str, address: str) -> Channel:
@@ -178,7 +220,9 @@ def _of_scheme(scheme: str, address: str) -> Channel:
         return SlackChannel(address.removeprefix("slack+"))
     if scheme in ("http", "https"):
         slack = urlsplit(address).hostname == "hooks.slack.com"
-        return (SlackChannel if slack else WebhookChannel)(address)
+        plain, _, behind = address.partition("#")
+        made = (SlackChannel if slack else WebhookChannel)(plain)
+        return _with_more(made, _of_fragment(behind))
     if scheme == "file":
         return FileChannel(_file_path(address))
     if scheme in ("smtp", "smtps"):
@@ -186,6 +230,13 @@ def _of_scheme(scheme: str, address: str) -> Channel:
     from f1mon_core.delivery.channels.apprise import AppriseChannel  # noqa: PLC0415 - an extra
 
     return AppriseChannel(address)
+
+
+def _of_fragment(text: str) -> dict[str, Any]:
+    """What stands behind the # of a webhook's address, which no server is sent: `header=Name: value`, `secret=`."""
+    options = parse_qs(text)
+    headers = {"HEADERS": "\n".join(options["header"])} if "header" in options else {}
+    return headers | ({"SECRET": options["secret"][-1]} if "secret" in options else {})
 
 
 def _file_path(address: str) -> Path:
