@@ -54,10 +54,14 @@ def from_toml(text: str, name: str = "rules.toml") -> list[AlertRule]:
     Raises:
         ConfigurationError: With the path and reason of everything that is refused, all at once.
     """
+    if text.startswith("\ufeff"):
+        raise ConfigurationError(f"{name}: begins with a byte order mark, which TOML does not know: save it without")
     try:
         parsed = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigurationError(f"{name}: {error}") from error
+    except RecursionError:
+        raise ConfigurationError(f"{name}: nested too deeply") from None
     if unknown := sorted(set(parsed) - {"rules"}):
         raise ConfigurationError(f"{name}: unknown key {unknown[0]!r}; rules stand in [[rules]] tables")
     tables = parsed.get("rules", [])

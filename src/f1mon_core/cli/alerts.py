@@ -9,6 +9,7 @@ import click
 from f1mon_core.cli.output import document, stamp, table
 from f1mon_core.cli.parameters import Window, json_option
 from f1mon_core.cli.place import Place, pass_place
+from f1mon_core.cli.streams import talk
 from f1mon_core.metrics.windows import minus
 from f1mon_core.records.fields import SEVERITIES
 from f1mon_core.records.kinds import Acknowledgement, Alert
@@ -61,7 +62,7 @@ def alerts(
         for one in found
     ]  # fmt: skip
     table(("time", "severity", "id", "model", "alert", "state"), rows)
-    click.echo(f"{len(found)} shown of {statistics.total}, {statistics.unacknowledged} open", err=True)
+    talk(f"{len(found)} shown of {statistics.total}, {statistics.unacknowledged} open")
 
 
 @click.command
@@ -84,9 +85,9 @@ def incident(place: Place, incident_id: str, *, as_json: bool) -> None:
     ]
     table(("time", "event", "model", "severity", "alert", "reason"), rows)
     if history:
-        click.echo(f"incident {printable(history[0].incident_id)} of rule {printable(history[0].rule_id)}", err=True)
+        talk(f"incident {printable(history[0].incident_id)} of rule {printable(history[0].rule_id)}")
     else:
-        click.echo("this alert was made by no rule, and has no history", err=True)
+        talk("this alert was made by no rule, and has no history")
 
 
 @click.command

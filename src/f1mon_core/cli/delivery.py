@@ -13,6 +13,7 @@ import click
 from f1mon_core.cli.output import document, stamp, table
 from f1mon_core.cli.parameters import Window, json_option
 from f1mon_core.cli.place import Place, pass_place
+from f1mon_core.cli.streams import talk
 from f1mon_core.delivery.report import Pending
 from f1mon_core.records.fields import SEVERITIES
 from f1mon_core.records.times import from_micros
@@ -34,12 +35,12 @@ def deliver(place: Place, *, watch: bool, interval: float) -> None:
 
             for number in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(number, end)
-            click.echo("delivering until interrupted", err=True)
+            talk("delivering until interrupted")
             monitor.deliver_until(stop, interval)
             return
         report = monitor.deliver()
     told = ", ".join(f"{number} {outcome}" for outcome, number in sorted(report.outcomes.items()))
-    click.echo(told or "nothing is due", err=True)
+    talk(told or "nothing is due")
 
 
 @click.group
@@ -73,7 +74,7 @@ def retry(place: Place, *, alert_id: str | None, channel: str | None) -> None:
     """Put dead letters back on their way; all of them if nothing is named."""
     with place.open() as monitor:
         revived = monitor.retry_dead_letters(alert_id, channel)
-    click.echo(f"{revived} on their way again", err=True)
+    talk(f"{revived} on their way again")
 
 
 def _due(one: Pending) -> str:
@@ -117,7 +118,7 @@ def add(place: Place, /, *, duration: timedelta | None, start: datetime | None, 
     with place.open(create=True) as monitor:
         made = monitor.silence((start or monitor.now()) + duration, start=start, **named)
     click.echo(made.silence_id)
-    click.echo(f"silent until {stamp(made.end)}", err=True)
+    talk(f"silent until {stamp(made.end)}")
 
 
 @silence.command("list")
@@ -144,7 +145,7 @@ def lift(place: Place, silence_id: str) -> None:
     """Remove a silence."""
     with place.open() as monitor:
         monitor.lift_silence(silence_id)
-    click.echo(f"lifted {printable(silence_id)}", err=True)
+    talk(f"lifted {printable(silence_id)}")
 
 
 def _matched(match: Mapping[str, str]) -> str:

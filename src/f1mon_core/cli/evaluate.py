@@ -8,8 +8,9 @@ import click
 
 from f1mon_core.cli.errors import FIRED, MisusedError, said
 from f1mon_core.cli.output import document, stamp, table
-from f1mon_core.cli.parameters import Window, json_option
+from f1mon_core.cli.parameters import Window, exit_zero_option, json_option, quiet_option
 from f1mon_core.cli.place import Place, pass_place
+from f1mon_core.cli.streams import talk
 from f1mon_core.errors import EvaluationError
 
 
@@ -19,6 +20,8 @@ from f1mon_core.errors import EvaluationError
 @click.option("--window", type=Window(), default="1h", show_default=True, help="For rules that do not name theirs.")
 @click.option("--rule", "rule_id", metavar="ID", help="Only this rule.")
 @click.option("--component", metavar="NAME", help="Only rules of this component.")
+@exit_zero_option
+@quiet_option
 @click.option("--deliver", is_flag=True, help="Deliver what is due afterwards, where no worker runs.")
 @pass_place
 def evaluate(
@@ -30,6 +33,7 @@ def evaluate(
     rule_id: str | None,
     component: str | None,
     deliver: bool,
+    exit_zero: bool,
 ) -> None:
     """Evaluate the stored rules over what is stored; for cron.
 
@@ -53,8 +57,8 @@ def evaluate(
         rows = [(stamp(one.at), one.severity, one.alert_id, one.model_version, one.message) for one in fired]
         if rows:
             table(("time", "severity", "id", "model", "alert"), rows)
-        click.echo(f"{len(fired)} fired", err=True)
+        talk(f"{len(fired)} fired")
     if failed is not None:
         raise said(failed)
-    if fired:
+    if fired and not exit_zero:
         raise click.exceptions.Exit(FIRED)

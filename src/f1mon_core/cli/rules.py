@@ -9,10 +9,11 @@ import click
 
 from f1mon_core.alerts import rule_files
 from f1mon_core.alerts.rules import AlertRule
-from f1mon_core.cli.errors import CannotError
+from f1mon_core.cli.errors import CannotError, MisusedError
 from f1mon_core.cli.output import document, table
 from f1mon_core.cli.parameters import json_option
 from f1mon_core.cli.place import Place, pass_place
+from f1mon_core.cli.streams import talk
 from f1mon_core.monitor import Monitor
 from f1mon_core.text import printable
 
@@ -31,8 +32,11 @@ def apply(place: Place, file: Path, *, dry_run: bool, prune: bool) -> None:
     """Store the rules of a TOML file; what has not changed stays as it is."""
     try:
         text = file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise CannotError(f"{file}: {error}") from error
+    except OSError as error:
+        raise CannotError(f"{file}: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        byte = error.object[error.start]
+        raise MisusedError(f"{file}: not UTF-8, by the byte 0x{byte:02x} at position {error.start}") from error
     wanted = {rule.rule_id: rule for rule in rule_files.from_toml(text, file.name)}
     with place.open(create=not dry_run) as monitor:
         stored = {rule.rule_id: rule for rule in monitor.rules()}
@@ -40,7 +44,7 @@ def apply(place: Place, file: Path, *, dry_run: bool, prune: bool) -> None:
         for rule_id in sorted({*wanted, *(stored if prune else ())}):
             old, new = stored.get(rule_id), wanted.get(rule_id)
             changes += _apply(monitor, rule_id, old, new, dry_run=dry_run)
-    click.echo(f"{changes} rules {'would change' if dry_run else 'changed'}, {len(wanted)} in {file.name}", err=True)
+    talk(f"{changes} rules {'would change' if dry_run else 'changed'}, {len(wanted)} in {file.name}")
 
 
 def _apply(monitor: Monitor, rule_id: str, old: AlertRule | None, new: AlertRule | None, *, dry_run: bool) -> bool:
@@ -124,13 +128,13 @@ def remove(place: Place, rule_id: str) -> None:
     """Remove a rule; its alerts and revisions stay."""
     with place.open() as monitor:
         monitor.remove_rule(rule_id)
-    click.echo(f"removed {printable(rule_id)}", err=True)
+    talk(f"removed {printable(rule_id)}")
 
 
 def _switch(place: Place, rule_id: str, *, enabled: bool) -> None:
     with place.open() as monitor:
         monitor.add_rule(attrs.evolve(_stored(monitor, rule_id), enabled=enabled))
-    click.echo(f"{'enabled' if enabled else 'disabled'} {printable(rule_id)}", err=True)
+    talk(f"{'enabled' if enabled else 'disabled'} {printable(rule_id)}")
 
 
 def _stored(monitor: Monitor, rule_id: str) -> AlertRule:

@@ -9,6 +9,7 @@ import click
 from f1mon_core.cli.output import document, stamp, table
 from f1mon_core.cli.parameters import Window, json_option
 from f1mon_core.cli.place import Place, pass_place
+from f1mon_core.cli.streams import talk
 from f1mon_core.cli.window import asked
 from f1mon_core.metrics.measurement import METRIC_NAMES
 from f1mon_core.metrics.metric import Metric
@@ -45,10 +46,10 @@ def status(place: Place, *, as_json: bool, window: timedelta | None, model_versi
     table(("model", "predictions", "labelled", "coverage", "accuracy", "95 % interval", "precision", "recall", "ECE",
            "confidence"), rows, right=range(1, 10))  # fmt: skip
     click.echo(f"alerts: {total}, {opened} open")
-    click.echo(f"{printable(address)}, {'all time' if over.since is None else f'since {stamp(over.since)}'}", err=True)
+    talk(f"{printable(address)}, {'all time' if over.since is None else f'since {stamp(over.since)}'}")
     if not measured:
         made = f"the newest was made {stamp(newest[0].at)}: try --window all" if newest else "none is stored"
-        click.echo(f"no predictions in this window; {made}", err=True)
+        talk(f"no predictions in this window; {made}")
 
 
 def _row(name: str, measured: Performance) -> tuple[object, ...]:
