@@ -9,6 +9,7 @@ from typing import cast
 import attrs
 
 from f1mon_core.alerts import evaluate_rule, readings, stored_rules
+from f1mon_core.alerts.possible import NO_OUTCOMES
 from f1mon_core.alerts.rules import AlertRule
 from f1mon_core.alerts.verdict import Reading
 from f1mon_core.errors import NotFoundError, PrunedError
@@ -22,8 +23,6 @@ from f1mon_core.storage.plans import Plan
 from f1mon_core.storage.select import Select
 from f1mon_core.storage.tally import Basis, Tally, TallyQuery
 
-NO_OUTCOMES = "no_outcomes"
-"""The `metric_type` of rules on how many outcomes arrived; missing labels make every other metric no data."""
 ALL_MODELS = "all"
 """The `model_version` of alerts about all models together."""
 

@@ -16,7 +16,7 @@ import attrs
 from f1mon_core.alerts import cooldown, outbox, rule_files, verdict
 from f1mon_core.alerts.rules import AlertRule, micros, rank
 from f1mon_core.alerts.verdict import Reading, Verdict, judged
-from f1mon_core.alerts.watch import Incident, Instance, Phase, Watch, read, written
+from f1mon_core.alerts.watch import Incident, Instance, Phase, Sample, Watch, read, written
 from f1mon_core.records import documents
 from f1mon_core.records.fields import Document
 from f1mon_core.records.ids import time_id
@@ -95,6 +95,10 @@ class _Turn:
     def take(self, verdict: Verdict) -> None:
         rule, watch = self.rule, self.watch
         watch.latest = max(self.micros, watch.latest or 0)
+        reading = self.asked.reading
+        watch.sample = Sample(
+            self.micros, self.asked.model_version, reading.value, reading.n, reading.coverage, reading.low, reading.high
+        )
         if verdict.kind == "breach":
             self._breach(cast("str", verdict.severity), verdict.reason)
         elif verdict.kind == "no data" and rule.on_no_data == "fire":

@@ -9,6 +9,7 @@ from typing import Any
 import attrs
 import cattrs
 
+from f1mon_core.alerts import possible
 from f1mon_core.alerts.rules import AlertRule
 from f1mon_core.errors import ConfigurationError, InvalidRecordError
 from f1mon_core.records.fields import Document, Json
@@ -41,8 +42,13 @@ def to_document(rule: AlertRule) -> Document:
 
 
 def from_document(document: Mapping[str, Any]) -> AlertRule:
-    """The rule of a JSON object. Raises `ConfigurationError` with the path of every field that is refused."""
-    rule: AlertRule = _structured("rule", lambda: converter.structure(document, AlertRule))
+    """The rule of a JSON object, also of one stored before a rule that can never fire was refused.
+
+    Raises:
+        ConfigurationError: With the path of every field that is refused.
+    """
+    with possible.trusting():
+        rule: AlertRule = _structured("rule", lambda: converter.structure(document, AlertRule))
     return rule
 
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 import attrs
 
+from f1mon_core.alerts import possible
 from f1mon_core.errors import InvalidRecordError
 from f1mon_core.records import fields
 from f1mon_core.records.fields import (
@@ -136,7 +137,7 @@ class AlertRule:
         description: For whoever reads the alert.
 
     Raises:
-        InvalidRecordError: If a field is refused; the message names it.
+        InvalidRecordError: If a field is refused, or the rule could never fire; the message names what.
     """
 
     rule_id: Id
@@ -177,6 +178,7 @@ class AlertRule:
             if (kept := check(given, name)) is not given:
                 object.__setattr__(self, name, kept)
         self._check_together()
+        possible.refuse(self)
 
     def _check_together(self) -> None:
         self._check_recovery()

@@ -8,7 +8,7 @@ from typing import Literal
 import attrs
 import click
 
-from f1mon_core.cli.errors import DAMAGED, MISUSED
+from f1mon_core.cli.errors import DAMAGED, MISUSED, UNHEARD
 from f1mon_core.cli.output import document, table
 from f1mon_core.cli.parameters import exit_zero_option, json_option, quiet_option
 from f1mon_core.cli.place import Place, pass_place
@@ -24,16 +24,17 @@ class Finding:
     """Something `check` found.
 
     Attributes:
-        about: "store" for what the store holds, "setup" for what this machine lacks to serve it.
+        about: "store" for what the store holds, "setup" for what this machine lacks to serve it, "alerting" for what
+            keeps an alert from being made or heard.
         problem: What it is.
     """
 
-    about: Literal["store", "setup"]
+    about: Literal["store", "setup", "alerting"]
     problem: Problem
 
 
-def of_channels(monitor: Monitor) -> Iterator[Finding]:
-    """What is wrong with the channels that the enabled rules name."""
+def of_rules(monitor: Monitor) -> Iterator[Finding]:
+    """What is wrong with the enabled rules, and with the channels they name."""
     try:
         rules = monitor.rules()
     except CorruptStoreError as error:
@@ -42,6 +43,8 @@ def of_channels(monitor: Monitor) -> Iterator[Finding]:
     named = {channel for rule in rules if rule.enabled for channel in rule.channels}
     for channel, message in monitor.channels.problems(named).items():
         yield Finding("setup", Problem("error", f"channel {channel}", message))
+    for doubt in monitor.rule_doubts(rules):
+        yield Finding("alerting", Problem("warning", f"rule {doubt.rule_id}", f"{doubt.field}: {doubt.message}"))
 
 
 @click.command
@@ -54,14 +57,15 @@ def check(place: Place, *, as_json: bool, exit_zero: bool) -> None:
 
     A channel that an enabled rule names and that nothing is configured for is no damage, but nobody is told by it.
 
-    Exit code 4 if something in the store is lost or wrong, else 2 if something is not set up; warnings alone leave it
-    at 0.
+    Exit code 4 if something in the store is lost or wrong, else 2 if something is not set up, else 5 if an alert may
+    not be made or heard, as by a rule on a metric that nobody records; other warnings leave it at 0.
     """
     with place.open() as monitor:
         address, report = monitor.address, monitor.check()
         findings = [Finding("store", problem) for problem in report.problems]
-        findings += of_channels(monitor)
+        findings += of_rules(monitor)
     wrong = {one.about for one in findings if one.problem.severity == "error"}
+    deaf = any(one.about == "alerting" for one in findings)
     if as_json:
         problems = [{**attrs.asdict(one.problem), "about": one.about} for one in findings]
         document({"store": address, "ok": not wrong, "facts": dict(report.facts), "problems": problems})
@@ -70,6 +74,9 @@ def check(place: Place, *, as_json: bool, exit_zero: bool) -> None:
         for problem in (one.problem for one in findings):
             warn(printable(f"{problem.severity}: {problem.where}: {problem.message}"))
         state = "damaged" if "store" in wrong else "sound, but not set up" if wrong else "sound"
+        if deaf and state == "sound":
+            state = "sound, but an alert may not be heard"
         talk(f"{printable(address)}: {state}")
-    if wrong and not exit_zero:
-        raise click.exceptions.Exit(DAMAGED if "store" in wrong else MISUSED)
+    code = DAMAGED if "store" in wrong else MISUSED if wrong else UNHEARD if deaf else 0
+    if code and not exit_zero:
+        raise click.exceptions.Exit(code)

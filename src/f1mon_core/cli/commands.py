@@ -142,7 +142,8 @@ def f1mon(
     Which store: an option here, else F1MON_BACKEND / F1MON_URL, else MONITORING_DB_*, else files in data/monitoring.
 
     Exit codes: 0 done; 1 the store or the request failed; 2 wrong usage or configuration; 3 an alert fired (evaluate);
-    4 something is lost or wrong (check). They are those of what happened: where only stdout failed it is 1.
+    4 something is lost or wrong (check); 5 an alert may not be made or heard (check, deliver). They are those of what
+    happened: where only stdout failed it is 1.
     """
     if quiet:
         be_quiet()

@@ -3,17 +3,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 from f1mon_core.alerts import alerts as alerting
+from f1mon_core.alerts import doubts, evaluate_rule, silences, standing, stored_rules
 from f1mon_core.alerts import evaluate as evaluating
-from f1mon_core.alerts import evaluate_rule, silences, stored_rules
 from f1mon_core.alerts.alerts import Acknowledged, AlertStatistics, OneOrMany
+from f1mon_core.alerts.doubts import Doubt
 from f1mon_core.alerts.evaluate import EvaluationRequest
 from f1mon_core.alerts.rules import AlertRule
 from f1mon_core.alerts.silences import Silence
+from f1mon_core.alerts.standing import Standing
 from f1mon_core.metrics.windows import WindowBasis
 from f1mon_core.monitor._async.running import Running
 from f1mon_core.records.kinds import Acknowledgement, Alert, Cursor, IncidentEvent, RuleRevision
@@ -29,6 +31,22 @@ class Alerting(Running):
     async def rules(self) -> list[AlertRule]:
         """Every stored rule, by its id."""
         return await self._run(stored_rules.stored_rules())
+
+    async def rule_doubts(self, rules: Iterable[AlertRule] | None = None) -> list[Doubt]:
+        """What may never fire: enabled rules on what is neither computed nor recorded, or on models nobody has seen.
+
+        Args:
+            rules: Rules that need not be stored; those that are if None.
+        """
+        return await self._run(doubts.doubts(rules))
+
+    async def standings(self, rule_id: str | None = None) -> list[Standing]:
+        """Where each stored rule and each of its instances is: its phase and reason, and what it last saw.
+
+        Args:
+            rule_id: Only this rule.
+        """
+        return await self._run(standing.standings(rule_id))
 
     async def remove_rule(self, rule_id: str) -> None:
         """Remove a rule and close its open incidents; its revisions and alerts stay.
