@@ -9,6 +9,7 @@ from typing import cast
 import attrs
 
 from f1mon_core.alerts import evaluate_rule, readings, stored_rules
+from f1mon_core.alerts import watch as watches
 from f1mon_core.alerts.possible import NO_OUTCOMES
 from f1mon_core.alerts.rules import AlertRule
 from f1mon_core.alerts.verdict import Reading
@@ -17,8 +18,11 @@ from f1mon_core.metrics.measurement import METRIC_NAMES
 from f1mon_core.metrics.performance import Measures, Performance
 from f1mon_core.metrics.windows import Window, WindowBasis, WindowRequest, minus
 from f1mon_core.records.fields import Document
+from f1mon_core.records.ids import new_operation_id
 from f1mon_core.records.kinds import Alert, Prediction
+from f1mon_core.records.times import to_micros
 from f1mon_core.storage import plans
+from f1mon_core.storage.change import Change, Step
 from f1mon_core.storage.plans import Plan
 from f1mon_core.storage.select import Select
 from f1mon_core.storage.tally import Basis, Tally, TallyQuery
@@ -94,6 +98,8 @@ def evaluate(request: EvaluationRequest) -> Plan[list[Alert]]:
         except Exception as error:  # noqa: BLE001 - raised below, once the other rules had their turn
             failures[rule.rule_id] = error
             continue
+        if not models:
+            yield from plans.settle(watches.rule_key(rule.rule_id), _looked(), operation_id=new_operation_id())
         for model in models:
             try:
                 window = yield from request.window_of(rule, model).resolve()
@@ -110,6 +116,19 @@ def evaluate(request: EvaluationRequest) -> Plan[list[Alert]]:
                 fired.append(alert)
     evaluate_rule.raise_failures(fired, failures)
     return fired
+
+
+def _looked() -> Step:
+    """Write down that a rule was evaluated, for no model: nobody may think that nobody looked."""
+
+    def step(document: Document | None, now: datetime) -> Change:
+        watch = watches.read(document)
+        if watch.rule is None:
+            return Change(document)
+        watch.sample = watches.Sample(to_micros(now), ALL_MODELS)
+        return Change(watches.written(watch))
+
+    return step
 
 
 def _models(rule: AlertRule, request: EvaluationRequest) -> Plan[Sequence[str | None]]:

@@ -135,6 +135,9 @@ class AlertRule:
         window_minutes, basis, horizon_minutes: The window `Monitor.evaluate` computes the metric over; None takes
             what `evaluate` was asked for.
         description: For whoever reads the alert.
+        overdue_minutes: How long it may go without an evaluation before it is named overdue; None is 25 hours.
+        sample_minutes: How old the breach before may be for `for_minutes` to count on from it: over a gap, or over
+            values that are no data, nobody knows that it lasted. None is twice `for_minutes`.
 
     Raises:
         InvalidRecordError: If a field is refused, or the rule could never fire; the message names what.
@@ -169,6 +172,8 @@ class AlertRule:
     basis: BasisName | None = attrs.field(default=None, kw_only=True)
     horizon_minutes: Width | None = attrs.field(default=None, kw_only=True)
     description: Text = attrs.field(default="", kw_only=True)
+    overdue_minutes: Width | None = attrs.field(default=None, kw_only=True)
+    sample_minutes: Width | None = attrs.field(default=None, kw_only=True)
 
     def __attrs_post_init__(self) -> None:
         for name, check, optional in checks(type(self)):

@@ -83,9 +83,10 @@ def standings(rule_id: str | None = None) -> Plan[list[Standing]]:
     for rule in (yield from stored_rules.stored_rules()):
         if rule_id not in (None, rule.rule_id):
             continue
+        own = watches.read((yield from plans.document(watches.rule_key(rule.rule_id))))
+        held = [own]
         if rule.scope == "instance":
-            held = list((yield from stored_rules.instances(rule.rule_id)).values()) or [Watch()]
-        else:
-            held = [watches.read((yield from plans.document(watches.rule_key(rule.rule_id))))]
+            held = list((yield from stored_rules.instances(rule.rule_id)).values())
+            held += [own] if own.sample is not None or not held else []
         found += [Standing.of(rule, watch, now) for watch in held]
     return found

@@ -35,6 +35,7 @@ class Incident:
 
     Attributes:
         breach_since: Since when it has breached without a good sample; what `for_minutes` counts from.
+        breached: When the newest breach was seen.
         good_since: Since when it has been good while firing; what `keep_firing_minutes` counts from.
         severity: The severity of the newest breach.
         severities: Those an alert was fired for.
@@ -55,6 +56,7 @@ class Incident:
     notified: int | None = None
     reminders: int = 0
     event_at: int = 0
+    breached: int | None = None
 
 
 @attrs.frozen
@@ -162,6 +164,8 @@ def written(watch: Watch) -> Document | None:
         return None
     document = cast("Document", _converter.unstructure(watch))
     document["v"] = SAMPLE_VERSION
+    if watch.incident is not None and watch.incident.breached is None:
+        del cast("Document", document["incident"])["breached"]
     if watch.sample is None:
         del document["sample"]
         document["v"] = INSTANCE_VERSION

@@ -53,12 +53,13 @@ def alerts(
         )
         held = monitor.acknowledgements([one.alert_id for one in found])
         statistics = monitor.alert_statistics()
+        dead = {one.alert_id for one in monitor.unheard()}
     if as_json:
-        document([_as_document(one, held.get(one.alert_id)) for one in found])
+        document([_as_document(one, held.get(one.alert_id)) | {"dead": one.alert_id in dead} for one in found])
         return
     rows = [
         (stamp(one.at), one.severity, one.alert_id, one.model_version, f"{one.title}: {one.message}",
-         _state(held.get(one.alert_id)))
+         _state(held.get(one.alert_id)) + (", dead letter" if one.alert_id in dead else ""))
         for one in found
     ]  # fmt: skip
     table(("time", "severity", "id", "model", "alert", "state"), rows)

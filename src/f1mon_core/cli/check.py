@@ -45,6 +45,11 @@ def of_rules(monitor: Monitor) -> Iterator[Finding]:
         yield Finding("setup", Problem("error", f"channel {channel}", message))
     for doubt in monitor.rule_doubts(rules):
         yield Finding("alerting", Problem("warning", f"rule {doubt.rule_id}", f"{doubt.field}: {doubt.message}"))
+    for late in monitor.overdue_rules():
+        yield Finding("alerting", Problem("warning", "evaluation", str(late)))
+    for dead in monitor.unheard():
+        message = f"a dead letter of an open incident, by channel {dead.channel}: {dead.error}"
+        yield Finding("alerting", Problem("warning", f"alert {dead.alert_id}", message))
 
 
 @click.command
@@ -58,7 +63,8 @@ def check(place: Place, *, as_json: bool, exit_zero: bool) -> None:
     A channel that an enabled rule names and that nothing is configured for is no damage, but nobody is told by it.
 
     Exit code 4 if something in the store is lost or wrong, else 2 if something is not set up, else 5 if an alert may
-    not be made or heard, as by a rule on a metric that nobody records; other warnings leave it at 0.
+    not be made or heard: a rule that nobody evaluates, or on a metric that nobody records; a dead letter of an open
+    incident. Other warnings leave it at 0.
     """
     with place.open() as monitor:
         address, report = monitor.address, monitor.check()

@@ -32,6 +32,8 @@ OWN_COMMANDS = {
     "demo": "f1mon_core.cli.demo:demo",
     "evaluate": "f1mon_core.cli.evaluate:evaluate",
     "incident": "f1mon_core.cli.alerts:incident",
+    "incidents": "f1mon_core.cli.incidents:incidents",
+    "resolve": "f1mon_core.cli.incidents:resolve",
     "rules": "f1mon_core.cli.rules:rules",
     "silence": "f1mon_core.cli.delivery:silence",
     "snapshot": "f1mon_core.cli.snapshot:snapshot",

@@ -10,6 +10,7 @@ import click
 from f1mon_core.alerts.doubts import closest
 from f1mon_core.alerts.rules import AlertRule
 from f1mon_core.alerts.standing import Standing
+from f1mon_core.cli import heartbeat
 from f1mon_core.cli.errors import FIRED, MisusedError, said
 from f1mon_core.cli.output import document, stamp, table
 from f1mon_core.cli.parameters import Window, exit_zero_option, json_option, quiet_option
@@ -18,6 +19,7 @@ from f1mon_core.cli.standing import HEADER, NUMBERS, row, say_channels, say_doub
 from f1mon_core.cli.streams import talk, warn
 from f1mon_core.errors import EvaluationError
 from f1mon_core.monitor import Monitor
+from f1mon_core.records.kinds import Alert
 from f1mon_core.text import printable
 
 
@@ -28,6 +30,7 @@ from f1mon_core.text import printable
 @click.option("--rule", "rule_id", metavar="ID", help="Only this rule.")
 @click.option("--component", metavar="NAME", help="Only rules of this component.")
 @click.option("--explain", is_flag=True, help="Show where each rule and instance is now, and why.")
+@click.option("--ping", metavar="URL", envvar="F1MON_PING", help="Called after each whole round; else F1MON_PING.")
 @exit_zero_option
 @quiet_option
 @click.option("--deliver", is_flag=True, help="Deliver what is due afterwards, where no worker runs.")
@@ -43,13 +46,18 @@ def evaluate(
     deliver: bool,
     exit_zero: bool,
     explain: bool,
+    ping: str | None,
 ) -> None:
     """Evaluate the stored rules over what is stored; for cron.
+
+    A round that was whole, so without a rule that failed and not of some rules only, ends in a call of --ping.
 
     Exit code 3 if an alert fired, 0 if none did; 1 if a rule could not be evaluated, whatever fired of the others.
     """
     if window is None:
         raise MisusedError("the rules are evaluated over a length of time, not over all of it")
+    if ping is not None:
+        heartbeat.checked(ping)
     failed: EvaluationError | None = None
     with place.open() as monitor:
         try:
@@ -65,22 +73,33 @@ def evaluate(
         if deliver:
             say_channels(monitor.channels.problems({name for rule in rules for name in rule.channels}))
             monitor.deliver()
-    if as_json:
-        shown = ("alert_id", "at", "severity", "title", "message", "metric_name", "metric_value", "threshold")
-        more = ("component", "model_version", "rule_id", "incident_id", "context")
-        alerts = [{name: getattr(one, name) for name in (*shown, *more)} for one in fired]
-        document({"fired": alerts, "standings": [told(one) for one in standings]} if explain else alerts)
-    else:
-        rows = [(stamp(one.at), one.severity, one.alert_id, one.model_version, one.message) for one in fired]
-        if rows:
-            table(("time", "severity", "id", "model", "alert"), rows)
-        if explain:
-            table(HEADER, [row(one) for one in standings], right=NUMBERS)
-        talk(f"{len(fired)} fired")
+    if ping and failed is None and (model_version, rule_id, component) == (None, None, None):
+        _call(ping, f"{len(rules)} rules, {len(fired)} fired")
+    _show(fired, standings if explain else None, as_json=as_json)
     if failed is not None:
         raise said(failed)
     if fired and not exit_zero:
         raise click.exceptions.Exit(FIRED)
+
+
+def _show(fired: Sequence[Alert], standings: Sequence[Standing] | None, *, as_json: bool) -> None:
+    if as_json:
+        shown = ("alert_id", "at", "severity", "title", "message", "metric_name", "metric_value", "threshold")
+        more = ("component", "model_version", "rule_id", "incident_id", "context")
+        alerts = [{name: getattr(one, name) for name in (*shown, *more)} for one in fired]
+        document(alerts if standings is None else {"fired": alerts, "standings": [told(one) for one in standings]})
+        return
+    rows = [(stamp(one.at), one.severity, one.alert_id, one.model_version, one.message) for one in fired]
+    if rows:
+        table(("time", "severity", "id", "model", "alert"), rows)
+    if standings is not None:
+        table(HEADER, [row(one) for one in standings], right=NUMBERS)
+    talk(f"{len(fired)} fired")
+
+
+def _call(address: str, said: str) -> None:
+    if (reason := heartbeat.ping(address, said)) is not None:
+        warn(f"warning: the address to call after a round could not be reached: {printable(reason)}")
 
 
 def _standings(monitor: Monitor, rules: Sequence[AlertRule], model_version: str | None) -> list[Standing]:

@@ -8,14 +8,17 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from f1mon_core.alerts import alerts as alerting
-from f1mon_core.alerts import doubts, evaluate_rule, silences, standing, stored_rules
+from f1mon_core.alerts import doubts, evaluate_rule, open_incidents, overdue, silences, standing, stored_rules
 from f1mon_core.alerts import evaluate as evaluating
 from f1mon_core.alerts.alerts import Acknowledged, AlertStatistics, OneOrMany
 from f1mon_core.alerts.doubts import Doubt
 from f1mon_core.alerts.evaluate import EvaluationRequest
+from f1mon_core.alerts.open_incidents import OpenIncident
+from f1mon_core.alerts.overdue import Overdue
 from f1mon_core.alerts.rules import AlertRule
 from f1mon_core.alerts.silences import Silence
 from f1mon_core.alerts.standing import Standing
+from f1mon_core.delivery.report import Pending
 from f1mon_core.metrics.windows import WindowBasis
 from f1mon_core.monitor._async.running import Running
 from f1mon_core.records.kinds import Acknowledgement, Alert, Cursor, IncidentEvent, RuleRevision
@@ -272,6 +275,51 @@ class Alerting(Running):
             rule_id=rule_id, incident_id=incident_id, model_version=model_version, since=since, until=until
         )
         return await self._run(plan)
+
+    async def incidents(self) -> list[OpenIncident]:
+        """What is pending or fires now, since when and who has it; oldest first."""
+        return await self._run(open_incidents.open_incidents())
+
+    async def resolve(self, incident_id: str, reason: str, by: str | None = None) -> OpenIncident:
+        """End an incident by hand; the incident as it was.
+
+        Where the rule has `notify_resolved`, whoever was told is told the end. A breach that comes after begins an
+        incident of its own; the cooldown stays.
+
+        Args:
+            incident_id: Its id, or that of one of its alerts.
+            reason: Why, kept in its history.
+            by: Who.
+
+        Raises:
+            InvalidQueryError: If the reason is empty.
+            NotFoundError: If no such incident is open.
+        """
+        return await self._run(open_incidents.resolve(incident_id, reason, by))
+
+    async def overdue_rules(self) -> list[Overdue]:
+        """The enabled rules that nobody has evaluated for longer than they allow."""
+        return await self._run(overdue.overdue())
+
+    async def unheard(self) -> list[Pending]:
+        """The dead letters that still matter: of open incidents, and of alerts without one that nobody took on."""
+        return [Pending.of(document) for document in await self._run(open_incidents.unheard())]
+
+    async def discard_dead_letters(
+        self, reason: str, *, by: str | None = None, alert_id: str | None = None, channel: str | None = None
+    ) -> int:
+        """Give dead letters up: all, those of one alert, or of one channel. Returns how many.
+
+        Args:
+            reason: Why; the history of the incident keeps it as an event "discarded".
+            by: Who.
+            alert_id: Only those of this alert.
+            channel: Only those of this channel.
+
+        Raises:
+            InvalidQueryError: If the reason is empty.
+        """
+        return await self._run(open_incidents.discard(reason, by, alert_id, channel))
 
     async def silence(
         self,
