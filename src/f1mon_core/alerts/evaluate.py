@@ -8,7 +8,7 @@ from typing import cast
 
 import attrs
 
-from f1mon_core.alerts import evaluate_rule, readings, stored_rules
+from f1mon_core.alerts import evaluate_rule, readings, retired, stored_rules
 from f1mon_core.alerts import watch as watches
 from f1mon_core.alerts.possible import NO_OUTCOMES
 from f1mon_core.alerts.rules import AlertRule
@@ -133,8 +133,9 @@ def _looked() -> Step:
 
 def _models(rule: AlertRule, request: EvaluationRequest) -> Plan[Sequence[str | None]]:
     """The models a rule is evaluated for; None is all of them together."""
+    gone = (yield from retired.retired()).keys()
     if (named := request.model_version or rule.model_version) is not None:
-        return [named]
+        return [] if named in gone else [named]
     if rule.scope == "rule":
         return [None]
     window = yield from request.window_of(rule, None).resolve()
@@ -148,16 +149,14 @@ def _models(rule: AlertRule, request: EvaluationRequest) -> Plan[Sequence[str | 
         seen = {str(model) for (model,) in counted}
     if rule.metric_type != NO_OUTCOMES and rule.metric_name not in METRIC_NAMES:
         seen |= yield from readings.models(rule.metric_name, window)
-    # So are instances that breach, or whose missing data would be a breach: their model may just have fallen silent.
+    # So is every model it was evaluated for before: one that fell silent is no data until somebody retires it.
     known = (yield from stored_rules.instances(rule.rule_id)).values()
     silent = {
         watch.instance.model_version
         for watch in known
-        if watch.instance is not None
-        and watch.instance.model_version is not None
-        and (rule.on_no_data == "fire" or watch.incident is not None)
+        if watch.instance is not None and watch.instance.model_version is not None
     }
-    return sorted(seen | silent)
+    return sorted((seen | silent) - gone)
 
 
 class _Readings:

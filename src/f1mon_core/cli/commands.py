@@ -33,6 +33,7 @@ OWN_COMMANDS = {
     "evaluate": "f1mon_core.cli.evaluate:evaluate",
     "incident": "f1mon_core.cli.alerts:incident",
     "incidents": "f1mon_core.cli.incidents:incidents",
+    "models": "f1mon_core.cli.models:models",
     "resolve": "f1mon_core.cli.incidents:resolve",
     "rules": "f1mon_core.cli.rules:rules",
     "silence": "f1mon_core.cli.delivery:silence",

@@ -7,13 +7,14 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from f1mon_core.alerts import alerts as alerting
-from f1mon_core.alerts import doubts, evaluate_rule, open_incidents, overdue, silences, standing, stored_rules
+from f1mon_core.alerts import doubts, evaluate_rule, open_incidents, overdue, retired, silences, standing, stored_rules
 from f1mon_core.alerts import evaluate as evaluating
 from f1mon_core.alerts.alerts import Acknowledged, AlertStatistics, OneOrMany
 from f1mon_core.alerts.doubts import Doubt
 from f1mon_core.alerts.evaluate import EvaluationRequest
 from f1mon_core.alerts.open_incidents import OpenIncident
 from f1mon_core.alerts.overdue import Overdue
+from f1mon_core.alerts.retired import Retired
 from f1mon_core.alerts.rules import AlertRule
 from f1mon_core.alerts.silences import Silence
 from f1mon_core.alerts.standing import Standing
@@ -295,6 +296,33 @@ class Alerting(Running):
             NotFoundError: If no such incident is open.
         """
         return self._run(open_incidents.resolve(incident_id, reason, by))
+
+    def retire(self, model_version: str, *, by: str | None = None, reason: str | None = None) -> int:
+        """Evaluate no rule for a model any more, and end its open incidents. Returns how many ended.
+
+        A model whose traffic stopped is evaluated as no data until then. Its facts stay.
+
+        Args:
+            model_version: The model.
+            by: Who retires it.
+            reason: Why; the history of its incidents keeps it.
+
+        Raises:
+            NotFoundError: If nothing is stored of the model.
+        """
+        return self._run(retired.retire(model_version, by, reason))
+
+    def unretire(self, model_version: str) -> None:
+        """Evaluate the rules for a model again.
+
+        Raises:
+            NotFoundError: If it is not retired.
+        """
+        self._run(retired.unretire(model_version))
+
+    def retired(self) -> dict[str, Retired]:
+        """The retired models, by name."""
+        return self._run(retired.retired())
 
     def overdue_rules(self) -> list[Overdue]:
         """The enabled rules that nobody has evaluated for longer than they allow."""
