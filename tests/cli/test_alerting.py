@@ -18,6 +18,7 @@ comparison = "<"
 severity = "warning"
 component = "performance"
 channels = ["console", "file"]
+scope = "rule"
 """
 
 

@@ -12,7 +12,9 @@ from f1mon_core import AlertRule, Monitor, NotFoundError, open_storage
 from f1mon_core.cli import delivery as cli_delivery
 from f1mon_core.cli import heartbeat
 
-LOW = AlertRule("low", "accuracy", "threshold", 0.8, "<", "warning", "c", channels=("console",), cooldown_minutes=0)
+LOW = AlertRule(
+    "low", "accuracy", "threshold", 0.8, "<", "warning", "c", channels=("console",), cooldown_minutes=0, scope="rule"
+)
 
 
 @pytest.fixture

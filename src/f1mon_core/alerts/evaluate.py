@@ -136,7 +136,7 @@ def _models(rule: AlertRule, request: EvaluationRequest) -> Plan[Sequence[str | 
     gone = (yield from retired.retired()).keys()
     if (named := request.model_version or rule.model_version) is not None:
         return [] if named in gone else [named]
-    if rule.scope == "rule":
+    if rule.scope != "instance":
         return [None]
     window = yield from request.window_of(rule, None).resolve()
     try:

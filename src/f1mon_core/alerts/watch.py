@@ -193,7 +193,7 @@ def instances_prefix(rule_id: str) -> str:
 
 def watch_key(rule: AlertRule, model_version: str, labels: Mapping[str, str] | None = None) -> str:
     """The key of the document that an evaluation of `rule` locks."""
-    if rule.scope == "rule":
+    if rule.scope != "instance":
         return rule_key(rule.rule_id)
     return state_key("instance", rule.rule_id, model_version, canonical(dict(labels or {})))
 

@@ -55,6 +55,8 @@ def apply(place: Place, file: Path, *, dry_run: bool, prune: bool) -> None:
 
 
 def _apply(monitor: Monitor, rule_id: str, old: AlertRule | None, new: AlertRule | None, *, dry_run: bool) -> bool:
+    if old is not None and new is not None:
+        new = new.settled(old.scope)
     if old == new:
         return False
     word = "add" if old is None else "remove" if new is None else "change"

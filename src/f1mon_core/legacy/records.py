@@ -186,7 +186,7 @@ def health_metrics(fields: Mapping[str, Any]) -> Document:
 def core_rule(rule: AlertRule) -> rules.AlertRule:
     """The rule in f1mon's own form. Raises `InvalidRecordError` naming the field that is refused."""
     with possible.trusting():  # the old system took rules that can never fire
-        return rules.AlertRule(**rule.to_dict())
+        return rules.AlertRule(**rule.to_dict(), scope="rule")
 
 
 # From facts ---------------------------------------------------------------------------------------------------------
