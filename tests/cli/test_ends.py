@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import attrs
 import pytest
 import sqlalchemy as sa
 
@@ -142,11 +143,13 @@ def test_damage_is_4_whatever_else_is_not_set_up(run, store):
 
 
 def test_quiet_says_only_what_is_wrong(run, store):
-    run(*store, "rules", "disable", "low")
+    with Monitor.open("jsonl", path="store") as monitor:
+        monitor.add_rule(attrs.evolve(ACCURACY_LOW, threshold=0.1))
     assert run(*store, "-q", "evaluate") == ("", "")
     assert run(*store, "evaluate", "--quiet") == ("", "")
     assert run(*store, "check", "--quiet").stderr == ""
-    run(*store, "rules", "enable", "low")
+    with Monitor.open("jsonl", path="store") as monitor:
+        monitor.add_rule(ACCURACY_LOW)
     assert run(*store, "-q", "incident", "nothing", code=1).stderr == "Error: no alert 'nothing' is stored\n"
     fired = run(*store, "evaluate", "--quiet", "--exit-zero")
     assert fired.stderr == ""
