@@ -24,6 +24,7 @@ def rule(**changes):
         "comparison": "<",
         "severity": "warning",
         "component": "performance",
+        "scope": "rule",
     }
     return AlertRule(**{**fields, **changes})
 

@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy.engine import URL, Engine
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from f1mon_core.errors import F1monError
 from f1mon_core.records.times import Clock
 from f1mon_core.storage.registry import Backend
 from f1mon_sql.aio import AsyncSQLStorage
@@ -44,15 +45,27 @@ def upgrade_sql(*, url: str | URL, clock: Clock | None = None, **settings: Any) 
     upgrading.upgrade(url)
 
 
-def sql_exists(*, url: str | URL | Engine | AsyncEngine, **_settings: Any) -> bool:
-    """Whether the file of an SQLite database is there; a server, or a database in memory, always is."""
+def sql_exists(*, url: str | URL | Engine | AsyncEngine, tables: bool = True, **_settings: Any) -> bool:
+    """Whether a database is there, and by default f1mon's tables in it; one in memory, or an engine, always is.
+
+    True too where that cannot be told: opening it then says what is in the way.
+    """
+    from f1mon_sql.schema import upgrading  # noqa: PLC0415 - only for who asks
+
     if isinstance(url, Engine | AsyncEngine):
         return True
-    file = target_of(url).database_file
+    target = target_of(url)
     try:
-        return file is None or file.exists()
-    except OSError:
-        return True  # opening it says what is in the way
+        file = target.database_file
+        if target.in_memory or (file is not None and not file.exists()):
+            return target.in_memory
+        if not tables:
+            return True
+        if file is not None and not file.stat().st_size:
+            return False  # even to look would write its header
+        return upgrading.current(url) is not None
+    except (OSError, F1monError):
+        return True
 
 
 backend = Backend(

@@ -53,7 +53,7 @@ def upgrade(url: str, revision: str, timeout: float) -> None:
 @click.pass_context
 def current(ctx: click.Context, url: str) -> None:
     """Show the schema's revision; exit code 1 if it is not this f1mon's, or there is no database."""
-    require_existing(backend, {"url": url})
+    require_existing(backend, {"url": url, "tables": False})
     revision = upgrading.current(url)
     version = versions.version_of(revision)
     click.echo(f"{revision or 'none'} ({_WORDS[version]})")
@@ -66,7 +66,7 @@ def current(ctx: click.Context, url: str) -> None:
 @click.pass_context
 def check(ctx: click.Context, url: str) -> None:
     """Compare tables and views with what they should be; exit code 1 if they differ, or there is no database."""
-    require_existing(backend, {"url": url})
+    require_existing(backend, {"url": url, "tables": False})
     revision = upgrading.current(url)
     if versions.version_of(revision) is not versions.Version.CURRENT:
         raise versions.refusal(revision, target_of(url).address)

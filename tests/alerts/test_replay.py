@@ -107,7 +107,7 @@ def fires_worse(season, model):
 
 
 def fires_lasting(season, model):
-    last, since = -math.inf, None
+    last, since, before = -math.inf, None, None
     firing = False
     for until in season.evaluations:
         window = season.window(model, until, 1)
@@ -116,7 +116,9 @@ def fires_lasting(season, model):
         if accuracy(window) >= 0.92:
             since, firing = None, False
             continue
-        since = until if since is None else since
+        if since is None or (not firing and until - before > 2 * 20 * DAY):
+            since = until  # nobody saw what happened in the winter
+        before = until
         if (firing or until - since >= 20 * DAY) and until - last >= 60 * DAY:
             last, firing = until, True
             yield until, "critical"

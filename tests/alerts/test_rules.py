@@ -164,9 +164,9 @@ def test_rules_come_from_toml_and_documents_as_they_went():
         channels = ["console", "slack"]
         """
     )
-    assert made == rule(escalation={"critical": 0.6}, channels=("console", "slack"))
+    assert made == rule(escalation={"critical": 0.6}, channels=("console", "slack"), scope=None)
     assert from_document(to_document(made)) == made
-    assert difference(made, rule(channels=["console", "slack"])) == {"escalation": ({"critical": 0.6}, {})}
+    assert difference(made, rule(channels=["console", "slack"], scope=None)) == {"escalation": ({"critical": 0.6}, {})}
 
 
 @pytest.mark.parametrize(

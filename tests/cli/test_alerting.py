@@ -19,6 +19,7 @@ comparison = "<"
 severity = "warning"
 component = "performance"
 channels = ["console", "file"]
+scope = "rule"
 """
 
 
@@ -74,11 +75,11 @@ def test_an_evaluation_that_fires_says_so_by_its_exit_code(run, place, rules, mo
     waiting = json.loads(run(*place, "deliveries", "list", "--json").stdout)
     assert sorted(one["channel"] for one in waiting) == ["console", "file"]
     monkeypatch.setenv("F1MON_CHANNEL_FILE", "smtp://nowhere/")
-    delivered = run(*place, "deliver")
+    delivered = run(*place, "deliver", code=5)
     assert "1 dead, 1 delivered" in delivered.stderr
     assert "[WARNING] accuracy-low: accuracy 0.5 (< 0.8)" in delivered.stderr
     assert "F1MON_CHANNEL_FILE" in run(*place, "deliveries", "list").stdout
-    assert "channel file" in run(*place, "check", code=4).stderr
+    assert "channel file" in run(*place, "check", code=2).stderr
     monkeypatch.delenv("F1MON_CHANNEL_FILE")
     assert "1 on their way" in run(*place, "deliveries", "retry", "--channel", "file").stderr
     assert "1 delivered" in run(*place, "deliver").stderr
@@ -129,7 +130,7 @@ def test_a_channel_that_cannot_be_made_is_one_line_of_the_check(run, place, rule
     run(*place, "rules", "apply", str(rules))
     for name, value in environ.items():
         monkeypatch.setenv(name, value)
-    result = run(*place, "check", code=4)
+    result = run(*place, "check", code=2)
     assert "error: channel console: F1MON_CHANNEL_CONSOLE: " in result.stderr
     assert "geheim" not in result.stderr + result.stdout
     assert len(result.stderr.splitlines()) == 2

@@ -8,7 +8,9 @@ from typing import cast
 
 import attrs
 
-from f1mon_core.alerts import evaluate_rule, readings, stored_rules
+from f1mon_core.alerts import evaluate_rule, readings, retired, stored_rules
+from f1mon_core.alerts import watch as watches
+from f1mon_core.alerts.possible import NO_OUTCOMES
 from f1mon_core.alerts.rules import AlertRule
 from f1mon_core.alerts.verdict import Reading
 from f1mon_core.errors import NotFoundError, PrunedError
@@ -16,14 +18,15 @@ from f1mon_core.metrics.measurement import METRIC_NAMES
 from f1mon_core.metrics.performance import Measures, Performance
 from f1mon_core.metrics.windows import Window, WindowBasis, WindowRequest, minus
 from f1mon_core.records.fields import Document
+from f1mon_core.records.ids import new_operation_id
 from f1mon_core.records.kinds import Alert, Prediction
+from f1mon_core.records.times import to_micros
 from f1mon_core.storage import plans
+from f1mon_core.storage.change import Change, Step
 from f1mon_core.storage.plans import Plan
 from f1mon_core.storage.select import Select
 from f1mon_core.storage.tally import Basis, Tally, TallyQuery
 
-NO_OUTCOMES = "no_outcomes"
-"""The `metric_type` of rules on how many outcomes arrived; missing labels make every other metric no data."""
 ALL_MODELS = "all"
 """The `model_version` of alerts about all models together."""
 
@@ -95,6 +98,8 @@ def evaluate(request: EvaluationRequest) -> Plan[list[Alert]]:
         except Exception as error:  # noqa: BLE001 - raised below, once the other rules had their turn
             failures[rule.rule_id] = error
             continue
+        if not models:
+            yield from plans.settle(watches.rule_key(rule.rule_id), _looked(), operation_id=new_operation_id())
         for model in models:
             try:
                 window = yield from request.window_of(rule, model).resolve()
@@ -113,11 +118,25 @@ def evaluate(request: EvaluationRequest) -> Plan[list[Alert]]:
     return fired
 
 
+def _looked() -> Step:
+    """Write down that a rule was evaluated, for no model: nobody may think that nobody looked."""
+
+    def step(document: Document | None, now: datetime) -> Change:
+        watch = watches.read(document)
+        if watch.rule is None:
+            return Change(document)
+        watch.sample = watches.Sample(to_micros(now), ALL_MODELS)
+        return Change(watches.written(watch))
+
+    return step
+
+
 def _models(rule: AlertRule, request: EvaluationRequest) -> Plan[Sequence[str | None]]:
     """The models a rule is evaluated for; None is all of them together."""
+    gone = (yield from retired.retired()).keys()
     if (named := request.model_version or rule.model_version) is not None:
-        return [named]
-    if rule.scope == "rule":
+        return [] if named in gone else [named]
+    if rule.scope != "instance":
         return [None]
     window = yield from request.window_of(rule, None).resolve()
     try:
@@ -130,16 +149,14 @@ def _models(rule: AlertRule, request: EvaluationRequest) -> Plan[Sequence[str | 
         seen = {str(model) for (model,) in counted}
     if rule.metric_type != NO_OUTCOMES and rule.metric_name not in METRIC_NAMES:
         seen |= yield from readings.models(rule.metric_name, window)
-    # So are instances that breach, or whose missing data would be a breach: their model may just have fallen silent.
+    # So is every model it was evaluated for before: one that fell silent is no data until somebody retires it.
     known = (yield from stored_rules.instances(rule.rule_id)).values()
     silent = {
         watch.instance.model_version
         for watch in known
-        if watch.instance is not None
-        and watch.instance.model_version is not None
-        and (rule.on_no_data == "fire" or watch.incident is not None)
+        if watch.instance is not None and watch.instance.model_version is not None
     }
-    return sorted(seen | silent)
+    return sorted((seen | silent) - gone)
 
 
 class _Readings:

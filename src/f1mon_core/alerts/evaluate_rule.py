@@ -43,6 +43,7 @@ def evaluate_rule(
     given = dict(context or {})
     seen = 0
     if isinstance(rule, AlertRule):
+        rule = rule.settled("rule")
         asked = incident.Evaluation(
             watches.watch_key(rule, model_version, labels),
             reading,

@@ -16,7 +16,7 @@ import attrs
 from f1mon_core.alerts import cooldown, outbox, rule_files, verdict
 from f1mon_core.alerts.rules import AlertRule, micros, rank
 from f1mon_core.alerts.verdict import Reading, Verdict, judged
-from f1mon_core.alerts.watch import Incident, Instance, Phase, Watch, read, written
+from f1mon_core.alerts.watch import Incident, Instance, Phase, Sample, Watch, read, written
 from f1mon_core.records import documents
 from f1mon_core.records.fields import Document
 from f1mon_core.records.ids import time_id
@@ -96,6 +96,10 @@ class _Turn:
     def take(self, verdict: Verdict) -> None:
         rule, watch = self.rule, self.watch
         watch.latest = max(self.micros, watch.latest or 0)
+        reading = self.asked.reading
+        watch.sample = Sample(
+            self.micros, self.asked.model_version, reading.value, reading.n, reading.coverage, reading.low, reading.high
+        )
         if verdict.kind == "breach":
             self._breach(cast("str", verdict.severity), verdict.reason)
         elif verdict.kind == "no data" and rule.on_no_data == "fire":
@@ -133,16 +137,24 @@ class _Turn:
             self._event("pending", reason, severity=severity)
         incident.good_since = None
         incident.model_version = self.asked.model_version
-        if incident.breach_since is None:
+        anew = watch.phase != "firing" and self._gap(incident)
+        if incident.breach_since is None or anew:
             incident.breach_since = self.micros
+        incident.breached = self.micros
         if watch.phase != "firing" and (wait := self._not_yet(incident)) is not None:
             incident.severity = severity
-            watch.phase_reason = f"{reason}; {wait}"
+            watch.phase_reason = f"{reason}; {wait}" + (", anew: the breach before is too old" if anew else "")
             return
         if cooldown.suppressed(self.rule, watch, incident, severity, self.micros):
             self._suppress(incident, severity, reason)
             return
         self._fire(incident, severity, reason)
+
+    def _gap(self, incident: Incident) -> bool:
+        """Whether the breach before is too old to say that it lasted until now."""
+        rule = self.rule
+        oldest = micros(2 * rule.for_minutes if rule.sample_minutes is None else rule.sample_minutes)
+        return incident.breached is not None and cooldown.elapsed(incident.breached, self.micros) > oldest
 
     def _not_yet(self, incident: Incident) -> str | None:
         """Why a pending breach does not fire yet."""

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import attrs
 
+from f1mon_core.alerts.possible import DRIFTED_FEATURES
 from f1mon_core.alerts.verdict import Reading
 from f1mon_core.metrics.windows import Window
 from f1mon_core.records.kinds import (
@@ -23,9 +24,6 @@ from f1mon_core.records.kinds import (
 from f1mon_core.storage import plans
 from f1mon_core.storage.plans import Plan
 from f1mon_core.storage.select import Select
-
-DRIFTED_FEATURES = "drifted_features"
-"""How many features drifted, by the newest drift results of each; `n` is of how many features there are any."""
 
 F = TypeVar("F", bound=Fact)
 
@@ -73,6 +71,14 @@ def models(metric_name: str, window: Window) -> Plan[set[str]]:
         select = Select.of(source.kind, window.since, window.until, where={source.attribute: subject})
     counted = yield from plans.count(select, ("model_version",))
     return {str(model) for (model,) in counted}
+
+
+def names_like(metric_name: str) -> Plan[set[str]]:
+    """The names of the metrics of this one's sort of which there are facts, however old."""
+    source, subject = _source_of(metric_name)
+    counted = yield from plans.count(Select.of(source.kind), (source.attribute,))
+    prefix = metric_name[: len(metric_name) - len(subject)]
+    return {f"{prefix}{name}" for (name,) in counted}
 
 
 def reading(metric_name: str, window: Window) -> Plan[Reading]:

@@ -15,19 +15,27 @@ from f1mon_core.records.times import to_micros
 from f1mon_core.storage.change import Change, Step
 
 
-def definition(rule_id: str, new: AlertRule | None, operation_id: str) -> Step:
+def definition(rule_id: str, given: AlertRule | None, operation_id: str, before: str | None = None) -> Step:
     """The step that stores, replaces or (with None) removes a rule's definition, and appends its revision.
 
     The cooldown survives every edit. An open incident is closed where nothing will evaluate it any more: the rule is
     removed, disabled, or has another scope; whoever was told that it fired is told that. The result is the revision
-    that now stands.
+    that now stands, and the scope.
+
+    Args:
+        rule_id: Which rule.
+        given: The definition; without a scope it keeps the stored one.
+        operation_id: That of the transition.
+        before: The scope of a rule that was removed.
     """
 
     def step(document: Document | None, now: datetime) -> Change:
         watch = read(document)
         old = watch.rule
+        new = None if given is None else given.settled(before if old is None else old.scope)
+        result: Document = {"revision": watch.revision, "scope": None if new is None else new.scope}
         if old == new:
-            return Change(document, result=watch.revision)
+            return Change(document, result=result)
         why = _end_of(new, None if old is None else old.scope)
         facts: list[Fact] = []
         also: dict[str, Document] = {}
@@ -45,7 +53,7 @@ def definition(rule_id: str, new: AlertRule | None, operation_id: str) -> Step:
                 at_given=False,
             )
         )
-        return Change(written(watch), facts, also, watch.revision)
+        return Change(written(watch), facts, also, result | {"revision": watch.revision})
 
     return step
 

@@ -9,6 +9,7 @@ from typing import Any
 import attrs
 import cattrs
 
+from f1mon_core.alerts import possible
 from f1mon_core.alerts.rules import AlertRule
 from f1mon_core.errors import ConfigurationError, InvalidRecordError
 from f1mon_core.records.fields import Document, Json
@@ -41,8 +42,13 @@ def to_document(rule: AlertRule) -> Document:
 
 
 def from_document(document: Mapping[str, Any]) -> AlertRule:
-    """The rule of a JSON object. Raises `ConfigurationError` with the path of every field that is refused."""
-    rule: AlertRule = _structured("rule", lambda: converter.structure(document, AlertRule))
+    """The rule of a JSON object, also of one stored before a rule that can never fire was refused.
+
+    Raises:
+        ConfigurationError: With the path of every field that is refused.
+    """
+    with possible.trusting():
+        rule: AlertRule = _structured("rule", lambda: converter.structure(document, AlertRule))
     return rule
 
 
@@ -54,10 +60,14 @@ def from_toml(text: str, name: str = "rules.toml") -> list[AlertRule]:
     Raises:
         ConfigurationError: With the path and reason of everything that is refused, all at once.
     """
+    if text.startswith("\ufeff"):
+        raise ConfigurationError(f"{name}: begins with a byte order mark, which TOML does not know: save it without")
     try:
         parsed = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigurationError(f"{name}: {error}") from error
+    except RecursionError:
+        raise ConfigurationError(f"{name}: nested too deeply") from None
     if unknown := sorted(set(parsed) - {"rules"}):
         raise ConfigurationError(f"{name}: unknown key {unknown[0]!r}; rules stand in [[rules]] tables")
     tables = parsed.get("rules", [])

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 import attrs
 
+from f1mon_core.alerts import possible
 from f1mon_core.errors import InvalidRecordError
 from f1mon_core.records import fields
 from f1mon_core.records.fields import (
@@ -120,7 +121,9 @@ class AlertRule:
         channels: The names of the channels its alerts are delivered to.
         conditions: `min_value` and `max_value`: values outside are implausible and neither fire nor resolve.
         model_version: The one model it watches; None for every model.
-        scope: "rule": one state, whichever model is evaluated; "instance": one for each model and set of labels.
+        scope: "rule": one state, whichever model is evaluated; "instance": one for each model and set of labels. None
+            is settled where the rule is stored: that of the rule of this id, removed ones too; for an id never stored
+            "instance", or "rule" if the rule names a model. Unstored it is "rule".
         for_minutes: The breach must last this long before it fires; one good sample starts it anew.
         keep_firing_minutes: The value must be good for this long before the incident resolves.
         recover_threshold: The value resolves only on the good side of this one (hysteresis).
@@ -134,9 +137,12 @@ class AlertRule:
         window_minutes, basis, horizon_minutes: The window `Monitor.evaluate` computes the metric over; None takes
             what `evaluate` was asked for.
         description: For whoever reads the alert.
+        overdue_minutes: How long it may go without an evaluation before it is named overdue; None is 25 hours.
+        sample_minutes: How old the breach before may be for `for_minutes` to count on from it: over a gap, or over
+            values that are no data, nobody knows that it lasted. None is twice `for_minutes`.
 
     Raises:
-        InvalidRecordError: If a field is refused; the message names it.
+        InvalidRecordError: If a field is refused, or the rule could never fire; the message names what.
     """
 
     rule_id: Id
@@ -151,7 +157,7 @@ class AlertRule:
     channels: Channels = ("console",)
     conditions: Conditions = attrs.field(factory=dict)
     model_version: Id | None = attrs.field(default=None, kw_only=True)
-    scope: Scope = attrs.field(default="rule", kw_only=True)
+    scope: Scope | None = attrs.field(default=None, kw_only=True)
     for_minutes: Minutes = attrs.field(default=0.0, kw_only=True)
     keep_firing_minutes: Minutes = attrs.field(default=0.0, kw_only=True)
     recover_threshold: Number | None = attrs.field(default=None, kw_only=True)
@@ -168,6 +174,8 @@ class AlertRule:
     basis: BasisName | None = attrs.field(default=None, kw_only=True)
     horizon_minutes: Width | None = attrs.field(default=None, kw_only=True)
     description: Text = attrs.field(default="", kw_only=True)
+    overdue_minutes: Width | None = attrs.field(default=None, kw_only=True)
+    sample_minutes: Width | None = attrs.field(default=None, kw_only=True)
 
     def __attrs_post_init__(self) -> None:
         for name, check, optional in checks(type(self)):
@@ -177,6 +185,7 @@ class AlertRule:
             if (kept := check(given, name)) is not given:
                 object.__setattr__(self, name, kept)
         self._check_together()
+        possible.refuse(self)
 
     def _check_together(self) -> None:
         self._check_recovery()
@@ -223,6 +232,13 @@ class AlertRule:
     def cooldown(self) -> int:
         """The cooldown in microseconds."""
         return micros(self.cooldown_minutes)
+
+    def settled(self, stored: str | None) -> AlertRule:
+        """The rule with a scope: its own, else the stored one, else what a new rule gets."""
+        if self.scope is not None:
+            return self
+        with possible.trusting():  # it was judged when it was made
+            return attrs.evolve(self, scope=stored or ("rule" if self.model_version is not None else "instance"))
 
     def matches(self, metric_name: str, component: str | None = None, model_version: str | None = None) -> bool:
         """Whether the rule is enabled and watches this metric, component and model; None matches any."""

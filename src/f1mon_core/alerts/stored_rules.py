@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any, cast
 
 from f1mon_core.alerts import rule_edits, rule_files
 from f1mon_core.alerts import watch as watches
@@ -32,10 +32,20 @@ def remove_rule(rule_id: str) -> Plan[None]:
 
 def _define(rule_id: str, new: AlertRule | None) -> Plan[int]:
     operation_id = new_operation_id()
-    step = rule_edits.definition(rule_id, new, operation_id)
-    revision = cast("int", (yield from plans.settle(watches.rule_key(rule_id), step, operation_id=operation_id)))
-    yield from _revise_instances(rule_id, revision, new)
-    return revision
+    before = None if new is None or new.scope is not None else (yield from _last_scope(rule_id))
+    step = rule_edits.definition(rule_id, new, operation_id, before)
+    done = cast("dict[str, Any]", (yield from plans.settle(watches.rule_key(rule_id), step, operation_id=operation_id)))
+    yield from _revise_instances(rule_id, done["revision"], None if new is None else new.settled(done["scope"]))
+    return int(done["revision"])
+
+
+def _last_scope(rule_id: str) -> Plan[str | None]:
+    """The scope a rule of this id last had, also where it was removed."""
+    select = Select.of(RuleRevision, where={"rule_id": rule_id}, descending=True)
+    for one in (yield from plans.find(select)):
+        if one.definition is not None:
+            return str(one.definition.get("scope", "rule"))
+    return None
 
 
 def _revise_instances(rule_id: str, revision: int, new: AlertRule | None) -> Plan[None]:

@@ -25,6 +25,8 @@ Phase: TypeAlias = Literal["inactive", "pending", "firing"]
 DOCUMENT_VERSION = 1
 INSTANCE_VERSION = 2
 """Of a document that says whose it is, which whoever reads version 1 does not expect."""
+SAMPLE_VERSION = 3
+"""Of a document that keeps its newest sample."""
 
 
 @attrs.define
@@ -33,6 +35,7 @@ class Incident:
 
     Attributes:
         breach_since: Since when it has breached without a good sample; what `for_minutes` counts from.
+        breached: When the newest breach was seen.
         good_since: Since when it has been good while firing; what `keep_firing_minutes` counts from.
         severity: The severity of the newest breach.
         severities: Those an alert was fired for.
@@ -55,6 +58,7 @@ class Incident:
     reminders: int = 0
     event_at: int = 0
     channels: list[str] = attrs.field(factory=list)
+    breached: int | None = None
 
 
 @attrs.frozen
@@ -71,6 +75,25 @@ class Instance:
     labels: dict[str, Any] = attrs.field(factory=dict)
 
 
+@attrs.frozen
+class Sample:
+    """The newest evaluation, whatever it saw.
+
+    Attributes:
+        at: When it was decided.
+        model_version: The model it was of.
+        value, n, coverage, low, high: The reading; None for no data.
+    """
+
+    at: int
+    model_version: str
+    value: float | None = None
+    n: int | None = None
+    coverage: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+
 @attrs.define
 class Watch:
     """The state of one rule, or of one instance of it.
@@ -82,6 +105,7 @@ class Watch:
         latest: The latest reading of the clock since it fired; what a backward step is measured from.
         evaluated: What the last `of_evaluations` samples were, True for a breach.
         instance: Whose state it is; None for that of a rule, and in a document of version 1.
+        sample: The newest evaluation; None before the first, and in a document older than version 3.
     """
 
     rule: AlertRule | None = None
@@ -95,6 +119,7 @@ class Watch:
     evaluated: list[bool] = attrs.field(factory=list)
     incident: Incident | None = None
     instance: Instance | None = None
+    sample: Sample | None = None
 
 
 _converter = cattrs.Converter(forbid_extra_keys=True, detailed_validation=False)
@@ -111,7 +136,7 @@ def read(document: Mapping[str, Any] | None) -> Watch:
     if document is None:
         return Watch()
     content = {name: value for name, value in document.items() if name not in {"v", "holds"}}
-    if document.get("v") not in {DOCUMENT_VERSION, INSTANCE_VERSION}:
+    if document.get("v") not in {DOCUMENT_VERSION, INSTANCE_VERSION, SAMPLE_VERSION}:
         raise SchemaError("this rule's state was written by another f1mon; update f1mon")
     return _converter.structure(content, Watch)
 
@@ -140,10 +165,15 @@ def written(watch: Watch) -> Document | None:
     if watch == Watch(instance=watch.instance):
         return None
     document = cast("Document", _converter.unstructure(watch))
-    document["v"] = INSTANCE_VERSION
+    document["v"] = SAMPLE_VERSION
+    if watch.incident is not None and watch.incident.breached is None:
+        del cast("Document", document["incident"])["breached"]
+    if watch.sample is None:
+        del document["sample"]
+        document["v"] = INSTANCE_VERSION
     if watch.instance is None:
         del document["instance"]
-        document["v"] = DOCUMENT_VERSION
+        document["v"] = DOCUMENT_VERSION if watch.sample is None else SAMPLE_VERSION
     if watch.incident is not None and watch.incident.alerts:
         document["holds"] = list(watch.incident.alerts)
     return document
@@ -165,7 +195,7 @@ def instances_prefix(rule_id: str) -> str:
 
 def watch_key(rule: AlertRule, model_version: str, labels: Mapping[str, str] | None = None) -> str:
     """The key of the document that an evaluation of `rule` locks."""
-    if rule.scope == "rule":
+    if rule.scope != "instance":
         return rule_key(rule.rule_id)
     return state_key("instance", rule.rule_id, model_version, canonical(dict(labels or {})))
 

@@ -10,6 +10,7 @@ from f1mon_core.cli.ids import alert_id_of, incident_id_of
 from f1mon_core.cli.output import document, stamp, table
 from f1mon_core.cli.parameters import Window, json_option
 from f1mon_core.cli.place import Place, pass_place
+from f1mon_core.cli.streams import talk
 from f1mon_core.metrics.windows import minus
 from f1mon_core.records.fields import SEVERITIES
 from f1mon_core.records.kinds import Acknowledgement, Alert
@@ -53,16 +54,17 @@ def alerts(
         )
         held = monitor.acknowledgements([one.alert_id for one in found])
         statistics = monitor.alert_statistics()
+        dead = {one.alert_id for one in monitor.unheard()}
     if as_json:
-        document([_as_document(one, held.get(one.alert_id)) for one in found])
+        document([_as_document(one, held.get(one.alert_id)) | {"dead": one.alert_id in dead} for one in found])
         return
     rows = [
         (stamp(one.at), one.severity, one.alert_id, one.model_version, f"{one.title}: {one.message}",
-         _state(held.get(one.alert_id)))
+         _state(held.get(one.alert_id)) + (", dead letter" if one.alert_id in dead else ""))
         for one in found
     ]  # fmt: skip
     table(("time", "severity", "id", "model", "alert", "state"), rows)
-    click.echo(f"{len(found)} shown of {statistics.total}, {statistics.unacknowledged} open", err=True)
+    talk(f"{len(found)} shown of {statistics.total}, {statistics.unacknowledged} open")
 
 
 @click.command
@@ -86,9 +88,9 @@ def incident(place: Place, incident_id: str, *, as_json: bool) -> None:
     ]
     table(("time", "event", "model", "severity", "alert", "reason"), rows)
     if history:
-        click.echo(f"incident {printable(history[0].incident_id)} of rule {printable(history[0].rule_id)}", err=True)
+        talk(f"incident {printable(history[0].incident_id)} of rule {printable(history[0].rule_id)}")
     else:
-        click.echo("this alert was made by no rule, and has no history", err=True)
+        talk("this alert was made by no rule, and has no history")
 
 
 @click.command

@@ -7,15 +7,16 @@ import importlib
 import logging
 import sys
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any
 
 import click
 
 from f1mon_core._version import __version__
-from f1mon_core.cli.errors import CannotError, said
+from f1mon_core.cli.errors import FAILED, CannotError, MisusedError, said
 from f1mon_core.cli.place import Place
+from f1mon_core.cli.streams import be_quiet, ended, warn
 from f1mon_core.errors import F1monError
 from f1mon_core.storage.registry import missing_extra
+from f1mon_core.text import discreet, one_line
 
 COMMANDS_GROUP = "f1mon.commands"
 """The entry-point group of further commands: the command's name -> a `click.Command`."""
@@ -32,6 +33,9 @@ OWN_COMMANDS = {
     "demo": "f1mon_core.cli.demo:demo",
     "evaluate": "f1mon_core.cli.evaluate:evaluate",
     "incident": "f1mon_core.cli.alerts:incident",
+    "incidents": "f1mon_core.cli.incidents:incidents",
+    "models": "f1mon_core.cli.models:models",
+    "resolve": "f1mon_core.cli.incidents:resolve",
     "rules": "f1mon_core.cli.rules:rules",
     "silence": "f1mon_core.cli.delivery:silence",
     "snapshot": "f1mon_core.cli.snapshot:snapshot",
@@ -81,11 +85,14 @@ class _Commands(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl(rows)
 
-    def invoke(self, ctx: click.Context) -> Any:
+    def invoke(self, ctx: click.Context) -> None:
         try:
-            return super().invoke(ctx)
+            super().invoke(ctx)  # what a command returns is nobody's exit code
         except F1monError as error:
             raise said(error) from error
+        except UnicodeEncodeError as error:
+            # Arguments and paths that are no text of their locale come as lone surrogates, which no store takes.
+            raise MisusedError(f"{error.object!r} is not {error.encoding.upper()}") from error
 
 
 def _registered() -> dict[str, list[EntryPoint]]:
@@ -116,7 +123,11 @@ class _Talk(logging.Handler):
     """Log records as lines on stderr."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        click.echo(f"f1mon: {record.levelname.lower()}: {record.getMessage()}", err=True)
+        said = record.getMessage()
+        if record.exc_info is not None and (error := record.exc_info[1]) is not None:
+            # Without a traceback, but not without the reason: a worker's log is where somebody looks for it.
+            said = f"{said}: {discreet(f'{type(error).__name__}: {error}')}"
+        warn(one_line(f"f1mon: {record.levelname.lower()}: {said}"))
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -125,15 +136,21 @@ class _Talk(logging.Handler):
 @click.option("--url", metavar="ADDRESS", help="Store by address: sqlite:///f1mon.db, postgresql://…, jsonl:///dir.")
 @click.option("--path", metavar="DIRECTORY", help="Directory of the file backend.")
 @click.option("-v", "--verbose", is_flag=True, help="Say more on stderr.")
+@click.option("-q", "--quiet", is_flag=True, help="Say only what is wrong on stderr.")
 @click.pass_context
-def f1mon(ctx: click.Context, *, backend: str | None, url: str | None, path: str | None, verbose: bool) -> None:
+def f1mon(
+    ctx: click.Context, *, backend: str | None, url: str | None, path: str | None, verbose: bool, quiet: bool
+) -> None:
     """Predictions, the outcomes that arrive late, and the alerts about them.
 
     Which store: an option here, else F1MON_BACKEND / F1MON_URL, else MONITORING_DB_*, else files in data/monitoring.
 
     Exit codes: 0 done; 1 the store or the request failed; 2 wrong usage or configuration; 3 an alert fired (evaluate);
-    4 something is lost or wrong (check).
+    4 something is lost or wrong (check); 5 an alert may not be made or heard (check, deliver). They are those of what
+    happened: where only stdout failed it is 1.
     """
+    if quiet:
+        be_quiet()
     talk = _Talk()
     log = logging.getLogger("f1mon")
     log.addHandler(talk)
@@ -150,8 +167,4 @@ def f1mon(ctx: click.Context, *, backend: str | None, url: str | None, path: str
 
 def main() -> None:
     """Run the command line."""
-    for stream in (sys.stdout, sys.stderr):
-        # A terminal that cannot show a character must not end the command.
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")
-    f1mon()
+    sys.exit(ended(lambda: f1mon.main(standalone_mode=False), FAILED))

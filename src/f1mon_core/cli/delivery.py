@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import threading
 from collections.abc import Mapping
@@ -10,22 +11,35 @@ from types import FrameType
 
 import click
 
+from f1mon_core.cli.errors import UNHEARD
 from f1mon_core.cli.ids import alert_id_of
 from f1mon_core.cli.output import document, stamp, table
-from f1mon_core.cli.parameters import Window, json_option
+from f1mon_core.cli.parameters import Window, exit_zero_option, json_option, quiet_option
 from f1mon_core.cli.place import Place, pass_place
+from f1mon_core.cli.streams import talk, warn
 from f1mon_core.delivery.report import Pending
+from f1mon_core.monitor import Monitor
 from f1mon_core.records.fields import SEVERITIES
 from f1mon_core.records.times import from_micros
 from f1mon_core.text import printable
 
+OVERDUE_SECONDS = 60.0
+"""How often a worker looks for rules that nobody evaluates."""
+
+_log = logging.getLogger("f1mon.alerts")
+
 
 @click.command
+@exit_zero_option
+@quiet_option
 @click.option("--watch", is_flag=True, help="Go on until interrupted.")
 @click.option("--interval", type=click.FloatRange(0.05, 3600), default=1.0, show_default=True, help="Seconds.")
 @pass_place
-def deliver(place: Place, *, watch: bool, interval: float) -> None:
-    """Send what is due to its channels; any number of these may run at once."""
+def deliver(place: Place, *, watch: bool, interval: float, exit_zero: bool) -> None:
+    """Send what is due to its channels; any number of these may run at once.
+
+    Exit code 5 while there is a dead letter of an open incident. With --watch, rules that nobody evaluates are named.
+    """
     with place.open(create=watch) as monitor:
         if watch:
             stop = threading.Event()
@@ -35,12 +49,33 @@ def deliver(place: Place, *, watch: bool, interval: float) -> None:
 
             for number in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(number, end)
-            click.echo("delivering until interrupted", err=True)
+            talk("delivering until interrupted")
+            threading.Thread(target=_name_overdue, args=(monitor, stop), daemon=True).start()
             monitor.deliver_until(stop, interval)
             return
         report = monitor.deliver()
+        unheard = len(monitor.unheard())
     told = ", ".join(f"{number} {outcome}" for outcome, number in sorted(report.outcomes.items()))
-    click.echo(told or "nothing is due", err=True)
+    talk(told or "nothing is due")
+    if unheard:
+        warn(f"warning: dead letters of open incidents: {unheard} (`f1mon deliveries list`)")
+        if not exit_zero:
+            raise click.exceptions.Exit(UNHEARD)
+
+
+def _name_overdue(monitor: Monitor, stop: threading.Event) -> None:
+    """Say once of each rule that nobody evaluates it, and again after it was evaluated."""
+    named: set[str] = set()
+    while not stop.is_set():
+        try:
+            found = {one.rule_id: one for one in monitor.overdue_rules()}
+        except Exception as error:  # noqa: BLE001 - the worker itself says that its store is away
+            _log.info("whether rules are overdue is not known: %s", error)
+        else:
+            for rule_id in sorted(found.keys() - named):
+                _log.warning("overdue: %s", found[rule_id])
+            named = set(found)
+        stop.wait(OVERDUE_SECONDS)
 
 
 @click.group
@@ -69,13 +104,36 @@ def list_deliveries(place: Place, *, as_json: bool) -> None:
 @deliveries.command
 @click.option("--alert", "alert_id", metavar="ID", help="Only those of this alert.")
 @click.option("--channel", metavar="NAME", help="Only those of this channel.")
+@click.option("--reason", required=True, metavar="TEXT", help="Why; the incident's history keeps it.")
+@click.option("--by", metavar="WHO", help="Who gives them up.")
+@pass_place
+def discard(place: Place, *, alert_id: str | None, channel: str | None, reason: str, by: str | None) -> None:
+    """Give dead letters up; all of them if nothing is named."""
+    with place.open() as monitor:
+        discarded = monitor.discard_dead_letters(reason, by=by, alert_id=alert_id, channel=channel)
+    talk(f"{discarded} discarded")
+
+
+@deliveries.command
+@click.option("--alert", "alert_id", metavar="ID", help="Only those of this alert.")
+@click.option("--channel", metavar="NAME", help="Only those of this channel.")
 @pass_place
 def retry(place: Place, *, alert_id: str | None, channel: str | None) -> None:
     """Put dead letters back on their way; all of them if nothing is named."""
     with place.open() as monitor:
         alert_id = None if alert_id is None else alert_id_of(monitor, alert_id)
+        dead, unheard = monitor.dead_letters(), {(one.alert_id, one.name) for one in monitor.unheard()}
         revived = monitor.retry_dead_letters(alert_id, channel)
-    click.echo(f"{revived} on their way again", err=True)
+    talk(f"{revived} on their way again")
+    over = {
+        one.alert_id
+        for one in dead
+        if alert_id in (None, one.alert_id)
+        and channel in (None, one.channel)
+        and (one.alert_id, one.name) not in unheard
+    }
+    if over and revived:
+        warn(f"their incident has ended: {', '.join(map(printable, sorted(over)))}")
 
 
 def _due(one: Pending) -> str:
@@ -119,7 +177,7 @@ def add(place: Place, /, *, duration: timedelta | None, start: datetime | None, 
     with place.open(create=True) as monitor:
         made = monitor.silence((start or monitor.now()) + duration, start=start, **named)
     click.echo(made.silence_id)
-    click.echo(f"silent until {stamp(made.end)}", err=True)
+    talk(f"silent until {stamp(made.end)}")
 
 
 @silence.command("list")
@@ -146,7 +204,7 @@ def lift(place: Place, silence_id: str) -> None:
     """Remove a silence."""
     with place.open() as monitor:
         monitor.lift_silence(silence_id)
-    click.echo(f"lifted {printable(silence_id)}", err=True)
+    talk(f"lifted {printable(silence_id)}")
 
 
 def _matched(match: Mapping[str, str]) -> str:

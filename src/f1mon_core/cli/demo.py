@@ -44,6 +44,7 @@ RULE = AlertRule(
     cooldown_minutes=60 * 24 * 7 * 5,
     channels=(),
     min_samples=30,
+    overdue_minutes=60 * 24 * 366 * 100,  # the season is over
 )
 
 

@@ -22,6 +22,8 @@ FIRED = 3
 """An alert fired (`f1mon evaluate`)."""
 DAMAGED = 4
 """Something in the store is lost or wrong (`f1mon check`)."""
+UNHEARD = 5
+"""An alert may not be made or heard: a rule that matches nothing or is overdue, a dead letter (`check`, `deliver`)."""
 
 _CONFIGURATION = (
     BrokenBackendError,

@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from f1mon_core.cli.streams import be_quiet
+
 _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
@@ -33,4 +35,14 @@ class Window(click.ParamType):  # type: ignore[type-arg]  # generic only in clic
         return length
 
 
+quiet_option = click.option(
+    *("-q", "--quiet"),
+    is_flag=True,
+    expose_value=False,
+    callback=lambda _ctx, _parameter, given: be_quiet() if given else None,
+    help="Say only what is wrong on stderr.",
+)
+exit_zero_option = click.option(
+    "--exit-zero", is_flag=True, help="End with 0 whatever is found; 1 and 2 are left for what could not be done."
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of a table.")

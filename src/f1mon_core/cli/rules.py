@@ -9,10 +9,12 @@ import click
 
 from f1mon_core.alerts import rule_files
 from f1mon_core.alerts.rules import AlertRule
-from f1mon_core.cli.errors import CannotError
+from f1mon_core.cli.errors import CannotError, MisusedError
 from f1mon_core.cli.output import document, table
 from f1mon_core.cli.parameters import json_option
 from f1mon_core.cli.place import Place, pass_place
+from f1mon_core.cli.standing import HEADER, NUMBERS, of_rules, row, say_channels, say_doubts, told
+from f1mon_core.cli.streams import talk
 from f1mon_core.monitor import Monitor
 from f1mon_core.text import printable
 
@@ -28,11 +30,18 @@ def rules() -> None:
 @click.option("--prune", is_flag=True, help="Remove stored rules that the file does not name.")
 @pass_place
 def apply(place: Place, file: Path, *, dry_run: bool, prune: bool) -> None:
-    """Store the rules of a TOML file; what has not changed stays as it is."""
+    """Store the rules of a TOML file; what has not changed stays as it is.
+
+    A rule that can never fire is refused; one that matches nothing so far is named, and so is a channel that is not set
+    up on this machine.
+    """
     try:
         text = file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise CannotError(f"{file}: {error}") from error
+    except OSError as error:
+        raise CannotError(f"{file}: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        byte = error.object[error.start]
+        raise MisusedError(f"{file}: not UTF-8, by the byte 0x{byte:02x} at position {error.start}") from error
     wanted = {rule.rule_id: rule for rule in rule_files.from_toml(text, file.name)}
     with place.open(create=not dry_run) as monitor:
         stored = {rule.rule_id: rule for rule in monitor.rules()}
@@ -40,10 +49,14 @@ def apply(place: Place, file: Path, *, dry_run: bool, prune: bool) -> None:
         for rule_id in sorted({*wanted, *(stored if prune else ())}):
             old, new = stored.get(rule_id), wanted.get(rule_id)
             changes += _apply(monitor, rule_id, old, new, dry_run=dry_run)
-    click.echo(f"{changes} rules {'would change' if dry_run else 'changed'}, {len(wanted)} in {file.name}", err=True)
+        say_doubts(monitor.rule_doubts(wanted.values()))
+        say_channels(monitor.channels.problems({name for rule in wanted.values() for name in rule.channels}))
+    talk(f"{changes} rules {'would change' if dry_run else 'changed'}, {len(wanted)} in {file.name}")
 
 
 def _apply(monitor: Monitor, rule_id: str, old: AlertRule | None, new: AlertRule | None, *, dry_run: bool) -> bool:
+    if old is not None and new is not None:
+        new = new.settled(old.scope)
     if old == new:
         return False
     word = "add" if old is None else "remove" if new is None else "change"
@@ -64,25 +77,32 @@ def _apply(monitor: Monitor, rule_id: str, old: AlertRule | None, new: AlertRule
 @json_option
 @pass_place
 def list_rules(place: Place, *, as_json: bool) -> None:
-    """List the stored rules."""
+    """List the stored rules, a line for each instance: what it last saw, its phase and why, its cooldown."""
     with place.open() as monitor:
-        stored = monitor.rules()
+        stored, found = monitor.rules(), monitor.standings()
     if as_json:
-        document([rule_files.to_document(rule) for rule in stored])
+        document(
+            [
+                rule_files.to_document(rule) | {"standings": [told(one) for one in of_rules(found, rule.rule_id)]}
+                for rule in stored
+            ]
+        )
         return
     rows = [
         (
-            rule.rule_id,
-            "yes" if rule.enabled else "no",
-            rule.severity,
-            f"{rule.metric_name} {rule.comparison} {rule.threshold:g}",
-            rule.component,
-            f"{rule.cooldown_minutes:g} min",
-            ", ".join(rule.channels),
+            one.rule.rule_id,
+            "yes" if one.rule.enabled else "no",
+            one.rule.severity,
+            f"{one.rule.metric_name} {one.rule.comparison} {one.rule.threshold:g}",
+            one.rule.component,
+            f"{one.rule.cooldown_minutes:g} min",
+            ", ".join(one.rule.channels),
+            *row(one)[1:],
         )
-        for rule in stored
+        for one in found
     ]
-    table(("rule", "enabled", "severity", "breached if", "component", "cooldown", "channels"), rows)
+    said = ("rule", "enabled", "severity", "breached if", "component", "cooldown", "channels")
+    table((*said, *HEADER[1:]), rows, right=tuple(len(said) - 1 + column for column in NUMBERS))
 
 
 @rules.command
@@ -124,13 +144,13 @@ def remove(place: Place, rule_id: str) -> None:
     """Remove a rule; its alerts and revisions stay."""
     with place.open() as monitor:
         monitor.remove_rule(rule_id)
-    click.echo(f"removed {printable(rule_id)}", err=True)
+    talk(f"removed {printable(rule_id)}")
 
 
 def _switch(place: Place, rule_id: str, *, enabled: bool) -> None:
     with place.open() as monitor:
         monitor.add_rule(attrs.evolve(_stored(monitor, rule_id), enabled=enabled))
-    click.echo(f"{'enabled' if enabled else 'disabled'} {printable(rule_id)}", err=True)
+    talk(f"{'enabled' if enabled else 'disabled'} {printable(rule_id)}")
 
 
 def _stored(monitor: Monitor, rule_id: str) -> AlertRule:

@@ -10,6 +10,7 @@ import click
 from f1mon_core.cli.output import document, stamp, table
 from f1mon_core.cli.parameters import Window, json_option
 from f1mon_core.cli.place import Place, pass_place
+from f1mon_core.cli.streams import talk
 from f1mon_core.cli.window import asked
 from f1mon_core.metrics.health import RESERVED, snapshot_metric
 from f1mon_core.metrics.metric import Metric
@@ -58,9 +59,9 @@ def snapshot(
     table(("model", "labelled", "coverage", "accuracy", "95 % interval", "trend", "degraded"),
           [_row(one) for one in kept], right=range(1, 6))  # fmt: skip
     for one in kept:
-        click.echo(f"{printable(one.model_version)}: kept {one.snapshot_id} at {stamp(one.at)}", err=True)
+        talk(f"{printable(one.model_version)}: kept {one.snapshot_id} at {stamp(one.at)}")
     if not kept:
-        click.echo("no predictions in this window: nothing kept", err=True)
+        talk("no predictions in this window: nothing kept")
 
 
 def _utc(given: datetime) -> datetime:

@@ -9,6 +9,7 @@ import click
 from f1mon_core.cli.output import document, stamp, table
 from f1mon_core.cli.parameters import Window, json_option
 from f1mon_core.cli.place import Place, pass_place
+from f1mon_core.cli.streams import talk, warn
 from f1mon_core.cli.window import asked
 from f1mon_core.metrics.measurement import METRIC_NAMES
 from f1mon_core.metrics.metric import Metric
@@ -34,10 +35,14 @@ def status(place: Place, *, as_json: bool, window: timedelta | None, model_versi
         names = METRIC_NAMES if as_json else _SHOWN
         measured = {one: monitor.performance(one, since=over.since, metrics=names) for one in over.models}
         statistics = monitor.alert_statistics()
+        firing = sum(one.phase == "firing" for one in monitor.incidents())
+        unheard, late = len(monitor.unheard()), monitor.overdue_rules()
         newest = monitor.predictions(model_version, descending=True, limit=1)
     opened, total = statistics.unacknowledged, statistics.total
     if as_json:
-        alerts = {"total": total, "unacknowledged": opened, "by_severity": dict(statistics.by_severity)}
+        alerts: dict[str, object] = {"total": total, "unacknowledged": opened}
+        alerts |= {"by_severity": dict(statistics.by_severity), "firing": firing, "dead_letters": unheard}
+        alerts |= {"overdue_rules": [one.rule_id for one in late]}
         models = {name: one.to_dict() for name, one in measured.items()}
         document({"store": address, "models": models, "alerts": alerts})
         return
@@ -45,10 +50,15 @@ def status(place: Place, *, as_json: bool, window: timedelta | None, model_versi
     table(("model", "predictions", "labelled", "coverage", "accuracy", "95 % interval", "precision", "recall", "ECE",
            "confidence"), rows, right=range(1, 10))  # fmt: skip
     click.echo(f"alerts: {total}, {opened} open")
-    click.echo(f"{printable(address)}, {'all time' if over.since is None else f'since {stamp(over.since)}'}", err=True)
+    click.echo(f"incidents: {firing} firing")
+    if unheard:
+        warn(f"warning: dead letters of open incidents: {unheard} (`f1mon deliveries list`)")
+    for one in late:
+        warn(printable(f"warning: overdue: {one}"))
+    talk(f"{printable(address)}, {'all time' if over.since is None else f'since {stamp(over.since)}'}")
     if not measured:
         made = f"the newest was made {stamp(newest[0].at)}: try --window all" if newest else "none is stored"
-        click.echo(f"no predictions in this window; {made}", err=True)
+        talk(f"no predictions in this window; {made}")
 
 
 def _row(name: str, measured: Performance) -> tuple[object, ...]:

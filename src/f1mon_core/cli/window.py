@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 import attrs
-import click
 
 from f1mon_core.cli.output import stamp
+from f1mon_core.cli.streams import talk
 from f1mon_core.errors import PrunedError
 from f1mon_core.metrics.windows import minus
 from f1mon_core.monitor import Monitor
@@ -48,7 +48,7 @@ def asked(
         since, until = _full_hour(since, error.since), _full_hour(until, error.since)
         measured = monitor.performance(model_version, since=since, until=until, metrics=())
         told = f"since {stamp(since)}" + ("" if until is None else f" until {stamp(until)}")
-        click.echo(f"predictions that old are pruned to full hours: {told}", err=True)
+        talk(f"predictions that old are pruned to full hours: {told}")
     return Asked(since=since, until=until, models=sorted(measured.models))
 
 

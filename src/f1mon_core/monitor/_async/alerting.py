@@ -3,17 +3,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 from f1mon_core.alerts import alerts as alerting
+from f1mon_core.alerts import doubts, evaluate_rule, open_incidents, overdue, retired, silences, standing, stored_rules
 from f1mon_core.alerts import evaluate as evaluating
-from f1mon_core.alerts import evaluate_rule, silences, stored_rules
 from f1mon_core.alerts.alerts import Acknowledged, AlertStatistics, OneOrMany
+from f1mon_core.alerts.doubts import Doubt
 from f1mon_core.alerts.evaluate import EvaluationRequest
+from f1mon_core.alerts.open_incidents import OpenIncident
+from f1mon_core.alerts.overdue import Overdue
+from f1mon_core.alerts.retired import Retired
 from f1mon_core.alerts.rules import AlertRule
 from f1mon_core.alerts.silences import Silence
+from f1mon_core.alerts.standing import Standing
+from f1mon_core.delivery.report import Pending
 from f1mon_core.metrics.windows import WindowBasis
 from f1mon_core.monitor._async.running import Running
 from f1mon_core.records.kinds import Acknowledgement, Alert, Cursor, IncidentEvent, RuleRevision
@@ -29,6 +35,22 @@ class Alerting(Running):
     async def rules(self) -> list[AlertRule]:
         """Every stored rule, by its id."""
         return await self._run(stored_rules.stored_rules())
+
+    async def rule_doubts(self, rules: Iterable[AlertRule] | None = None) -> list[Doubt]:
+        """What may never fire: enabled rules on what is neither computed nor recorded, or on models nobody has seen.
+
+        Args:
+            rules: Rules that need not be stored; those that are if None.
+        """
+        return await self._run(doubts.doubts(rules))
+
+    async def standings(self, rule_id: str | None = None) -> list[Standing]:
+        """Where each stored rule and each of its instances is: its phase and reason, and what it last saw.
+
+        Args:
+            rule_id: Only this rule.
+        """
+        return await self._run(standing.standings(rule_id))
 
     async def remove_rule(self, rule_id: str) -> None:
         """Remove a rule and close its open incidents; its revisions and alerts stay.
@@ -254,6 +276,78 @@ class Alerting(Running):
             rule_id=rule_id, incident_id=incident_id, model_version=model_version, since=since, until=until
         )
         return await self._run(plan)
+
+    async def incidents(self) -> list[OpenIncident]:
+        """What is pending or fires now, since when and who has it; oldest first."""
+        return await self._run(open_incidents.open_incidents())
+
+    async def resolve(self, incident_id: str, reason: str, by: str | None = None) -> OpenIncident:
+        """End an incident by hand; the incident as it was.
+
+        Where the rule has `notify_resolved`, whoever was told is told the end. A breach that comes after begins an
+        incident of its own; the cooldown stays.
+
+        Args:
+            incident_id: Its id, or that of one of its alerts.
+            reason: Why, kept in its history.
+            by: Who.
+
+        Raises:
+            InvalidQueryError: If the reason is empty.
+            NotFoundError: If no such incident is open.
+        """
+        return await self._run(open_incidents.resolve(incident_id, reason, by))
+
+    async def retire(self, model_version: str, *, by: str | None = None, reason: str | None = None) -> int:
+        """Evaluate no rule for a model any more, and end its open incidents. Returns how many ended.
+
+        A model whose traffic stopped is evaluated as no data until then. Its facts stay.
+
+        Args:
+            model_version: The model.
+            by: Who retires it.
+            reason: Why; the history of its incidents keeps it.
+
+        Raises:
+            NotFoundError: If nothing is stored of the model.
+        """
+        return await self._run(retired.retire(model_version, by, reason))
+
+    async def unretire(self, model_version: str) -> None:
+        """Evaluate the rules for a model again.
+
+        Raises:
+            NotFoundError: If it is not retired.
+        """
+        await self._run(retired.unretire(model_version))
+
+    async def retired(self) -> dict[str, Retired]:
+        """The retired models, by name."""
+        return await self._run(retired.retired())
+
+    async def overdue_rules(self) -> list[Overdue]:
+        """The enabled rules that nobody has evaluated for longer than they allow."""
+        return await self._run(overdue.overdue())
+
+    async def unheard(self) -> list[Pending]:
+        """The dead letters that still matter: of open incidents, and of alerts without one that nobody took on."""
+        return [Pending.of(document) for document in await self._run(open_incidents.unheard())]
+
+    async def discard_dead_letters(
+        self, reason: str, *, by: str | None = None, alert_id: str | None = None, channel: str | None = None
+    ) -> int:
+        """Give dead letters up: all, those of one alert, or of one channel. Returns how many.
+
+        Args:
+            reason: Why; the history of the incident keeps it as an event "discarded".
+            by: Who.
+            alert_id: Only those of this alert.
+            channel: Only those of this channel.
+
+        Raises:
+            InvalidQueryError: If the reason is empty.
+        """
+        return await self._run(open_incidents.discard(reason, by, alert_id, channel))
 
     async def silence(
         self,

@@ -1,0 +1,98 @@
+"""Doubts: stored rules that match nothing so far, and would look like health for ever."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection, Iterable
+
+import attrs
+
+from f1mon_core.alerts import possible, readings, stored_rules
+from f1mon_core.alerts import watch as watches
+from f1mon_core.alerts.rules import AlertRule
+from f1mon_core.alerts.watch import Watch
+from f1mon_core.metrics.measurement import METRIC_NAMES
+from f1mon_core.records.kinds import Prediction
+from f1mon_core.storage import plans
+from f1mon_core.storage.plans import Plan
+from f1mon_core.storage.select import Select
+
+
+@attrs.frozen
+class Doubt:
+    """Why a rule may never fire.
+
+    Attributes:
+        rule_id: Which rule.
+        field: What of it.
+        message: In words, with the closest name where one is close.
+    """
+
+    rule_id: str
+    field: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"rule {self.rule_id}: {self.field}: {self.message}"
+
+
+def doubts(rules: Iterable[AlertRule] | None = None) -> Plan[list[Doubt]]:
+    """What is doubtful about these rules, or all that are stored; of enabled ones."""
+    wanted = (yield from stored_rules.stored_rules()) if rules is None else list(rules)
+    found: list[Doubt] = []
+    for rule in wanted:
+        if not rule.enabled:
+            continue
+        if (reason := possible.never(rule)) is not None:
+            found.append(Doubt(rule.rule_id, reason.field, f"it can never fire: {reason.reason}"))
+            continue
+        found += yield from _of_metric(rule)
+        found += yield from _of_model(rule)
+    return found
+
+
+def _of_metric(rule: AlertRule) -> Plan[list[Doubt]]:
+    if possible.nature_of(rule) is not None and ":" not in rule.metric_name:
+        return []
+    watched = yield from _watches(rule)
+    samples = [watch.sample for watch in watched if watch.sample is not None]
+    found: list[Doubt] = []
+    if not any(sample.value is not None for sample in samples):
+        known = yield from readings.names_like(rule.metric_name)
+        if rule.metric_name not in known:
+            told = f"{rule.metric_name!r} is neither computed nor recorded so far"
+            close = closest(rule.metric_name, known | {*METRIC_NAMES, possible.DRIFTED_FEATURES})
+            found.append(Doubt(rule.rule_id, "metric_name", told + close))
+    if possible.nature_of(rule) is None:
+        for field, asked, has in (
+            ("gate", rule.gate == "interval", any(sample.low is not None for sample in samples)),
+            ("min_samples", rule.min_samples is not None, any(sample.n is not None for sample in samples)),
+            ("min_coverage", rule.min_coverage is not None, any(sample.coverage is not None for sample in samples)),
+        ):
+            if asked and not has:
+                told = "what `record_metric` keeps is a number without one: only `evaluate_rule` with a `Metric` has it"
+                found.append(Doubt(rule.rule_id, field, told))
+    return found
+
+
+def _of_model(rule: AlertRule) -> Plan[list[Doubt]]:
+    if rule.model_version is None:
+        return []
+    if (yield from plans.find(Select.of(Prediction, model_version=rule.model_version, limit=1))):
+        return []
+    if any(watch.sample is not None and watch.sample.value is not None for watch in (yield from _watches(rule))):
+        return []
+    models = {str(model) for (model,) in (yield from plans.count(Select.of(Prediction), ("model_version",)))}
+    told = f"no prediction of {rule.model_version!r} is stored" + closest(rule.model_version, models)
+    return [Doubt(rule.rule_id, "model_version", told)]
+
+
+def _watches(rule: AlertRule) -> Plan[list[Watch]]:
+    own = watches.read((yield from plans.document(watches.rule_key(rule.rule_id))))
+    return [own, *(yield from stored_rules.instances(rule.rule_id)).values()]
+
+
+def closest(name: str, known: Collection[str]) -> str:
+    """`; did you mean …?` where a known name is close, else nothing."""
+    close = difflib.get_close_matches(name, sorted(known), n=1)
+    return f"; did you mean {close[0]!r}?" if close and close[0] != name else ""
