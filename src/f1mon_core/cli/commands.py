@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from f1mon_core._version import __version__
-from f1mon_core.cli.errors import CannotError, said
+from f1mon_core.cli.errors import CannotError, said, without_address
 from f1mon_core.cli.place import Place
 from f1mon_core.errors import F1monError
 from f1mon_core.storage.registry import missing_extra
@@ -85,6 +85,8 @@ class _Commands(click.Group):
             return super().invoke(ctx)
         except F1monError as error:
             raise said(error) from error
+        except click.UsageError as error:
+            raise without_address(error) from None
 
 
 def _registered() -> dict[str, list[EntryPoint]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import click
 
 from f1mon_core.errors import (
@@ -13,6 +15,7 @@ from f1mon_core.errors import (
     MissingExtraError,
     UnknownBackendError,
 )
+from f1mon_core.text import discreet
 
 FAILED = 1
 """The store, or the request as such, failed: not found, refused, damaged, locked."""
@@ -43,6 +46,15 @@ class MisusedError(CannotError):
     """A command that cannot even begin, because of what it was told or how the machine is set up."""
 
     exit_code = MISUSED
+
+
+_ADDRESS = re.compile(r"[^\s'\"(]*[:/].*@[^\s'\")]*", re.DOTALL)
+
+
+def without_address(error: click.UsageError) -> click.UsageError:
+    """The same error without an address in it: one in the wrong place, which may hold a password, is repeated whole."""
+    error.message = discreet(_ADDRESS.sub("***", error.message))
+    return error
 
 
 def said(error: F1monError) -> CannotError:

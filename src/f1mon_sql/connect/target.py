@@ -25,6 +25,11 @@ _DRIVERS: Mapping[str, tuple[str, str]] = {
 _FAMILIES = {"postgres": "postgresql", "mariadb": "mysql"}
 _PASSWORD_QUERY = ("password", "passwd", "pwd")
 _SECRET_QUERY = re.compile("password|passwd|pwd|secret|token", re.IGNORECASE)
+_NO_ADDRESS = (
+    "this is not a database address, and is not repeated as it may hold a password: it should look like"
+    " postgresql://user:password@host:5432/database or sqlite:///f1mon.db, with :, /, ?, # and @ in a user or a"
+    " password as %3A, %2F, %3F, %23 and %40"
+)
 _MEMORY = {None, "", ":memory:"}
 
 
@@ -77,7 +82,9 @@ def target_of(address: str | URL, *, asynchronous: bool = False) -> Target:
         url = sa.make_url(address)
     except (ArgumentError, ValueError):
         # The library's message may repeat the address, password included.
-        raise ConfigurationError(f"{masked(str(address))!r} is not a database address") from None
+        raise ConfigurationError(_NO_ADDRESS) from None
+    if isinstance(address, str) and _is_misread(address, url):
+        raise ConfigurationError(_NO_ADDRESS)
     family, _, driver = url.drivername.partition("+")
     family = _FAMILIES.get(family, family)
     if family not in _DRIVERS:
@@ -96,6 +103,13 @@ def target_of(address: str | URL, *, asynchronous: bool = False) -> Target:
     secrets = [url.password, *map(str, hidden.values())]
     escaped = [part.rpartition("@")[0].rpartition(":")[2] for part in (url.render_as_string(hide_password=False),)]
     return Target(url, Secrets([*secrets, *(one for one in escaped if url.password)]), hidden)
+
+
+def _is_misread(address: str, url: URL) -> bool:
+    """Whether a part of the account was taken for the host or the database, which errors of servers repeat."""
+    if url.drivername.startswith("sqlite"):
+        return False
+    return "@" in (url.host or "") or (url.database or "").count("@") > address.count("%40")
 
 
 def target_of_engine(engine: Engine) -> Target:
