@@ -53,8 +53,7 @@ _ADDRESS = re.compile(r"[^\s'\"(]*[:/].*@[^\s'\")]*", re.DOTALL)
 
 def without_address(error: click.UsageError) -> click.UsageError:
     """The same error without an address in it: one in the wrong place, which may hold a password, is repeated whole."""
-    error.message = discreet(_ADDRESS.sub("***", error.message))
-    return error
+    return click.UsageError(discreet(_ADDRESS.sub("***", error.format_message())), error.ctx)
 
 
 def said(error: F1monError) -> CannotError:

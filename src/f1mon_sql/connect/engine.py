@@ -95,11 +95,23 @@ def _prepare_sessions(engine: Engine, target: Target, settings: Settings) -> Non
     def set_up(connection: Any, _record: Any) -> None:
         cursor = connection.cursor()
         try:
+            if target.encrypted:
+                _refuse_plain(cursor)
             for statement in statements:
                 cursor.execute(statement)
         finally:
             cursor.close()
         connection.commit()
+
+
+def _refuse_plain(cursor: Any) -> None:
+    # The drivers of MariaDB and MySQL go on in plain text where a server offers nothing else.
+    cursor.execute("SHOW SESSION STATUS LIKE 'Ssl_cipher'")
+    found = cursor.fetchall()
+    if not found or not found[0][1]:
+        raise ConfigurationError(
+            "the address asks for TLS and the server has none: set it up there, or sslmode=disable"
+        )
 
 
 # Forks --------------------------------------------------------------------------------------------------------------

@@ -29,7 +29,7 @@ QUOTED = "c4nary-p%40ss"
 WRONG = [
     f"postgresql://postgres:{QUOTED}@127.0.0.1:1/test",
     f"postgresql://postgres@127.0.0.1:1/test?password={QUOTED}",
-    f"postgresql://127.0.0.1:1/test?user=u&sslpassword={QUOTED}&sslmode=nonsense",
+    f"postgresql://127.0.0.1:1/test?user=u&sslpassword={QUOTED}&sslmode=allow",
     f"mysql://root:{QUOTED}@127.0.0.1:1/test",
     f"mysql://root@127.0.0.1:1/test?password={QUOTED}",
     f"postgresql://postgres:{QUOTED}@127.0.0.1:port/test",
