@@ -21,7 +21,7 @@ from f1mon_core.storage.contract import Appended, CheckReport, Pruned
 from f1mon_core.storage.select import Scalar, Select
 from f1mon_core.storage.tally import Tally, TallyQuery
 from f1mon_sql.connect.engine import make_async_engine, remake_after_fork
-from f1mon_sql.connect.errors import cause_of, translated
+from f1mon_sql.connect.errors import cause_of, unreachable
 from f1mon_sql.connect.loops import LoopEngines
 from f1mon_sql.connect.settings import Settings
 from f1mon_sql.connect.target import target_of, target_of_engine
@@ -154,8 +154,8 @@ class AsyncSQLStorage:
     async def _on(self, engine: AsyncEngine, call: Call[R]) -> R:
         try:
             connection = await engine.connect()
-        except SQLAlchemyError as error:
-            raise translated(error, self._verbs.target.secrets, committing=False) from cause_of(error)
+        except (SQLAlchemyError, TypeError) as error:
+            raise unreachable(error, self._verbs.target.secrets) from cause_of(error)
         try:
             return await connection.run_sync(self._verbs.run, call)
         finally:

@@ -18,7 +18,7 @@ from f1mon_core.storage.contract import Appended, CheckReport, Pruned
 from f1mon_core.storage.select import Scalar, Select
 from f1mon_core.storage.tally import Tally, TallyQuery
 from f1mon_sql.connect.engine import make_engine, remake_after_fork
-from f1mon_sql.connect.errors import cause_of, translated
+from f1mon_sql.connect.errors import cause_of, unreachable
 from f1mon_sql.connect.settings import Settings
 from f1mon_sql.connect.target import target_of, target_of_engine
 from f1mon_sql.verbs.calls import Call, Verbs
@@ -136,8 +136,8 @@ class SQLStorage:
             raise ClosedError("this store is closed; open it again")
         try:
             connection = engine.connect()
-        except SQLAlchemyError as error:
-            raise translated(error, self._verbs.target.secrets, committing=False) from cause_of(error)
+        except (SQLAlchemyError, TypeError) as error:
+            raise unreachable(error, self._verbs.target.secrets) from cause_of(error)
         with connection:
             return self._verbs.run(connection, call)
 

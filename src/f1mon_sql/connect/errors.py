@@ -10,7 +10,15 @@ from typing import Any
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from f1mon_core.errors import CorruptStoreError, LockTimeoutError, NotWritten, OutcomeUnknown, StorageError
+from f1mon_core.errors import (
+    ConfigurationError,
+    CorruptStoreError,
+    F1monError,
+    LockTimeoutError,
+    NotWritten,
+    OutcomeUnknown,
+    StorageError,
+)
 
 _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
@@ -79,6 +87,17 @@ def translated(error: SQLAlchemyError, secrets: Secrets, *, committing: bool) ->
     return NotWritten(f"the database refused or was lost ({said}); nothing was written, and to repeat is safe")
 
 
+def unreachable(error: SQLAlchemyError | TypeError, secrets: Secrets) -> F1monError:
+    """The error of f1mon for no connection: nothing has been sent."""
+    if isinstance(error, TypeError):
+        # SQLAlchemy asks a new server who it is, and in SQL_ASCII psycopg answers it with bytes.
+        return ConfigurationError(
+            f"SQLAlchemy cannot read what the server answers ({error}): the engine's connections must be UTF8, not"
+            ' SQL_ASCII (connect_args={"client_encoding": "utf8"})'
+        )
+    return translated(error, secrets, committing=False)
+
+
 def _refused(error: SQLAlchemyError, state: str | None, number: int | None) -> bool:
     """Whether the server itself said that it did not commit."""
     if number is not None:
@@ -95,7 +114,7 @@ def _codes(error: BaseException) -> tuple[str | None, int | None]:
     return state, first if type(first) is int else None
 
 
-def cause_of(error: SQLAlchemyError) -> BaseException:
+def cause_of(error: Exception) -> BaseException:
     """The driver's own error, to be named as the cause: SQLAlchemy's text would repeat the statement."""
     original: BaseException | None = getattr(error, "orig", None)
     return error if original is None else original

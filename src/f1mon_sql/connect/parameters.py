@@ -61,6 +61,7 @@ _POSTGRESQL: Mapping[str, _Kind] = {
     "load_balance_hosts": ("disable", "random"),
     "client_encoding": _TEXT,
     "schema": _TEXT,
+    "pgbouncer": _TRUTH,
 }
 _MYSQL: Mapping[str, _Kind] = {
     **dict.fromkeys(["unix_socket", "program_name", "init_command", "read_default_file", "read_default_group"], _TEXT),
@@ -117,17 +118,21 @@ class Parameters:
         query: What goes into the address.
         arguments: What is told to the driver beside it: secrets, numbers and objects.
         encrypted: Whether a connection that turns out to be open to be read is to be refused.
+        pooled: Whether a pooler hands out the server's sessions by the transaction.
     """
 
     query: dict[str, str | tuple[str, ...]] = attrs.field(factory=dict)
     arguments: dict[str, Any] = attrs.field(factory=dict)
     encrypted: bool = False
+    pooled: bool = False
 
 
 def read(family: str, given: Mapping[str, str | Sequence[str]]) -> Parameters:
     """The parameters of an address. Raises `ConfigurationError` for one that is not known, naming those that are."""
     known, aliases = KNOWN[family], _ALIASES[family]
     found: dict[str, Any] = {}
+    if any("\0" in part for value in given.values() for part in value):
+        raise ConfigurationError("the address holds a NUL, which no database takes")
     for name, value in given.items():
         plain = name.lower().replace("-", "_")
         canonical = aliases.get(plain, plain)
@@ -198,6 +203,7 @@ def _of_sqlite(found: dict[str, Any]) -> Parameters:
 
 
 def _of_postgresql(found: dict[str, Any]) -> Parameters:
+    pooled = found.pop("pgbouncer", False)
     schema, encoded = found.pop("schema", None), found.pop("client_encoding", None)
     del encoded  # it says what f1mon says anyway
     if schema is not None:
@@ -206,7 +212,23 @@ def _of_postgresql(found: dict[str, Any]) -> Parameters:
     hidden = {name: found.pop(name) for name in list(found) if SECRET.search(name)}
     query = {name: value if isinstance(value, tuple) else str(value) for name, value in found.items()}
     # Said in the first message of a connection it wins over PGCLIENTENCODING, the role's setting and the database's.
-    return Parameters(query, {**hidden, "client_encoding": "utf8"})
+    return Parameters(query, {**hidden, "client_encoding": "utf8"}, pooled=pooled)
+
+
+def session_of(query: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, Any]]:
+    """The settings that a query has in `options`, and the query without them."""
+    settings, rest = {}, []
+    words = [re.sub(r"\\(.)", r"\1", word) for word in re.findall(r"(?:\\.|\S)+", query.get("options", ""))]
+    while words:
+        word = words.pop(0)
+        if word == "-c" and words:
+            word += words.pop(0)
+        if (said := re.fullmatch(r"(?:-c|--)([A-Za-z][A-Za-z0-9_.-]*)=(.*)", word, re.DOTALL)) is not None:
+            settings[said[1].replace("-", "_")] = said[2]
+        else:
+            rest.append(word)  # such as a provider's own `endpoint=…`
+    without = {name: value for name, value in query.items() if name != "options"}
+    return settings, {**without, "options": " ".join(rest)} if rest else without
 
 
 def _of_mysql(found: dict[str, Any]) -> Parameters:

@@ -16,6 +16,7 @@ from f1mon_core.errors import ConfigurationError
 from f1mon_core.storage.address import masked
 from f1mon_sql.connect import parameters
 from f1mon_sql.connect.errors import Secrets
+from f1mon_sql.connect.settings import Session
 from f1mon_sql.tables.definitions import MYSQL_NAMES
 
 _DRIVERS: Mapping[str, tuple[str, str]] = {
@@ -46,6 +47,7 @@ class Target:
         arguments: What the driver is told besides the address.
         shown: The address as it was given, without its secrets; None where that is `url`.
         encrypted: Whether a connection that is not encrypted is refused.
+        session: What it says of sessions, which they are told when they are there: poolers refuse it in an address.
     """
 
     url: URL
@@ -53,6 +55,7 @@ class Target:
     arguments: Mapping[str, Any] = attrs.field(factory=dict)
     shown: URL | None = None
     encrypted: bool = False
+    session: Session = attrs.field(factory=Session)
 
     def __repr__(self) -> str:
         return f"Target({self.address!r})"
@@ -61,6 +64,12 @@ class Target:
     def family(self) -> str:
         """sqlite, postgresql or mysql."""
         return self.url.get_backend_name()
+
+    @property
+    def engine_url(self) -> URL:
+        """The address without what sessions are told."""
+        rest = parameters.session_of(self.url.query)[1]
+        return self.url.set(query=rest) if rest != self.url.query else self.url
 
     @property
     def address(self) -> str:
@@ -112,7 +121,8 @@ def target_of(address: str | URL, *, asynchronous: bool = False) -> Target:
     secrets = [url.password, *(str(value) for name, value in query.items() if parameters.SECRET.search(name))]
     escaped = [part.rpartition("@")[0].rpartition(":")[2] for part in (url.render_as_string(hide_password=False),)]
     hiding = Secrets([*secrets, *(one for one in escaped if url.password)])
-    return Target(url, hiding, told.arguments, shown, told.encrypted)
+    session = Session(parameters.session_of(told.query)[0], told.pooled)
+    return Target(url, hiding, told.arguments, shown, told.encrypted, session)
 
 
 def _check_place(family: str, url: URL) -> None:

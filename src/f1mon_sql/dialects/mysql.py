@@ -52,15 +52,20 @@ class Mysql(Dialect):
 
     def check_session(self, connection: Connection) -> None:
         """See `Dialect.check_session`."""
-        ((mode, charset),) = statements.rows(connection, "SELECT @@sql_mode, @@character_set_client")
+        ((mode, *charsets),) = statements.rows(
+            connection,
+            "SELECT @@sql_mode, @@character_set_client, @@character_set_connection, @@character_set_results",
+        )
         if "STRICT_" not in mode:
             raise ConfigurationError(
                 "sql_mode must contain STRICT_ALL_TABLES: else the server cuts what it cannot store"
             )
-        if charset != "utf8mb4":
-            raise ConfigurationError(
-                f"the connection's character set must be utf8mb4, not {charset} (?charset=utf8mb4)"
-            )
+        for charset in charsets:
+            if charset != "utf8mb4":
+                raise ConfigurationError(
+                    f"the connection's character set must be utf8mb4, not {charset}: no SET NAMES in init_command, in"
+                    " init_connect or in the application, and ?charset=utf8mb4 in its engine's address"
+                )
 
     # Transactions -------------------------------------------------------------------------------------------------
 

@@ -15,7 +15,7 @@ from sqlalchemy.exc import IntegrityError
 from f1mon_core.errors import ConfigurationError
 from f1mon_core.storage.contract import Problem
 from f1mon_sql.connect import statements
-from f1mon_sql.connect.settings import Settings, milliseconds
+from f1mon_sql.connect.settings import Session, Settings, milliseconds
 from f1mon_sql.dialects.base import IN_CHUNK, Dialect, insert_absent_sql, turned, update_sql
 from f1mon_sql.tables.rows import (
     CURRENT_COLUMNS,
@@ -48,6 +48,30 @@ _TYPES = {
 }
 
 
+NO_SCHEMA = (
+    "the search path names no schema that exists and may be used: CREATE SCHEMA, GRANT USAGE on it, or name another one"
+    " in the address (?options=-csearch_path%3Dmonitoring)"
+)
+_OURS = {
+    # An array's absent value would be the text NULL; floats would be rounded to 15 digits; rows would be left out
+    # silently where a policy hides them; a read outside a transaction could fail to be serialized.
+    "array_nulls": "on",
+    "extra_float_digits": "1",
+    "standard_conforming_strings": "on",
+    "transform_null_equals": "off",
+    "row_security": "off",
+    "default_transaction_isolation": "read committed",
+}
+"""What f1mon's own sessions are told, whatever a database, a role or the environment says."""
+_RELIED_ON = """
+SELECT current_setting('array_nulls'), current_setting('extra_float_digits'),
+    current_setting('standard_conforming_strings'), current_setting('transform_null_equals'),
+    EXISTS (SELECT FROM pg_catalog.pg_class WHERE pg_catalog.left(relname, 6) = 'f1mon_' AND relkind IN ('r', 'p')
+        AND pg_catalog.pg_table_is_visible(oid) AND pg_catalog.row_security_active(oid))
+"""
+_KNOWS_TRANSACTION_TIMEOUT = 170000
+
+
 class Postgresql(Dialect):
     """PostgreSQL, by psycopg."""
 
@@ -57,19 +81,37 @@ class Postgresql(Dialect):
     server_clock = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
     begins_by_statement = True
 
-    def session_statements(self, settings: Settings) -> list[str]:
-        """See `Dialect.session_statements`."""
-        return [
-            f"SET lock_timeout = {milliseconds(settings.lock_timeout)}",
-            f"SET idle_in_transaction_session_timeout = {milliseconds(settings.idle_timeout)}",
-            f"SET statement_timeout = {milliseconds(settings.statement_timeout)}",
-        ]
+    def set_up(self, connection: Any, info: dict[Any, Any], settings: Settings, asked: Session) -> None:
+        """See `Dialect.set_up`."""
+        del info
+        driver: Any = getattr(connection, "driver_connection", connection)
+        check_encoding(driver)
+        cursor = connection.cursor()
+        cursor.execute(_settings_sql(settings, asked, driver.info.server_version))
+        ((schema, *_),) = cursor.fetchall()
+        cursor.close()
+        connection.commit()
+        if schema is None or schema.startswith("pg_temp"):
+            raise ConfigurationError(NO_SCHEMA)
 
     def check_session(self, connection: Connection) -> None:
         """See `Dialect.check_session`."""
-        ((encoding,),) = statements.rows(connection, "SHOW server_encoding")
-        if encoding != "UTF8":
-            raise ConfigurationError(f"the database must be encoded in UTF8, not {encoding}")
+        check_encoding(connection.connection.driver_connection)
+        ((nulls, digits, strings, equals, hidden),) = statements.rows(connection, _RELIED_ON)
+        if hidden:
+            raise ConfigurationError(
+                "row-level security hides rows of f1mon's tables from this role, so that what is stored would be"
+                " written again: ALTER TABLE … DISABLE ROW LEVEL SECURITY, or a role with BYPASSRLS"
+            )
+        wrong = {
+            "array_nulls must be on, or a value that is absent is stored as the text NULL": nulls != "on",
+            "extra_float_digits must be at least 1, or floats are read rounded": int(digits) < 1,
+            "standard_conforming_strings must be on": strings != "on",
+            "transform_null_equals must be off": equals != "off",
+        }
+        for what, is_so in wrong.items():
+            if is_so:
+                raise ConfigurationError(f"the engine's sessions: {what}")
 
     # Transactions -------------------------------------------------------------------------------------------------
 
@@ -207,6 +249,42 @@ class Postgresql(Dialect):
             return column.in_(values)
         kind = sa.BigInteger() if isinstance(values[0], int) else sa.Text()
         return column == sa.func.any(sa.literal(list(values), ARRAY(kind)))
+
+
+# Sessions -----------------------------------------------------------------------------------------------------------
+
+
+def check_encoding(driver: Any) -> None:
+    """Refuse a connection that is not UTF-8, by what the server said of itself when it was made."""
+    for name in ("server_encoding", "client_encoding"):
+        found = (driver.pgconn.parameter_status(name.encode()) or b"UTF8").decode()
+        if found != "UTF8":
+            whose = "database" if name == "server_encoding" else "connection"
+            raise ConfigurationError(f"the {whose} must be encoded in UTF8, not {found} ({name})")
+
+
+def _settings_sql(settings: Settings, asked: Session, version: int) -> str:
+    """A statement that sets up a session, and answers its schema; None for that where there is none."""
+    wanted = {
+        **asked.settings,
+        **_OURS,
+        "lock_timeout": str(milliseconds(settings.lock_timeout)),
+        "idle_in_transaction_session_timeout": str(milliseconds(settings.idle_timeout)),
+        "statement_timeout": str(milliseconds(settings.statement_timeout)),
+    }
+    if version >= _KNOWS_TRANSACTION_TIMEOUT:
+        wanted["transaction_timeout"] = "0"
+    said = ",".join(
+        f"pg_catalog.set_config({_literal(name)},{_literal(value)},false)" for name, value in wanted.items()
+    )
+    # In a statement around it, so that the schema is that of the search path it sets.
+    return f"SELECT pg_catalog.current_schema(), made.* FROM (SELECT {said} OFFSET 0) AS made"
+
+
+def _literal(text: str) -> str:
+    """A literal that is read the same whatever `standard_conforming_strings` is."""
+    quoted = text.replace("'", "''")
+    return "E'{}'".format(quoted.replace("\\", "\\\\")) if "\\" in text else f"'{quoted}'"
 
 
 def _arrays(columns: Sequence[str]) -> str:
