@@ -17,7 +17,6 @@ from f1mon_core.errors import (
     LockTimeoutError,
     NotWritten,
     OutcomeUnknown,
-    StorageError,
 )
 
 _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
@@ -31,6 +30,8 @@ _MYSQL_SAID_NO = range(1000, 2000)
 """Error numbers of the server itself; those of a lost connection are above 2000."""
 _MYSQL_ENDING = {1053, 1152, 1153, 1158, 1159, 1160, 1161, 1184, 1927}
 """Server errors that come with the end of the connection."""
+
+_POOLER = ("unsupported startup parameter", 'prepared statement "_pg3_')
 
 
 class Secrets:
@@ -64,7 +65,7 @@ def is_damage(error: DBAPIError) -> bool:
     return code & 0xFF in _DAMAGED
 
 
-def translated(error: SQLAlchemyError, secrets: Secrets, *, committing: bool) -> StorageError:
+def translated(error: SQLAlchemyError, secrets: Secrets, *, committing: bool) -> F1monError:
     """The error of f1mon that a driver's error comes to.
 
     Args:
@@ -78,6 +79,12 @@ def translated(error: SQLAlchemyError, secrets: Secrets, *, committing: bool) ->
     primary = None if code is None else code & 0xFF
     if isinstance(error, DBAPIError) and is_damage(error):
         return CorruptStoreError(f"the database is damaged ({said}); run `f1mon check`")
+    if any(sign in said for sign in _POOLER):
+        return ConfigurationError(
+            f"a pooler such as PgBouncer stands before the server and did not pass something on ({said}); nothing was"
+            " written: f1mon finds out by itself that it is there, so take PGOPTIONS out of the environment, and all"
+            " but `-c name=value` out of the address's options"
+        )
     if isinstance(error, PoolTimeoutError):
         return LockTimeoutError(f"no connection became free in time ({said}); nothing was written")
     if primary in _BUSY or state in _LOCK_STATES or number in _LOCK_NUMBERS:

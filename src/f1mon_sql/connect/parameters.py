@@ -212,7 +212,7 @@ def _of_postgresql(found: dict[str, Any]) -> Parameters:
     hidden = {name: found.pop(name) for name in list(found) if SECRET.search(name)}
     query = {name: value if isinstance(value, tuple) else str(value) for name, value in found.items()}
     # Said in the first message of a connection it wins over PGCLIENTENCODING, the role's setting and the database's.
-    return Parameters(query, {**hidden, "client_encoding": "utf8"}, pooled=pooled)
+    return Parameters(query, {**hidden, "client_encoding": "UTF8"}, pooled=pooled)
 
 
 def session_of(query: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, Any]]:

@@ -64,11 +64,13 @@ _OURS = {
 }
 """What f1mon's own sessions are told, whatever a database, a role or the environment says."""
 _RELIED_ON = """
-SELECT current_setting('array_nulls'), current_setting('extra_float_digits'),
+SELECT pg_catalog.pg_backend_pid(), current_setting('array_nulls'), current_setting('extra_float_digits'),
     current_setting('standard_conforming_strings'), current_setting('transform_null_equals'),
     EXISTS (SELECT FROM pg_catalog.pg_class WHERE pg_catalog.left(relname, 6) = 'f1mon_' AND relkind IN ('r', 'p')
         AND pg_catalog.pg_table_is_visible(oid) AND pg_catalog.row_security_active(oid))
 """
+_EACH_TIME = "f1mon_each_time"
+"""Where `Connection.info` says what each transaction is told, if a pooler hands out sessions by the transaction."""
 _KNOWS_TRANSACTION_TIMEOUT = 170000
 
 
@@ -83,12 +85,17 @@ class Postgresql(Dialect):
 
     def set_up(self, connection: Any, info: dict[Any, Any], settings: Settings, asked: Session) -> None:
         """See `Dialect.set_up`."""
-        del info
         driver: Any = getattr(connection, "driver_connection", connection)
         check_encoding(driver)
         cursor = connection.cursor()
-        cursor.execute(_settings_sql(settings, asked, driver.info.server_version))
-        ((schema, *_),) = cursor.fetchall()
+        if asked.pooled or _is_pooled(driver, _first(cursor, "SELECT pg_catalog.pg_backend_pid()")):
+            # What is set or prepared would stay on a session that the next transaction, or another application, gets.
+            driver.prepare_threshold = None
+            info[_EACH_TIME] = text = _settings_sql(settings, asked, driver.info.server_version, local=True)
+            cursor.execute("BEGIN")
+        else:
+            text = _settings_sql(settings, asked, driver.info.server_version, local=False)
+        schema = _first(cursor, text)
         cursor.close()
         connection.commit()
         if schema is None or schema.startswith("pg_temp"):
@@ -96,13 +103,21 @@ class Postgresql(Dialect):
 
     def check_session(self, connection: Connection) -> None:
         """See `Dialect.check_session`."""
-        check_encoding(connection.connection.driver_connection)
-        ((nulls, digits, strings, equals, hidden),) = statements.rows(connection, _RELIED_ON)
+        driver: Any = connection.connection.driver_connection
+        check_encoding(driver)
+        ((pid, nulls, digits, strings, equals, hidden),) = statements.rows(connection, _RELIED_ON)
+        if driver.prepare_threshold is not None and _is_pooled(driver, pid):
+            raise ConfigurationError(
+                "a pooler such as PgBouncer stands before the server, where what psycopg prepares is found on another"
+                ' session or on none: create_engine(…, connect_args={"prepare_threshold": None})'
+            )
         if hidden:
             raise ConfigurationError(
                 "row-level security hides rows of f1mon's tables from this role, so that what is stored would be"
                 " written again: ALTER TABLE … DISABLE ROW LEVEL SECURITY, or a role with BYPASSRLS"
             )
+        if connection.info.get(_EACH_TIME) is not None:
+            return  # each transaction is told
         wrong = {
             "array_nulls must be on, or a value that is absent is stored as the text NULL": nulls != "on",
             "extra_float_digits must be at least 1, or floats are read rounded": int(digits) < 1,
@@ -124,6 +139,9 @@ class Postgresql(Dialect):
         if not driver.autocommit:
             if snapshot:
                 statements.rows(connection, "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        elif (settings := connection.info.get(_EACH_TIME)) is not None:
+            level = "REPEATABLE READ, READ ONLY" if snapshot else "READ COMMITTED"
+            statements.last_rows(connection, f"BEGIN ISOLATION LEVEL {level}", settings)
         elif snapshot:
             statements.rows(connection, "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         elif write:
@@ -258,13 +276,24 @@ def check_encoding(driver: Any) -> None:
     """Refuse a connection that is not UTF-8, by what the server said of itself when it was made."""
     for name in ("server_encoding", "client_encoding"):
         found = (driver.pgconn.parameter_status(name.encode()) or b"UTF8").decode()
-        if found != "UTF8":
+        if found.upper().replace("-", "") not in ("UTF8", "UNICODE"):  # poolers say it as they were asked
             whose = "database" if name == "server_encoding" else "connection"
             raise ConfigurationError(f"the {whose} must be encoded in UTF8, not {found} ({name})")
 
 
-def _settings_sql(settings: Settings, asked: Session, version: int) -> str:
-    """A statement that sets up a session, and answers its schema; None for that where there is none."""
+def _is_pooled(driver: Any, pid: int) -> bool:
+    """Whether a pooler stands before the server: it greets with a number of its own for the server's process."""
+    found: bool = driver.info.backend_pid != pid
+    return found
+
+
+def _first(cursor: Any, text: str) -> Any:
+    cursor.execute(text)
+    return cursor.fetchall()[0][0]
+
+
+def _settings_sql(settings: Settings, asked: Session, version: int, *, local: bool) -> str:
+    """A statement that sets up a session or a transaction, and answers its schema; None where there is none."""
     wanted = {
         **asked.settings,
         **_OURS,
@@ -275,7 +304,8 @@ def _settings_sql(settings: Settings, asked: Session, version: int) -> str:
     if version >= _KNOWS_TRANSACTION_TIMEOUT:
         wanted["transaction_timeout"] = "0"
     said = ",".join(
-        f"pg_catalog.set_config({_literal(name)},{_literal(value)},false)" for name, value in wanted.items()
+        f"pg_catalog.set_config({_literal(name)},{_literal(value)},{str(local).lower()})"
+        for name, value in wanted.items()
     )
     # In a statement around it, so that the schema is that of the search path it sets.
     return f"SELECT pg_catalog.current_schema(), made.* FROM (SELECT {said} OFFSET 0) AS made"
