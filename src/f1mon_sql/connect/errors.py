@@ -17,6 +17,7 @@ from f1mon_core.errors import (
     LockTimeoutError,
     NotWritten,
     OutcomeUnknown,
+    ReadOnlyError,
 )
 
 _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
@@ -31,6 +32,10 @@ _MYSQL_SAID_NO = range(1000, 2000)
 _MYSQL_ENDING = {1053, 1152, 1153, 1158, 1159, 1160, 1161, 1184, 1927}
 """Server errors that come with the end of the connection."""
 
+_READ_ONLY_STATE = "25006"
+_READ_ONLY_NUMBERS = {1792, 1836}
+_OPTION_PREVENTS = 1290
+_READ_ONLY = re.compile("read.only", re.IGNORECASE)
 _POOLER = ("unsupported startup parameter", 'prepared statement "_pg3_')
 
 
@@ -55,6 +60,14 @@ def is_transient(error: BaseException) -> bool:
 def is_stale(error: BaseException) -> bool:
     """Whether a connection was found to be gone, or to have prepared its statements for tables as they were before."""
     return isinstance(error, DBAPIError) and (error.connection_invalidated or _codes(error)[0] == _OUTDATED_PLAN)
+
+
+def is_read_only(error: BaseException) -> bool:
+    """Whether a server answered that it takes no writes, as a demoted primary does for as long as one asks it."""
+    state, number = _codes(error)
+    if number == _OPTION_PREVENTS:
+        return _READ_ONLY.search(str(error)) is not None  # another option may be in the way
+    return state == _READ_ONLY_STATE or number in _READ_ONLY_NUMBERS
 
 
 def is_damage(error: DBAPIError) -> bool:
@@ -92,6 +105,15 @@ def translated(error: SQLAlchemyError, secrets: Secrets, *, committing: bool) ->
     if committing and not _refused(error, state, number):
         return OutcomeUnknown(f"COMMIT was sent and its answer was lost ({said}); repeat the call, which is safe")
     return NotWritten(f"the database refused or was lost ({said}); nothing was written, and to repeat is safe")
+
+
+def read_only(error: SQLAlchemyError, secrets: Secrets, address: str, where: str) -> ReadOnlyError:
+    """The error of f1mon for a server that takes no writes."""
+    return ReadOnlyError(
+        f"{address} leads to a server that takes no writes: {where} ({secrets.hide(_said(error))}); nothing"
+        " was written. While a failover is under way, repeat it; else let the address lead to the primary, or the role"
+        " write"
+    )
 
 
 def unreachable(error: SQLAlchemyError | TypeError, secrets: Secrets) -> F1monError:

@@ -145,6 +145,11 @@ class Dialect(ABC):
         ((micros,),) = statements.rows(connection, f"SELECT {self.server_clock}")
         return int(micros)
 
+    def place(self, connection: Connection) -> str:
+        """Where a connection leads and why nothing may be written there; as the server itself says, past any proxy."""
+        del connection
+        return "this file"
+
     # Schema ---------------------------------------------------------------------------------------------------------
 
     def has_table(self, connection: Connection, name: str) -> bool:

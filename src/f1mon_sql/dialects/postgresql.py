@@ -158,6 +158,16 @@ class Postgresql(Dialect):
         )
         return max(row[3] for row in rows), {kind: (before, until) for kind, before, until, _ in rows if kind}
 
+    def place(self, connection: Connection) -> str:
+        """See `Dialect.place`."""
+        ((host, port, standby, default),) = statements.rows(
+            connection,
+            "SELECT pg_catalog.host(pg_catalog.inet_server_addr()), current_setting('port'),"
+            " pg_catalog.pg_is_in_recovery(), current_setting('default_transaction_read_only')",
+        )
+        why = "a standby" if standby else f"default_transaction_read_only is {default} there"
+        return f"{host or 'a socket'}, port {port}, {why}"
+
     # Schema ---------------------------------------------------------------------------------------------------------
 
     @contextmanager
