@@ -24,6 +24,7 @@ from f1mon_sql.connect.engine import make_async_engine, remake_after_fork
 from f1mon_sql.connect.errors import cause_of, unreachable
 from f1mon_sql.connect.loops import LoopEngines
 from f1mon_sql.connect.settings import Settings
+from f1mon_sql.connect.statements import letting_go
 from f1mon_sql.connect.target import target_of, target_of_engine
 from f1mon_sql.schema import versions
 from f1mon_sql.verbs.calls import Call, Verbs
@@ -143,6 +144,10 @@ class AsyncSQLStorage:
         self._verbs.transactions.close()
 
     async def _call(self, call: Call[R]) -> R:
+        with letting_go():
+            return await self._called(call)
+
+    async def _called(self, call: Call[R]) -> R:
         if self._only is not None:
             if self._closed:
                 raise ClosedError("this store is closed; open it again")

@@ -20,6 +20,7 @@ from f1mon_core.storage.tally import Tally, TallyQuery
 from f1mon_sql.connect.engine import make_engine, remake_after_fork
 from f1mon_sql.connect.errors import cause_of, unreachable
 from f1mon_sql.connect.settings import Settings
+from f1mon_sql.connect.statements import letting_go
 from f1mon_sql.connect.target import target_of, target_of_engine
 from f1mon_sql.verbs.calls import Call, Verbs
 
@@ -134,6 +135,10 @@ class SQLStorage:
     def _call(self, call: Call[R]) -> R:
         if (engine := self._engine) is None:
             raise ClosedError("this store is closed; open it again")
+        with letting_go():
+            return self._called(engine, call)
+
+    def _called(self, engine: Engine, call: Call[R]) -> R:
         try:
             connection = engine.connect()
         except (SQLAlchemyError, TypeError) as error:
