@@ -135,8 +135,14 @@ class SQLStorage:
     def _call(self, call: Call[R]) -> R:
         if (engine := self._engine) is None:
             raise ClosedError("this store is closed; open it again")
-        with letting_go():
-            return self._called(engine, call)
+        try:
+            with letting_go():
+                return self._called(engine, call)
+        except BaseException as error:
+            if self._own and not isinstance(error, Exception) and not self._verbs.target.in_memory:
+                # Interrupted between two steps of the pool, a connection counts as taken for ever: it gets a new pool.
+                engine.dispose()
+            raise
 
     def _called(self, engine: Engine, call: Call[R]) -> R:
         try:
