@@ -108,6 +108,8 @@ class Interrupted(KeyboardInterrupt):
 
 # PyMySQL leaves a socket that was interrupted while it connected to the garbage collector, which closes it.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.servers
+@pytest.mark.parametrize("family", ["postgresql", "mysql"], indirect=True)
 def test_hundreds_of_interrupted_calls_leave_nothing_behind(url):
     def interrupt(_number, _frame):
         raise Interrupted
