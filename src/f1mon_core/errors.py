@@ -183,6 +183,14 @@ class LockTimeoutError(NotWritten, TimeoutError):
     """Another writer held the lock for longer than the timeout; nothing was written."""
 
 
+class ReadOnlyError(NotWritten):
+    """The store takes no writes where it is connected: a standby, a demoted primary, a read-only role or disk.
+
+    Nothing was written. Repeating helps when that has changed, as it does at the end of a failover; the message says
+    where it is connected.
+    """
+
+
 class OutcomeUnknown(StorageError):
     """The commit was sent and its answer was lost: it may or may not be stored.
 

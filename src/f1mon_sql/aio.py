@@ -22,9 +22,10 @@ from f1mon_core.storage.dumping import Dumped
 from f1mon_core.storage.select import Scalar, Select
 from f1mon_core.storage.tally import Tally, TallyQuery
 from f1mon_sql.connect.engine import make_async_engine, remake_after_fork
-from f1mon_sql.connect.errors import cause_of, translated
+from f1mon_sql.connect.errors import cause_of, unreachable
 from f1mon_sql.connect.loops import LoopEngines
 from f1mon_sql.connect.settings import Settings
+from f1mon_sql.connect.statements import letting_go
 from f1mon_sql.connect.target import target_of, target_of_engine
 from f1mon_sql.schema import versions
 from f1mon_sql.verbs.calls import Call, Verbs
@@ -152,6 +153,10 @@ class AsyncSQLStorage:
         self._verbs.transactions.close()
 
     async def _call(self, call: Call[R]) -> R:
+        with letting_go():
+            return await self._called(call)
+
+    async def _called(self, call: Call[R]) -> R:
         if self._only is not None:
             if self._closed:
                 raise ClosedError("this store is closed; open it again")
@@ -163,8 +168,8 @@ class AsyncSQLStorage:
     async def _on(self, engine: AsyncEngine, call: Call[R]) -> R:
         try:
             connection = await engine.connect()
-        except SQLAlchemyError as error:
-            raise translated(error, self._verbs.target.secrets, committing=False) from cause_of(error)
+        except (SQLAlchemyError, TypeError) as error:
+            raise unreachable(error, self._verbs.target.secrets) from cause_of(error)
         try:
             return await connection.run_sync(self._verbs.run, call)
         finally:

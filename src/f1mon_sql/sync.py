@@ -19,8 +19,9 @@ from f1mon_core.storage.dumping import Dumped
 from f1mon_core.storage.select import Scalar, Select
 from f1mon_core.storage.tally import Tally, TallyQuery
 from f1mon_sql.connect.engine import make_engine, remake_after_fork
-from f1mon_sql.connect.errors import cause_of, translated
+from f1mon_sql.connect.errors import cause_of, unreachable
 from f1mon_sql.connect.settings import Settings
+from f1mon_sql.connect.statements import letting_go
 from f1mon_sql.connect.target import target_of, target_of_engine
 from f1mon_sql.verbs.calls import Call, Verbs
 
@@ -144,9 +145,19 @@ class SQLStorage:
         if (engine := self._engine) is None:
             raise ClosedError("this store is closed; open it again")
         try:
+            with letting_go():
+                return self._called(engine, call)
+        except BaseException as error:
+            if self._own and not isinstance(error, Exception) and not self._verbs.target.in_memory:
+                # Interrupted between two steps of the pool, a connection counts as taken for ever: it gets a new pool.
+                engine.dispose()
+            raise
+
+    def _called(self, engine: Engine, call: Call[R]) -> R:
+        try:
             connection = engine.connect()
-        except SQLAlchemyError as error:
-            raise translated(error, self._verbs.target.secrets, committing=False) from cause_of(error)
+        except (SQLAlchemyError, TypeError) as error:
+            raise unreachable(error, self._verbs.target.secrets) from cause_of(error)
         with connection:
             return self._verbs.run(connection, call)
 

@@ -15,9 +15,9 @@ from sqlalchemy import Connection
 from sqlalchemy.engine import AdaptedConnection
 from sqlalchemy.exc import SQLAlchemyError
 
-from f1mon_core.errors import LockTimeoutError
+from f1mon_core.errors import LockTimeoutError, ReadOnlyError
 from f1mon_sql.connect import statements
-from f1mon_sql.connect.errors import cause_of, is_stale, is_transient, translated
+from f1mon_sql.connect.errors import cause_of, is_read_only, is_stale, is_transient, read_only, translated
 from f1mon_sql.connect.settings import Settings
 from f1mon_sql.connect.target import Target
 from f1mon_sql.dialects import Dialect, dialect_of
@@ -95,7 +95,7 @@ class Transactions:
             CorruptStoreError: If the database says it is damaged.
         """
         pause = pausing(connection)
-        deadlocks, may_be_stale = 0, self._is_pinged_by_begin
+        deadlocks, may_be_stale, may_be_demoted = 0, self._is_pinged_by_begin, True
         while True:
             attempt = Attempt(write, snapshot)
             try:
@@ -104,12 +104,35 @@ class Transactions:
                 if may_be_stale and attempt.failed_at_once and is_stale(error):
                     may_be_stale = False
                     _replace(connection)
+                elif is_read_only(error):
+                    if not may_be_demoted:
+                        raise self._refused(connection, error) from cause_of(error)
+                    # Behind a name or a proxy another server may have become the primary, and this one still answers.
+                    may_be_demoted = False
+                    self._elsewhere(connection)
                 elif is_transient(error) and deadlocks < _ATTEMPTS - 1:
                     deadlocks += 1
                     pause(random.uniform(0.2, 1.0) * 0.005 * 2**deadlocks)  # noqa: S311 - only to part the two
                 else:
                     secrets = self.target.secrets
                     raise translated(error, secrets, committing=attempt.committing) from cause_of(error)
+
+    def _elsewhere(self, connection: Connection) -> None:
+        """Connect anew; an application's own pool goes on without this connection."""
+        if self.shared:
+            connection.invalidate()
+            _roll_back(connection)
+        else:
+            _replace(connection)
+
+    def _refused(self, connection: Connection, error: SQLAlchemyError) -> ReadOnlyError:
+        try:
+            where = self.dialect.place(connection)
+            connection.rollback()
+        except SQLAlchemyError:
+            where = "it is gone meanwhile"
+            connection.invalidate()
+        return read_only(error, self.target.secrets, self.target.address, where)
 
     def close(self) -> None:
         """Let go of what is kept between transactions."""

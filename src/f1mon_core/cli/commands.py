@@ -11,7 +11,7 @@ from importlib.metadata import EntryPoint, entry_points
 import click
 
 from f1mon_core._version import __version__
-from f1mon_core.cli.errors import FAILED, CannotError, MisusedError, said
+from f1mon_core.cli.errors import FAILED, CannotError, MisusedError, said, without_address
 from f1mon_core.cli.place import Place
 from f1mon_core.cli.streams import be_quiet, ended, warn
 from f1mon_core.errors import F1monError
@@ -93,6 +93,8 @@ class _Commands(click.Group):
         except UnicodeEncodeError as error:
             # Arguments and paths that are no text of their locale come as lone surrogates, which no store takes.
             raise MisusedError(f"{error.object!r} is not {error.encoding.upper()}") from error
+        except click.UsageError as error:
+            raise without_address(error) from None
 
 
 def _registered() -> dict[str, list[EntryPoint]]:

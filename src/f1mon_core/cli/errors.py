@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import click
 
 from f1mon_core.errors import (
@@ -13,6 +15,7 @@ from f1mon_core.errors import (
     MissingExtraError,
     UnknownBackendError,
 )
+from f1mon_core.text import discreet
 
 FAILED = 1
 """The store, or the request as such, failed: not found, refused, damaged, locked."""
@@ -45,6 +48,14 @@ class MisusedError(CannotError):
     """A command that cannot even begin, because of what it was told or how the machine is set up."""
 
     exit_code = MISUSED
+
+
+_ADDRESS = re.compile(r"[^\s'\"(]*[:/].*@[^\s'\")]*", re.DOTALL)
+
+
+def without_address(error: click.UsageError) -> click.UsageError:
+    """The same error without an address in it: one in the wrong place, which may hold a password, is repeated whole."""
+    return click.UsageError(discreet(_ADDRESS.sub("***", error.format_message())), error.ctx)
 
 
 def said(error: F1monError) -> CannotError:

@@ -16,13 +16,17 @@ from f1mon_core.storage.registry import open_existing_storage, open_storage
 _VARIABLES = ("F1MON_URL", "MONITORING_DB_PATH")
 
 
+def _masked(given: str | None) -> str:
+    return repr(given and masked(given))
+
+
 @attrs.frozen(kw_only=True)
 class Place:
     """The store that the command line's own options name; what they leave open the environment decides."""
 
-    backend: str | None = None
-    url: str | None = attrs.field(default=None, repr=lambda url: repr(url and masked(url)))
-    path: str | None = None
+    backend: str | None = attrs.field(default=None, repr=_masked)
+    url: str | None = attrs.field(default=None, repr=_masked)
+    path: str | None = attrs.field(default=None, repr=_masked)
 
     @property
     def named(self) -> bool:

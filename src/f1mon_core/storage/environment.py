@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
 from f1mon_core.errors import ConfigurationError
-from f1mon_core.storage.address import scheme_of
+from f1mon_core.storage.address import masked, scheme_of
 
 _log = logging.getLogger("f1mon.backends")
 
@@ -104,7 +104,7 @@ def _database_url(family: Mapping[str, str]) -> str:
         path = family.get("MONITORING_DB_PATH", DEFAULT_SQLITE_PATH)
         return "sqlite:///" + re.sub("[%?#]", lambda special: quote(special[0]), path)
     if kind != "postgresql":
-        raise ConfigurationError(f"MONITORING_DB_TYPE must be sqlite or postgresql, got {kind!r}")
+        raise ConfigurationError(f"MONITORING_DB_TYPE must be sqlite or postgresql, got {masked(kind)!r}")
     host = family.get("MONITORING_DB_HOST", "localhost")
     if re.search(r"[/?#@%\s]", host):
         # It is not repeated: an address in here may hold a password.
@@ -125,11 +125,11 @@ def _boolean(name: str, value: str) -> bool:
         return True
     if lowered in {"0", "false", "no", "off"}:
         return False
-    raise ConfigurationError(f"{name} must be true or false, got {value!r}")
+    raise ConfigurationError(f"{name} must be true or false, got {masked(value)!r}")
 
 
 def _integer(name: str, value: str) -> int:
     try:
         return int(value)
     except ValueError:
-        raise ConfigurationError(f"{name} must be a whole number, got {value!r}") from None
+        raise ConfigurationError(f"{name} must be a whole number, got {masked(value)!r}") from None

@@ -204,7 +204,9 @@ def _only(name: str, points: list[EntryPoint], what: str = "backend") -> EntryPo
         known = sorted({point.name for point in points})
         close = difflib.get_close_matches(name, known, n=1)
         hint = f"; did you mean {close[0]!r}?" if close else "."
-        raise UnknownBackendError(f"no {what} {name!r} is installed{hint} Installed: {', '.join(known) or 'none'}")
+        # What holds such a sign is no name but a mistyped address, which may hold a password.
+        shown = "***" if re.search(r"[:@/\\=?&]", name) else name
+        raise UnknownBackendError(f"no {what} {shown!r} is installed{hint} Installed: {', '.join(known) or 'none'}")
     return next(iter(named.values()))
 
 

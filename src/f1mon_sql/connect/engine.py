@@ -12,7 +12,7 @@ from sqlalchemy import event
 from sqlalchemy.engine import Engine
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
-from sqlalchemy.pool import Pool, QueuePool, StaticPool
+from sqlalchemy.pool import ConnectionPoolEntry, Pool, QueuePool, StaticPool
 
 from f1mon_core import forks
 from f1mon_core.errors import ConfigurationError, MissingExtraError
@@ -47,7 +47,9 @@ def engine_options(target: Target, settings: Settings, *, asynchronous: bool) ->
 
 def make_engine(target: Target, settings: Settings) -> Engine:
     """A sync engine for a target. Raises `ConfigurationError`, or ImportError where its driver is not installed."""
-    made = _made(target, lambda: sa.create_engine(target.url, **engine_options(target, settings, asynchronous=False)))
+    made = _made(
+        target, lambda: sa.create_engine(target.engine_url, **engine_options(target, settings, asynchronous=False))
+    )
     _prepare_sessions(made, target, settings)
     remake_after_fork(made)
     return made
@@ -56,7 +58,7 @@ def make_engine(target: Target, settings: Settings) -> Engine:
 def make_async_engine(target: Target, settings: Settings) -> AsyncEngine:
     """An async engine for a target, for one event loop. Raises as `make_engine`."""
     options = engine_options(target, settings, asynchronous=True)
-    made = _made(target, lambda: create_async_engine(target.url, **options))
+    made = _made(target, lambda: create_async_engine(target.engine_url, **options))
     _prepare_sessions(made.sync_engine, target, settings)
     track(made.sync_engine)
     remake_after_fork(made.sync_engine)
@@ -87,19 +89,25 @@ def make_parent(path: Path) -> None:
 
 def _prepare_sessions(engine: Engine, target: Target, settings: Settings) -> None:
     """Set up each connection of an engine that f1mon made."""
-    statements = dialect_of(target.family).session_statements(settings)
-    if not statements:
-        return
+    dialect = dialect_of(target.family)
 
     @event.listens_for(engine, "connect")
-    def set_up(connection: Any, _record: Any) -> None:
-        cursor = connection.cursor()
-        try:
-            for statement in statements:
-                cursor.execute(statement)
-        finally:
-            cursor.close()
-        connection.commit()
+    def set_up(connection: Any, record: ConnectionPoolEntry) -> None:
+        if target.encrypted:
+            _refuse_plain(connection)
+        dialect.set_up(connection, record.info, settings, target.session)
+
+
+def _refuse_plain(connection: Any) -> None:
+    # The drivers of MariaDB and MySQL go on in plain text where a server offers nothing else.
+    cursor = connection.cursor()
+    cursor.execute("SHOW SESSION STATUS LIKE 'Ssl_cipher'")
+    found = cursor.fetchall()
+    cursor.close()
+    if not found or not found[0][1]:
+        raise ConfigurationError(
+            "the address asks for TLS and the server has none: set it up there, or sslmode=disable"
+        )
 
 
 # Forks --------------------------------------------------------------------------------------------------------------

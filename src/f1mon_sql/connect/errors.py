@@ -10,7 +10,15 @@ from typing import Any
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from f1mon_core.errors import CorruptStoreError, LockTimeoutError, NotWritten, OutcomeUnknown, StorageError
+from f1mon_core.errors import (
+    ConfigurationError,
+    CorruptStoreError,
+    F1monError,
+    LockTimeoutError,
+    NotWritten,
+    OutcomeUnknown,
+    ReadOnlyError,
+)
 
 _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
@@ -23,6 +31,12 @@ _MYSQL_SAID_NO = range(1000, 2000)
 """Error numbers of the server itself; those of a lost connection are above 2000."""
 _MYSQL_ENDING = {1053, 1152, 1153, 1158, 1159, 1160, 1161, 1184, 1927}
 """Server errors that come with the end of the connection."""
+
+_READ_ONLY_STATE = "25006"
+_READ_ONLY_NUMBERS = {1792, 1836}
+_OPTION_PREVENTS = 1290
+_READ_ONLY = re.compile("read.only", re.IGNORECASE)
+_POOLER = ("unsupported startup parameter", 'prepared statement "_pg3_')
 
 
 class Secrets:
@@ -48,6 +62,14 @@ def is_stale(error: BaseException) -> bool:
     return isinstance(error, DBAPIError) and (error.connection_invalidated or _codes(error)[0] == _OUTDATED_PLAN)
 
 
+def is_read_only(error: BaseException) -> bool:
+    """Whether a server answered that it takes no writes, as a demoted primary does for as long as one asks it."""
+    state, number = _codes(error)
+    if number == _OPTION_PREVENTS:
+        return _READ_ONLY.search(str(error)) is not None  # another option may be in the way
+    return state == _READ_ONLY_STATE or number in _READ_ONLY_NUMBERS
+
+
 def is_damage(error: DBAPIError) -> bool:
     """Whether SQLite says that its file, or a text in it, is damaged."""
     code = getattr(error.orig, "sqlite_errorcode", None)
@@ -56,7 +78,7 @@ def is_damage(error: DBAPIError) -> bool:
     return code & 0xFF in _DAMAGED
 
 
-def translated(error: SQLAlchemyError, secrets: Secrets, *, committing: bool) -> StorageError:
+def translated(error: SQLAlchemyError, secrets: Secrets, *, committing: bool) -> F1monError:
     """The error of f1mon that a driver's error comes to.
 
     Args:
@@ -70,6 +92,12 @@ def translated(error: SQLAlchemyError, secrets: Secrets, *, committing: bool) ->
     primary = None if code is None else code & 0xFF
     if isinstance(error, DBAPIError) and is_damage(error):
         return CorruptStoreError(f"the database is damaged ({said}); run `f1mon check`")
+    if any(sign in said for sign in _POOLER):
+        return ConfigurationError(
+            f"a pooler such as PgBouncer stands before the server and did not pass something on ({said}); nothing was"
+            " written: f1mon finds out by itself that it is there, so take PGOPTIONS out of the environment, and all"
+            " but `-c name=value` out of the address's options"
+        )
     if isinstance(error, PoolTimeoutError):
         return LockTimeoutError(f"no connection became free in time ({said}); nothing was written")
     if primary in _BUSY or state in _LOCK_STATES or number in _LOCK_NUMBERS:
@@ -77,6 +105,26 @@ def translated(error: SQLAlchemyError, secrets: Secrets, *, committing: bool) ->
     if committing and not _refused(error, state, number):
         return OutcomeUnknown(f"COMMIT was sent and its answer was lost ({said}); repeat the call, which is safe")
     return NotWritten(f"the database refused or was lost ({said}); nothing was written, and to repeat is safe")
+
+
+def read_only(error: SQLAlchemyError, secrets: Secrets, address: str, where: str) -> ReadOnlyError:
+    """The error of f1mon for a server that takes no writes."""
+    return ReadOnlyError(
+        f"{address} leads to a server that takes no writes: {where} ({secrets.hide(_said(error))}); nothing"
+        " was written. While a failover is under way, repeat it; else let the address lead to the primary, or the role"
+        " write"
+    )
+
+
+def unreachable(error: SQLAlchemyError | TypeError, secrets: Secrets) -> F1monError:
+    """The error of f1mon for no connection: nothing has been sent."""
+    if isinstance(error, TypeError):
+        # SQLAlchemy asks a new server who it is, and in SQL_ASCII psycopg answers it with bytes.
+        return ConfigurationError(
+            f"SQLAlchemy cannot read what the server answers ({error}): the engine's connections must be UTF8, not"
+            ' SQL_ASCII (connect_args={"client_encoding": "utf8"})'
+        )
+    return translated(error, secrets, committing=False)
 
 
 def _refused(error: SQLAlchemyError, state: str | None, number: int | None) -> bool:
@@ -95,7 +143,7 @@ def _codes(error: BaseException) -> tuple[str | None, int | None]:
     return state, first if type(first) is int else None
 
 
-def cause_of(error: SQLAlchemyError) -> BaseException:
+def cause_of(error: Exception) -> BaseException:
     """The driver's own error, to be named as the cause: SQLAlchemy's text would repeat the statement."""
     original: BaseException | None = getattr(error, "orig", None)
     return error if original is None else original

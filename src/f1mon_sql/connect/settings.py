@@ -60,6 +60,19 @@ class Settings:
         return cls(**options)
 
 
+@attrs.frozen
+class Session:
+    """What an address says of its sessions.
+
+    Attributes:
+        settings: PostgreSQL's settings by name (`options=-cname=value`).
+        pooled: Whether it says that a pooler hands out the server's sessions by the transaction.
+    """
+
+    settings: Mapping[str, str] = attrs.field(factory=dict)
+    pooled: bool = False
+
+
 def milliseconds(seconds: float | None) -> int:
     """Whole milliseconds, at least 1; 0 for None."""
     return 0 if seconds is None else max(1, round(seconds * 1000))

@@ -24,8 +24,10 @@ one, and gains nothing.
 from __future__ import annotations
 
 import logging
+import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from types import TracebackType
 from typing import Any
 
 from sqlalchemy import Connection, CursorResult, Executable
@@ -149,11 +151,44 @@ def sent(connection: Connection, text: str) -> Iterator[Any]:
         raise
 
 
+class letting_go:  # noqa: N801 - a context, as those of contextlib
+    """Around a call: who keeps its interrupt or its cancellation keeps no cursor, no turn and no connection with it.
+
+    Those lie in the frames of the traceback, whose variables are cleared. A class, as it stands around every call.
+    """
+
+    __slots__ = ()
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _kind: object, error: BaseException | None, trace: TracebackType | None) -> None:
+        if error is not None and not isinstance(error, Exception):
+            traceback.clear_frames(trace)
+
+
+def _abandon(connection: Connection, cursor: Any, error: BaseException) -> None:
+    """Leave a connection that was interrupted or cancelled in the middle of an answer: what comes next belongs to that.
+
+    Whoever keeps the error keeps its traceback, and with it the driver's cursors. SQLite does not end a connection, nor
+    its transaction, as long as one of its statements is there, so they are let go first.
+    """
+    try:
+        traceback.clear_frames(error.__traceback__)
+        if connection.dialect.name == "sqlite":
+            raw: Any = connection.connection.dbapi_connection
+            with suppress(Exception):
+                if cursor is not None:
+                    cursor.close()
+                raw.rollback()
+    finally:
+        connection.invalidate(error)
+
+
 def _give_up(connection: Connection, cursor: Any, text: str, error: BaseException) -> None:
     """Raise a driver's error as SQLAlchemy's, and leave the connection as SQLAlchemy would."""
     if not isinstance(error, Exception):
-        # Interrupted or cancelled in the middle of an answer: what would come next on it belongs to this one.
-        connection.invalidate(error)
+        _abandon(connection, cursor, error)
         return
     if cursor is not None:
         with suppress(Exception):  # half read, it would hold a snapshot for as long as the error is kept

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,9 @@ from sqlalchemy.exc import ArgumentError
 
 from f1mon_core.errors import ConfigurationError
 from f1mon_core.storage.address import masked
+from f1mon_sql.connect import parameters
 from f1mon_sql.connect.errors import Secrets
+from f1mon_sql.connect.settings import Session
 from f1mon_sql.tables.definitions import MYSQL_NAMES
 
 _DRIVERS: Mapping[str, tuple[str, str]] = {
@@ -24,7 +26,14 @@ _DRIVERS: Mapping[str, tuple[str, str]] = {
 }
 _FAMILIES = {"postgres": "postgresql", "mariadb": "mysql"}
 _PASSWORD_QUERY = ("password", "passwd", "pwd")
-_SECRET_QUERY = re.compile("password|passwd|pwd|secret|token", re.IGNORECASE)
+_LAST_PORT = 65535
+_NAMED_ELSEWHERE = ("PGDATABASE", "PGSERVICE")
+"""Variables by which libpq knows a database that an address does not name."""
+_NO_ADDRESS = (
+    "this is not a database address, and is not repeated as it may hold a password: it should look like"
+    " postgresql://user:password@host:5432/database or sqlite:///f1mon.db, with :, /, ?, # and @ in a user, a"
+    " password or a query as %3A, %2F, %3F, %23 and %40"
+)
 _MEMORY = {None, "", ":memory:"}
 
 
@@ -35,12 +44,18 @@ class Target:
     Attributes:
         url: The address, with its driver; a password in its password field only, which its texts do not show.
         secrets: What must not be seen.
-        arguments: What the driver is told besides the address: the secrets that were part of its query.
+        arguments: What the driver is told besides the address.
+        shown: The address as it was given, without its secrets; None where that is `url`.
+        encrypted: Whether a connection that is not encrypted is refused.
+        session: What it says of sessions, which they are told when they are there: poolers refuse it in an address.
     """
 
     url: URL
     secrets: Secrets
     arguments: Mapping[str, Any] = attrs.field(factory=dict)
+    shown: URL | None = None
+    encrypted: bool = False
+    session: Session = attrs.field(factory=Session)
 
     def __repr__(self) -> str:
         return f"Target({self.address!r})"
@@ -51,9 +66,15 @@ class Target:
         return self.url.get_backend_name()
 
     @property
+    def engine_url(self) -> URL:
+        """The address without what sessions are told."""
+        rest = parameters.session_of(self.url.query)[1]
+        return self.url.set(query=rest) if rest != self.url.query else self.url
+
+    @property
     def address(self) -> str:
         """The address, fit to print."""
-        plain = self.url.set(drivername="sqlite" if self.family == "sqlite" else self.family)
+        plain = (self.shown or self.url).set(drivername="sqlite" if self.family == "sqlite" else self.family)
         return self.secrets.hide(masked(plain.render_as_string(hide_password=True)))
 
     @property
@@ -77,7 +98,9 @@ def target_of(address: str | URL, *, asynchronous: bool = False) -> Target:
         url = sa.make_url(address)
     except (ArgumentError, ValueError):
         # The library's message may repeat the address, password included.
-        raise ConfigurationError(f"{masked(str(address))!r} is not a database address") from None
+        raise ConfigurationError(_NO_ADDRESS) from None
+    if isinstance(address, str) and _is_misread(address, url):
+        raise ConfigurationError(_NO_ADDRESS)
     family, _, driver = url.drivername.partition("+")
     family = _FAMILIES.get(family, family)
     if family not in _DRIVERS:
@@ -89,13 +112,35 @@ def target_of(address: str | URL, *, asynchronous: bool = False) -> Target:
     for name in _PASSWORD_QUERY:
         if (value := query.pop(name, None)) is not None:
             url = url.set(password=value if isinstance(value, str) else value[-1])
-    hidden = {name: query.pop(name) for name in list(query) if _SECRET_QUERY.search(name)}
-    if family == "mysql":
-        query.setdefault("charset", "utf8mb4")
-    url = url.set(query=query)
-    secrets = [url.password, *map(str, hidden.values())]
+    if isinstance(address, str):
+        parameters.refuse_blank(family, address.partition("?")[2])
+    told = parameters.read(family, query)
+    shown = url.set(query={name: value for name, value in query.items() if not parameters.SECRET.search(name)})
+    url = url.set(query=told.query)
+    _check_place(family, url)
+    secrets = [url.password, *(str(value) for name, value in query.items() if parameters.SECRET.search(name))]
     escaped = [part.rpartition("@")[0].rpartition(":")[2] for part in (url.render_as_string(hide_password=False),)]
-    return Target(url, Secrets([*secrets, *(one for one in escaped if url.password)]), hidden)
+    hiding = Secrets([*secrets, *(one for one in escaped if url.password)])
+    session = Session(parameters.session_of(told.query)[0], told.pooled)
+    return Target(url, hiding, told.arguments, shown, told.encrypted, session)
+
+
+def _check_place(family: str, url: URL) -> None:
+    if family == "sqlite":
+        return
+    named = url.database or (family == "postgresql" and {"dbname", "service"} & set(url.query))
+    if not named and not (family == "postgresql" and any(os.environ.get(name) for name in _NAMED_ELSEWHERE)):
+        raise ConfigurationError(f"the address names no database: {family}://user@host/database")
+    if url.port is not None and not 0 < url.port <= _LAST_PORT:
+        raise ConfigurationError(f"the address says port {url.port}; it must be 1 to {_LAST_PORT}")
+
+
+def _is_misread(address: str, url: URL) -> bool:
+    """Whether a part of the account was taken for the host or the database, which errors of servers repeat."""
+    if url.drivername.startswith("sqlite"):
+        return False
+    parts = (url.username or "", url.host or "", url.database or "")
+    return "@" in parts[1] or sum(part.count("@") for part in parts) > address.count("%40")
 
 
 def target_of_engine(engine: Engine) -> Target:
@@ -106,7 +151,7 @@ def target_of_engine(engine: Engine) -> Target:
         raise ConfigurationError(f"f1mon keeps its facts in SQLite, PostgreSQL, MariaDB or MySQL, not in {family}")
     if engine.dialect.driver.removesuffix("_async") not in _driver_names(family):
         raise ConfigurationError(_unknown_driver(family, engine.dialect.driver))
-    secrets = [url.password, *(str(value) for name, value in url.query.items() if _SECRET_QUERY.search(name))]
+    secrets = [url.password, *(str(value) for name, value in url.query.items() if parameters.SECRET.search(name))]
     return Target(url.set(drivername=url.drivername.replace("mariadb", "mysql", 1)), Secrets(secrets))
 
 

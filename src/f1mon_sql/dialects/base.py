@@ -18,7 +18,7 @@ from sqlalchemy import Connection
 from f1mon_core.errors import ConfigurationError
 from f1mon_core.storage.contract import Problem
 from f1mon_sql.connect import statements
-from f1mon_sql.connect.settings import Settings
+from f1mon_sql.connect.settings import Session, Settings
 from f1mon_sql.tables.rows import (
     CURRENT_COLUMNS,
     FEATURE_COLUMNS,
@@ -84,6 +84,23 @@ class Dialect(ABC):
         """What a session of f1mon's own is told when it begins."""
         return []
 
+    def set_up(self, connection: Any, info: dict[Any, Any], settings: Settings, asked: Session) -> None:
+        """Set up a driver's connection of f1mon's own, when it was made.
+
+        Args:
+            connection: The driver's, as SQLAlchemy shows it.
+            info: What `Connection.info` will be.
+            settings: How long it waits.
+            asked: What its address says of its sessions.
+        """
+        del info, asked
+        if texts := self.session_statements(settings):
+            cursor = connection.cursor()
+            for text in texts:
+                cursor.execute(text)
+            cursor.close()
+            connection.commit()
+
     def prepared(
         self, connection: Connection, settings: Settings, *, shared: bool, in_memory: bool
     ) -> AbstractContextManager[None]:
@@ -129,6 +146,11 @@ class Dialect(ABC):
             return None
         ((micros,),) = statements.rows(connection, f"SELECT {self.server_clock}")
         return int(micros)
+
+    def place(self, connection: Connection) -> str:
+        """Where a connection leads and why nothing may be written there; as the server itself says, past any proxy."""
+        del connection
+        return "this file"
 
     # Schema ---------------------------------------------------------------------------------------------------------
 

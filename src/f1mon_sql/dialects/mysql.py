@@ -18,6 +18,8 @@ from f1mon_sql.dialects.base import HORIZONS_SQL, Dialect, insert_sql, turned, u
 from f1mon_sql.tables.definitions import utf8
 from f1mon_sql.tables.rows import CURRENT_COLUMNS, Row
 
+_NO_BACKSLASH_ESCAPES = 0x200
+"""The flag of the mode in the server's status, which comes with each of its answers."""
 _DUPLICATE_ENTRY = 1062
 _DOCUMENTS = frozenset({"content", "features", "metadata", "document", "result", "segments"})
 """The columns whose text is no identifier."""
@@ -52,21 +54,34 @@ class Mysql(Dialect):
 
     def check_session(self, connection: Connection) -> None:
         """See `Dialect.check_session`."""
-        ((mode, charset),) = statements.rows(connection, "SELECT @@sql_mode, @@character_set_client")
+        ((mode, *charsets),) = statements.rows(
+            connection,
+            "SELECT @@sql_mode, @@character_set_client, @@character_set_connection, @@character_set_results",
+        )
+        if "NO_BACKSLASH_ESCAPES" in mode:
+            raise ConfigurationError("sql_mode must not contain NO_BACKSLASH_ESCAPES, with which ids are text of SQL")
         if "STRICT_" not in mode:
             raise ConfigurationError(
                 "sql_mode must contain STRICT_ALL_TABLES: else the server cuts what it cannot store"
             )
-        if charset != "utf8mb4":
-            raise ConfigurationError(
-                f"the connection's character set must be utf8mb4, not {charset} (?charset=utf8mb4)"
-            )
+        for charset in charsets:
+            if charset != "utf8mb4":
+                raise ConfigurationError(
+                    f"the connection's character set must be utf8mb4, not {charset}: no SET NAMES in init_command, in"
+                    " init_connect or in the application, and ?charset=utf8mb4 in its engine's address"
+                )
 
     # Transactions -------------------------------------------------------------------------------------------------
 
     def begin(self, connection: Connection, *, write: bool, snapshot: bool) -> None:
         """Begin a reader of several statements, which gets one snapshot; all else the driver begins."""
         del write
+        driver: Any = connection.connection.driver_connection
+        if driver.server_status & _NO_BACKSLASH_ESCAPES:
+            raise ConfigurationError(
+                "sql_mode must not contain NO_BACKSLASH_ESCAPES: a driver that escapes by backslashes would send an id"
+                " as statements of its own"
+            )
         if snapshot:
             statements.rows(connection, "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
             statements.rows(connection, "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")
@@ -76,6 +91,13 @@ class Mysql(Dialect):
         lock = "FOR UPDATE" if exclusive else "LOCK IN SHARE MODE"
         rows = statements.rows(connection, f"SELECT {HORIZONS_SQL} FROM f1mon_horizons {lock}")
         return None, {self.text_out(kind): tuple(row) for kind, *row in rows if kind}
+
+    def place(self, connection: Connection) -> str:
+        """See `Dialect.place`."""
+        ((host, port, read_only, name),) = statements.rows(
+            connection, "SELECT @@hostname, @@port, @@read_only, CONCAT('server_id ', @@server_id)"
+        )
+        return f"{host}, port {port}, {name}, read_only={read_only}"
 
     # Schema ---------------------------------------------------------------------------------------------------------
 

@@ -15,7 +15,7 @@ from sqlalchemy.exc import IntegrityError
 from f1mon_core.errors import ConfigurationError
 from f1mon_core.storage.contract import Problem
 from f1mon_sql.connect import statements
-from f1mon_sql.connect.settings import Settings, milliseconds
+from f1mon_sql.connect.settings import Session, Settings, milliseconds
 from f1mon_sql.dialects.base import HORIZONS_SQL, IN_CHUNK, Dialect, insert_absent_sql, turned, update_sql
 from f1mon_sql.tables.rows import (
     CURRENT_COLUMNS,
@@ -50,6 +50,32 @@ _TYPES = {
 }
 
 
+NO_SCHEMA = (
+    "the search path names no schema that exists and may be used: CREATE SCHEMA, GRANT USAGE on it, or name another one"
+    " in the address (?options=-csearch_path%3Dmonitoring)"
+)
+_OURS = {
+    # An array's absent value would be the text NULL; floats would be rounded to 15 digits; rows would be left out
+    # silently where a policy hides them; a read outside a transaction could fail to be serialized.
+    "array_nulls": "on",
+    "extra_float_digits": "1",
+    "standard_conforming_strings": "on",
+    "transform_null_equals": "off",
+    "row_security": "off",
+    "default_transaction_isolation": "read committed",
+}
+"""What f1mon's own sessions are told, whatever a database, a role or the environment says."""
+_RELIED_ON = """
+SELECT pg_catalog.pg_backend_pid(), current_setting('array_nulls'), current_setting('extra_float_digits'),
+    current_setting('standard_conforming_strings'), current_setting('transform_null_equals'),
+    EXISTS (SELECT FROM pg_catalog.pg_class WHERE pg_catalog.left(relname, 6) = 'f1mon_' AND relkind IN ('r', 'p')
+        AND pg_catalog.pg_table_is_visible(oid) AND pg_catalog.row_security_active(oid))
+"""
+_EACH_TIME = "f1mon_each_time"
+"""Where `Connection.info` says what each transaction is told, if a pooler hands out sessions by the transaction."""
+_KNOWS_TRANSACTION_TIMEOUT = 170000
+
+
 class Postgresql(Dialect):
     """PostgreSQL, by psycopg."""
 
@@ -59,19 +85,50 @@ class Postgresql(Dialect):
     server_clock = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
     begins_by_statement = True
 
-    def session_statements(self, settings: Settings) -> list[str]:
-        """See `Dialect.session_statements`."""
-        return [
-            f"SET lock_timeout = {milliseconds(settings.lock_timeout)}",
-            f"SET idle_in_transaction_session_timeout = {milliseconds(settings.idle_timeout)}",
-            f"SET statement_timeout = {milliseconds(settings.statement_timeout)}",
-        ]
+    def set_up(self, connection: Any, info: dict[Any, Any], settings: Settings, asked: Session) -> None:
+        """See `Dialect.set_up`."""
+        driver: Any = getattr(connection, "driver_connection", connection)
+        check_encoding(driver)
+        cursor = connection.cursor()
+        if asked.pooled or _is_pooled(driver, _first(cursor, "SELECT pg_catalog.pg_backend_pid()")):
+            # What is set or prepared would stay on a session that the next transaction, or another application, gets.
+            driver.prepare_threshold = None
+            info[_EACH_TIME] = text = _settings_sql(settings, asked, driver.info.server_version, local=True)
+            cursor.execute("BEGIN")
+        else:
+            text = _settings_sql(settings, asked, driver.info.server_version, local=False)
+        schema = _first(cursor, text)
+        cursor.close()
+        connection.commit()
+        if schema is None or schema.startswith("pg_temp"):
+            raise ConfigurationError(NO_SCHEMA)
 
     def check_session(self, connection: Connection) -> None:
         """See `Dialect.check_session`."""
-        ((encoding,),) = statements.rows(connection, "SHOW server_encoding")
-        if encoding != "UTF8":
-            raise ConfigurationError(f"the database must be encoded in UTF8, not {encoding}")
+        driver: Any = connection.connection.driver_connection
+        check_encoding(driver)
+        ((pid, nulls, digits, strings, equals, hidden),) = statements.rows(connection, _RELIED_ON)
+        if driver.prepare_threshold is not None and _is_pooled(driver, pid):
+            raise ConfigurationError(
+                "a pooler such as PgBouncer stands before the server, where what psycopg prepares is found on another"
+                ' session or on none: create_engine(…, connect_args={"prepare_threshold": None})'
+            )
+        if hidden:
+            raise ConfigurationError(
+                "row-level security hides rows of f1mon's tables from this role, so that what is stored would be"
+                " written again: ALTER TABLE … DISABLE ROW LEVEL SECURITY, or a role with BYPASSRLS"
+            )
+        if connection.info.get(_EACH_TIME) is not None:
+            return  # each transaction is told
+        wrong = {
+            "array_nulls must be on, or a value that is absent is stored as the text NULL": nulls != "on",
+            "extra_float_digits must be at least 1, or floats are read rounded": int(digits) < 1,
+            "standard_conforming_strings must be on": strings != "on",
+            "transform_null_equals must be off": equals != "off",
+        }
+        for what, is_so in wrong.items():
+            if is_so:
+                raise ConfigurationError(f"the engine's sessions: {what}")
 
     # Transactions -------------------------------------------------------------------------------------------------
 
@@ -84,6 +141,9 @@ class Postgresql(Dialect):
         if not driver.autocommit:
             if snapshot:
                 statements.rows(connection, "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        elif (settings := connection.info.get(_EACH_TIME)) is not None:
+            level = "REPEATABLE READ, READ ONLY" if snapshot else "READ COMMITTED"
+            statements.last_rows(connection, f"BEGIN ISOLATION LEVEL {level}", settings)
         elif snapshot:
             statements.rows(connection, "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         elif write:
@@ -99,6 +159,16 @@ class Postgresql(Dialect):
             f"SELECT {HORIZONS_SQL}, {self.server_clock} FROM f1mon_horizons",
         )
         return max(row[-1] for row in rows), {kind: tuple(row) for kind, *row, _ in rows if kind}
+
+    def place(self, connection: Connection) -> str:
+        """See `Dialect.place`."""
+        ((host, port, standby, default),) = statements.rows(
+            connection,
+            "SELECT pg_catalog.host(pg_catalog.inet_server_addr()), current_setting('port'),"
+            " pg_catalog.pg_is_in_recovery(), current_setting('default_transaction_read_only')",
+        )
+        why = "a standby" if standby else f"default_transaction_read_only is {default} there"
+        return f"{host or 'a socket'}, port {port}, {why}"
 
     # Schema ---------------------------------------------------------------------------------------------------------
 
@@ -228,6 +298,54 @@ class Postgresql(Dialect):
             return column.in_(values)
         kind = sa.BigInteger() if isinstance(values[0], int) else sa.Text()
         return column == sa.func.any(sa.literal(list(values), ARRAY(kind)))
+
+
+# Sessions -----------------------------------------------------------------------------------------------------------
+
+
+def check_encoding(driver: Any) -> None:
+    """Refuse a connection that is not UTF-8, by what the server said of itself when it was made."""
+    for name in ("server_encoding", "client_encoding"):
+        found = (driver.pgconn.parameter_status(name.encode()) or b"UTF8").decode()
+        if found.upper().replace("-", "") not in ("UTF8", "UNICODE"):  # poolers say it as they were asked
+            whose = "database" if name == "server_encoding" else "connection"
+            raise ConfigurationError(f"the {whose} must be encoded in UTF8, not {found} ({name})")
+
+
+def _is_pooled(driver: Any, pid: int) -> bool:
+    """Whether a pooler stands before the server: it greets with a number of its own for the server's process."""
+    found: bool = driver.info.backend_pid != pid
+    return found
+
+
+def _first(cursor: Any, text: str) -> Any:
+    cursor.execute(text)
+    return cursor.fetchall()[0][0]
+
+
+def _settings_sql(settings: Settings, asked: Session, version: int, *, local: bool) -> str:
+    """A statement that sets up a session or a transaction, and answers its schema; None where there is none."""
+    wanted = {
+        **asked.settings,
+        **_OURS,
+        "lock_timeout": str(milliseconds(settings.lock_timeout)),
+        "idle_in_transaction_session_timeout": str(milliseconds(settings.idle_timeout)),
+        "statement_timeout": str(milliseconds(settings.statement_timeout)),
+    }
+    if version >= _KNOWS_TRANSACTION_TIMEOUT:
+        wanted["transaction_timeout"] = "0"
+    said = ",".join(
+        f"pg_catalog.set_config({_literal(name)},{_literal(value)},{str(local).lower()})"
+        for name, value in wanted.items()
+    )
+    # In a statement around it, so that the schema is that of the search path it sets.
+    return f"SELECT pg_catalog.current_schema(), made.* FROM (SELECT {said} OFFSET 0) AS made"
+
+
+def _literal(text: str) -> str:
+    """A literal that is read the same whatever `standard_conforming_strings` is."""
+    quoted = text.replace("'", "''")
+    return "E'{}'".format(quoted.replace("\\", "\\\\")) if "\\" in text else f"'{quoted}'"
 
 
 def _arrays(columns: Sequence[str]) -> str:

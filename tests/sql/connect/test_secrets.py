@@ -7,8 +7,13 @@ from contextlib import contextmanager
 
 import pytest
 import sqlalchemy as sa
+from click.testing import CliRunner
 
+from f1mon_core.cli import f1mon
+from f1mon_core.cli.place import Place
+from f1mon_core.errors import ConfigurationError, UnknownBackendError
 from f1mon_core.records.kinds import Prediction
+from f1mon_core.storage.address import masked
 from f1mon_core.storage.registry import open_storage
 from f1mon_sql import AsyncSQLStorage, SQLStorage
 from f1mon_sql.connect.engine import make_engine
@@ -24,7 +29,7 @@ QUOTED = "c4nary-p%40ss"
 WRONG = [
     f"postgresql://postgres:{QUOTED}@127.0.0.1:1/test",
     f"postgresql://postgres@127.0.0.1:1/test?password={QUOTED}",
-    f"postgresql://127.0.0.1:1/test?user=u&sslpassword={QUOTED}&sslmode=nonsense",
+    f"postgresql://127.0.0.1:1/test?user=u&sslpassword={QUOTED}&sslmode=allow",
     f"mysql://root:{QUOTED}@127.0.0.1:1/test",
     f"mysql://root@127.0.0.1:1/test?password={QUOTED}",
     f"postgresql://postgres:{QUOTED}@127.0.0.1:port/test",
@@ -53,6 +58,81 @@ def test_no_error_and_no_log_shows_it(address, caplog):
     said = [line for line in shown.splitlines() if not clean(line)]
     assert not said
     assert clean(caplog.text)
+
+
+MISTYPED = [
+    "postgresql:/u:c4nary@db",
+    "postgresql//u:c4nary@db/d",
+    "postgresql:u:c4nary@db",
+    "mysql:\\\\u:c4nary@h",
+    "u:c4nary@db",
+    "//u:c4nary@h/d",
+    "host=h password = c4nary",
+    "postgresql:///u:c4nary@db/x",
+    "postgresql://u/c4nary@h/d",
+    "postgresql://u:p@c4nary@127.0.0.1:1/d",
+    "mysql://u:p@c4nary/w@127.0.0.1:1/d",
+    "jdbc:u:c4nary@h://h/d",
+]
+"""What people type for an address; libraries, servers and our own messages may repeat any part of it."""
+
+
+@pytest.fixture(params=["argument", "option", "url", "backend", "F1MON_URL", "F1MON_BACKEND", "type"])
+def mistyped(request, monkeypatch):
+    """Each door an address comes in by."""
+    door = request.param
+
+    def opened(address):
+        if door == "argument":
+            return open_storage(address)
+        if door == "option":
+            return open_storage("sql", url=address)
+        if door.startswith("F1MON"):
+            monkeypatch.setenv(door, address)
+            return open_storage()
+        if door == "type":
+            monkeypatch.setenv("MONITORING_DB_ENABLED", "true")
+            monkeypatch.setenv("MONITORING_DB_TYPE", address)
+            return open_storage()
+        return open_storage(url=address) if door == "url" else SQLStorage(address)
+
+    return opened
+
+
+@pytest.mark.parametrize("address", MISTYPED)
+def test_what_cannot_be_read_is_masked_whole(mistyped, address, caplog):
+    caplog.set_level(logging.DEBUG)
+    with pytest.raises((ConfigurationError, UnknownBackendError)) as failed:
+        mistyped(address)
+    assert clean("".join(traceback.format_exception(failed.value)).partition("Error: ")[2])
+    assert clean(str(failed.value) + repr(failed.value) + caplog.text)
+
+
+@pytest.mark.parametrize("address", MISTYPED)
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--url", "{}", "status"),
+        ("--backend", "{}", "status"),
+        ("--path", "{}", "status"),
+        ("db", "current", "--url", "{}"),
+        ("db", "current", "{}"),
+        ("status", "{}"),
+        ("{}", "status"),
+        ("{}",),
+    ],
+)
+def test_the_command_line_masks_it_too(arguments, address):
+    said = CliRunner().invoke(f1mon, [one.format(address) for one in arguments])
+    assert said.exit_code == 2 or (said.exit_code == 1 and "--path" in arguments)
+    assert clean(said.output)
+    assert clean(repr(Place(backend=address, url=address, path=address)))
+
+
+@pytest.mark.parametrize("path", ["data/monitoring", "data@home", "C:/f1mon"])
+def test_what_is_no_secret_is_shown(path):
+    assert masked(path) == path
+    assert masked(f"sqlite:///{path}") == f"sqlite:///{path}"
 
 
 @pytest.mark.parametrize("address", [*WRONG[:5], *WRONG[-2:]])
