@@ -88,11 +88,11 @@ def test_the_models_of_an_instance_rule_are_those_of_its_own_basis(monitor, cloc
 
 
 def test_a_window_that_the_kept_cells_cannot_answer_is_no_data_for_whom_is_there(monitor, clock):
-    monitor.add_rule(rule(scope="instance", window_minutes=600, basis="outcome", on_no_data="fire"))
+    monitor.add_rule(rule(scope="instance", window_minutes=590, basis="outcome", on_no_data="fire"))
     record(monitor, clock, "a", 0, 10)
     clock.forward(300)
     record(monitor, clock, "b", 0, 10)
-    monitor.storage.prune(clock.now - HOUR)
+    monitor.storage.prune(clock.now - HOUR)  # and no full hour begins where the window does
     (alert,) = monitor.evaluate()
     assert (alert.model_version, alert.metric_value) == ("b", None)
     assert "pruned" in alert.message

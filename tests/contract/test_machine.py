@@ -4,8 +4,10 @@ from contextlib import contextmanager
 from functools import partial
 from secrets import token_hex
 
+import attrs
 import pytest
 
+from f1mon_core.storage.change import operation_digest
 from f1mon_core.storage.memory import MemoryStorage
 from f1mon_core.storage.registry import Backend
 from f1mon_core.testing import Location, run_law
@@ -65,7 +67,7 @@ class RemembersOperationsOfItsOwn(Handle):
 
     def transition(self, key, step, *, operation_id):
         if (key, operation_id) not in self.done:
-            self.store._contents.operations.pop((key, operation_id), None)
+            self.store._contents.operations.pop(operation_digest(key, operation_id), None)
         self.done.add((key, operation_id))
         return self.store.transition(key, step, operation_id=operation_id)
 
@@ -75,8 +77,8 @@ class ForgetsTheHorizonWhenReopened(Handle):
 
     def __init__(self, **options):
         super().__init__(**options)
-        self.store._contents.pruned_before.clear()
-        self.store._contents.pruned_ids.clear()
+        self.store._contents.itself = attrs.evolve(self.store._contents.itself, pruned_before={})
+        self.store._contents.pruned.clear()
 
 
 class StateWithoutItsFacts(Handle):

@@ -61,9 +61,8 @@ class ModelPerformanceTracker(DropIn):
         notes: Document = without_nan(metadata or {}, "metadata", nulled)
         if nulled:
             notes = {**notes, ADOPTION: {"nulled": nulled}}  # type: ignore[dict-item]  # a list of str is JSON
-        self.monitor.record_prediction(
-            prediction_id, model_version, label(predicted_outcome, "predicted_outcome"), confidence, kept, notes
-        )
+        predicted = fields.integer(label(predicted_outcome, "predicted_outcome"), "predicted_outcome")
+        self.monitor.record_prediction(prediction_id, model_version, predicted, confidence, kept, notes)
 
     def record_actual_outcome(self, prediction_id: str, actual_outcome: int) -> dict[str, Any] | None:
         """Store what truly happened, and say how the prediction did: of several models', the one recorded first.
@@ -79,7 +78,7 @@ class ModelPerformanceTracker(DropIn):
             made = self.monitor.prediction(prediction_id)
         except NotFoundError:
             return None
-        actual = fields.label(label(actual_outcome, "actual_outcome"), "actual_outcome")
+        actual = fields.integer(label(actual_outcome, "actual_outcome"), "actual_outcome")
         self.monitor.record_outcome(prediction_id, actual)
         correct = made.predicted_outcome == actual
         return {
