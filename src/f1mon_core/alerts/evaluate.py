@@ -13,7 +13,7 @@ from f1mon_core.alerts import watch as watches
 from f1mon_core.alerts.possible import NO_OUTCOMES
 from f1mon_core.alerts.rules import AlertRule
 from f1mon_core.alerts.verdict import Reading
-from f1mon_core.errors import NotFoundError, PrunedError
+from f1mon_core.errors import NotFoundError, PrunedError, StorageError
 from f1mon_core.metrics.measurement import METRIC_NAMES
 from f1mon_core.metrics.performance import Measures, Performance
 from f1mon_core.metrics.windows import Window, WindowBasis, WindowRequest, minus
@@ -93,11 +93,14 @@ def evaluate(request: EvaluationRequest) -> Plan[list[Alert]]:
     fired: list[Alert] = []
     failures: dict[str, Exception] = {}
     for rule in rules:
+        unreadable: dict[str, StorageError] = {}
         try:
-            models = yield from _models(rule, request)
+            models = yield from _models(rule, request, unreadable)
         except Exception as error:  # noqa: BLE001 - raised below, once the other rules had their turn
             failures[rule.rule_id] = error
             continue
+        if unreadable:  # the other models have their turn
+            failures[rule.rule_id] = next(iter(unreadable.values()))
         if not models:
             yield from plans.settle(watches.rule_key(rule.rule_id), _looked(), operation_id=new_operation_id())
         for model in models:
@@ -131,8 +134,10 @@ def _looked() -> Step:
     return step
 
 
-def _models(rule: AlertRule, request: EvaluationRequest) -> Plan[Sequence[str | None]]:
-    """The models a rule is evaluated for; None is all of them together."""
+def _models(
+    rule: AlertRule, request: EvaluationRequest, unreadable: dict[str, StorageError]
+) -> Plan[Sequence[str | None]]:
+    """The models a rule is evaluated for; None is all of them together. `unreadable` as in `stored_rules.instances`."""
     gone = (yield from retired.retired()).keys()
     if (named := request.model_version or rule.model_version) is not None:
         return [] if named in gone else [named]
@@ -150,7 +155,7 @@ def _models(rule: AlertRule, request: EvaluationRequest) -> Plan[Sequence[str | 
     if rule.metric_type != NO_OUTCOMES and rule.metric_name not in METRIC_NAMES:
         seen |= yield from readings.models(rule.metric_name, window)
     # So is every model it was evaluated for before: one that fell silent is no data until somebody retires it.
-    known = (yield from stored_rules.instances(rule.rule_id)).values()
+    known = (yield from stored_rules.instances(rule.rule_id, unreadable)).values()
     silent = {
         watch.instance.model_version
         for watch in known

@@ -8,7 +8,7 @@ from f1mon_core.alerts import rule_edits, rule_files
 from f1mon_core.alerts import watch as watches
 from f1mon_core.alerts.rules import AlertRule
 from f1mon_core.alerts.watch import Watch
-from f1mon_core.errors import NotFoundError
+from f1mon_core.errors import NotFoundError, StorageError
 from f1mon_core.records.ids import new_operation_id
 from f1mon_core.records.kinds import RuleRevision
 from f1mon_core.storage import plans
@@ -53,13 +53,17 @@ def _revise_instances(rule_id: str, revision: int, new: AlertRule | None) -> Pla
 
     Where nothing was edited, this finishes what an edit that was cut short left undone.
     """
-    behind = [key for key, watch in (yield from instances(rule_id)).items() if watch.revision < revision]
+    unreadable: dict[str, StorageError] = {}
+    behind = [key for key, watch in (yield from instances(rule_id, unreadable)).items() if watch.revision < revision]
     if behind:
         old = yield from _as_it_was(rule_id, revision)
         for key in behind:
             operation_id = new_operation_id()
             step = rule_edits.revising(rule_id, revision, new, operation_id, old)
             yield from plans.settle(key, step, operation_id=operation_id)
+    for error in unreadable.values():
+        error.add_note(f"revision {revision} of the rule is stored, and every other instance knows it")
+        raise error
 
 
 def _as_it_was(rule_id: str, revision: int) -> Plan[AlertRule | None]:
@@ -70,10 +74,24 @@ def _as_it_was(rule_id: str, revision: int) -> Plan[AlertRule | None]:
     return None
 
 
-def instances(rule_id: str) -> Plan[dict[str, Watch]]:
-    """The watches of all instances of a rule, each with its `instance`, by their key."""
-    found = yield from plans.state(watches.instances_prefix(rule_id))
-    held = {key: watches.read_instance(key, document) for key, document in found.items()}
+def instances(rule_id: str, unreadable: dict[str, StorageError] | None = None) -> Plan[dict[str, Watch]]:
+    """The watches of all instances of a rule, each with its `instance`, by their key.
+
+    Args:
+        rule_id: The rule.
+        unreadable: Takes the errors of documents that cannot be read, by their key, so that one holds up no other.
+
+    Raises:
+        SchemaError, CorruptStoreError: If a document cannot be read, and nobody takes its error.
+    """
+    held: dict[str, Watch] = {}
+    for key, document in (yield from plans.state(watches.instances_prefix(rule_id))).items():
+        try:
+            held[key] = watches.read_instance(key, document)
+        except StorageError as error:
+            if unreadable is None:
+                raise
+            unreadable[key] = error
     return {key: watch for key, watch in held.items() if watch.instance and watch.instance.rule_id == rule_id}
 
 

@@ -14,7 +14,7 @@ import cattrs
 
 from f1mon_core.alerts import rule_files
 from f1mon_core.alerts.rules import AlertRule
-from f1mon_core.errors import SchemaError
+from f1mon_core.errors import CorruptStoreError, F1monError, SchemaError
 from f1mon_core.records.fields import Document
 from f1mon_core.records.json_text import canonical
 from f1mon_core.records.kinds import Alert
@@ -132,20 +132,39 @@ _converter.register_unstructure_hook(AlertRule, rule_files.to_document)
 
 
 def read(document: Mapping[str, Any] | None) -> Watch:
-    """The watch of a state document; an empty one for None."""
+    """The watch of a state document; an empty one for None.
+
+    Raises:
+        SchemaError: If another f1mon wrote it.
+        CorruptStoreError: If it holds what no f1mon wrote.
+    """
     if document is None:
         return Watch()
     content = {name: value for name, value in document.items() if name not in {"v", "holds"}}
     if document.get("v") not in {DOCUMENT_VERSION, INSTANCE_VERSION, SAMPLE_VERSION}:
         raise SchemaError("this rule's state was written by another f1mon; update f1mon")
-    return _converter.structure(content, Watch)
+    try:
+        return _converter.structure(content, Watch)
+    except F1monError:
+        raise
+    except Exception as error:
+        raise CorruptStoreError(f"a rule's state cannot be read: {type(error).__name__}: {error}") from error
 
 
 def read_instance(key: str, document: Mapping[str, Any]) -> Watch:
-    """The watch of an instance's document, with whose it is; of a document of version 1, as far as its key tells."""
-    watch = read(document)
-    if watch.instance is None:
-        watch.instance = _instance_of(key, watch.incident)
+    """The watch of an instance's document, with whose it is; of a document of version 1, as far as its key tells.
+
+    Raises:
+        SchemaError, CorruptStoreError: As `read`, naming the key.
+    """
+    try:
+        watch = read(document)
+        if watch.instance is None:
+            watch.instance = _instance_of(key, watch.incident)
+    except (SchemaError, CorruptStoreError) as error:
+        raise type(error)(f"{key}: {error}") from error
+    except ValueError as error:
+        raise CorruptStoreError(f"{key}: the labels in the key are no JSON: {error}") from error
     return watch
 
 
