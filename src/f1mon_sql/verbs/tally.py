@@ -214,22 +214,38 @@ def _counted_as_known(dialect: Dialect, shape: Shape) -> sa.Select[Any]:
     if shape.as_recorded:
         known.append(o.recorded_at <= _given("as_recorded"))
         conditions.append(p.recorded_at <= _given("as_recorded"))
-    firsts = (
-        sa.select(o.prediction_id, sa.func.min(o.known_at).label("first"), sa.func.max(o.known_at).label("last"))
-        .where(*known)
-        .group_by(o.prediction_id)
-        .subquery("firsts")
+    of_item = (o.prediction_id == p.prediction_id, *known)
+    # Asked item by item: MariaDB finds nothing by an id in what it has grouped, for the key would be too long.
+    first = sa.select(sa.func.min(o.known_at)).where(*of_item).correlate(predictions).scalar_subquery()
+    last = sa.select(sa.func.max(o.known_at)).where(*of_item).correlate(predictions).scalar_subquery()
+    seen = sa.select(
+        p.prediction_id,
+        *_kept_columns(shape, p.predicted_at),
+        first.label("first_known_at"),
+        last.label("last_known_at"),
     )
-    f = firsts.c
-    last = sa.and_(o.prediction_id == f.prediction_id, o.known_at == f.last)
-    whole = predictions.outerjoin(firsts, f.prediction_id == p.prediction_id).outerjoin(outcomes, last)
-    stands: _Column = p.predicted_at
-    if shape.basis == "outcome":
-        stands = dialect.greater(p.predicted_at, f.first)
-        conditions.append(f.first.is_not(None))
-    labels = (o.actual_outcome, o.actual_text, f.first.label("first_known_at"))
-    statement = sa.select(*_kept_columns(shape, stands), *labels).select_from(whole)
-    return _windowed(statement, shape, stands, conditions)
+    if shape.basis == "prediction":
+        s = _windowed(seen, shape, p.predicted_at, conditions).subquery("seen").c
+        within: list[_Column] = []
+        stands: _Column = s.stands_at
+    else:
+        everywhere = shape._replace(since=False, until=False)
+        s = _windowed(seen, everywhere, p.predicted_at, conditions).subquery("seen").c
+        stands = dialect.greater(s.predicted_at, s.first_known_at)
+        within = [s.first_known_at.is_not(None)]
+        if shape.since:
+            within.append(stands >= _given("since"))
+        if shape.until:
+            within.append(stands < _given("until"))
+    current = sa.and_(o.prediction_id == s.prediction_id, o.known_at == s.last_known_at)
+    return (
+        sa.select(
+            *(s.model_version, s.predicted_outcome, s.predicted_text, s.confidence, s.predicted_at),
+            *(stands.label("stands_at"), s.segments, o.actual_outcome, o.actual_text, s.first_known_at),
+        )
+        .select_from(s.prediction_id.table.outerjoin(outcomes, current))
+        .where(*within)
+    )
 
 
 def _kept_columns(shape: Shape, stands: _Column) -> tuple[_Column, ...]:
