@@ -8,7 +8,19 @@ import attrs
 from f1mon_core.errors import StorageError
 from f1mon_core.records.kinds import Acknowledgement, Outcome
 
-from .scenarios import Act, ActClock, Contents, Scenario, append, contents, counted, forget, journal_of, prediction
+from .scenarios import (
+    KEPT,
+    Act,
+    ActClock,
+    Contents,
+    Scenario,
+    append,
+    contents,
+    counted,
+    forget,
+    journal_of,
+    prediction,
+)
 from .verdict import Findings, opener, prepared, replica
 
 SMALL = Scenario(
@@ -103,7 +115,7 @@ def named(good: bytes, bit: int) -> str:
 def silently_wrong(base: Path, truths: list[Contents]) -> list[str]:
     """What a damaged store shows that was never so, and what it misses without a word.
 
-    Where a line was lost and says so, a prune keeps the tally of the others.
+    Where a line was lost and says so, a prune keeps the cells of the others.
     """
     try:
         store = opener(SMALL, base)(ActClock())
@@ -118,7 +130,7 @@ def silently_wrong(base: Path, truths: list[Contents]) -> list[str]:
     whole = truths[-1]
     facts = {one for truth in truths for one in truth.facts}
     documents = {one for truth in truths for one in truth.state}
-    shown = [fact for fact in found.facts if not (problems and fact[0] == "kept_tally")]
+    shown = [fact for fact in found.facts if not (problems and fact[0] in KEPT)]
     wrong = [f"shows {fact}" for fact in shown if fact not in facts]
     wrong += [f"shows the document {one}" for one in found.state if one not in documents]
     wrong += ["shows a fact twice"] * (len(set(found.facts)) != len(found.facts))
