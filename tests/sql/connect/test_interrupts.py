@@ -128,7 +128,9 @@ def test_hundreds_of_interrupted_calls_leave_nothing_behind(url):
                 acknowledged.add(str(number))
                 store.find(Select("prediction", limit=50))
                 signal.setitimer(signal.ITIMER_REAL, 0)
-            except Interrupted as error:
+            except (Interrupted, AssertionError) as error:
+                # SQLAlchemy asserts in a `finally` what an interrupt in the midst of it made untrue.
+                assert isinstance(error, Interrupted) or isinstance(error.__context__, Interrupted)
                 kept.append(error)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
