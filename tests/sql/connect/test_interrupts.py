@@ -130,7 +130,8 @@ def test_hundreds_of_interrupted_calls_leave_nothing_behind(url):
                 signal.setitimer(signal.ITIMER_REAL, 0)
             except (Interrupted, AssertionError) as error:
                 # SQLAlchemy asserts in a `finally` what an interrupt in the midst of it made untrue.
-                assert isinstance(error, Interrupted) or isinstance(error.__context__, Interrupted)
+                if not isinstance(error, Interrupted) and not isinstance(error.__context__, Interrupted):
+                    raise
                 kept.append(error)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
