@@ -8,7 +8,7 @@ from typing import cast
 
 import attrs
 
-from f1mon_core.alerts import outbox
+from f1mon_core.alerts import outbox, rule_edits
 from f1mon_core.alerts import watch as watches
 from f1mon_core.alerts.incident import ending, event_of
 from f1mon_core.alerts.rules import AlertRule
@@ -121,12 +121,11 @@ def _resolution(
         incident = watch.incident
         if incident is None or incident.incident_id != incident_id:
             return Change(document, result=False)
-        event = event_of(incident, rule_id, "resolved", reason, now, operation_id, {"by": by, "by_hand": True})
         also = {} if rule is None else ending(incident, rule, now, "resolved", f"by {by or 'hand'}: {reason}")
-        watch.incident, watch.evaluated = None, []
-        watch.phase, watch.phase_since = "inactive", to_micros(now)
+        details: Document = {"by": by, "by_hand": True}
+        facts = rule_edits.closed(watch, rule_id, reason, now, operation_id, "resolved", details)
         watch.phase_reason = f"resolved by {by or 'hand'}: {reason}"
-        return Change(watches.written(watch), [event], also, result=True)
+        return Change(watches.written(watch), facts, also, result=True)
 
     return step
 

@@ -93,10 +93,17 @@ def _end_of(new: AlertRule | None, scope: str | None) -> str | None:
     return None
 
 
-def closed(watch: Watch, rule_id: str, reason: str, now: datetime, operation_id: str) -> list[Fact]:
-    """End the incident of a watch that nothing evaluates any more; the event that says so."""
-    incident = cast("Incident", watch.incident)
-    event = event_of(incident, rule_id, "closed", reason, now, operation_id, {})
+def closed(
+    watch: Watch,
+    rule_id: str,
+    reason: str,
+    now: datetime,
+    operation_id: str,
+    event: str = "closed",
+    details: Document | None = None,
+) -> list[Fact]:
+    """End the incident of a watch otherwise than by a good sample; the event that says so."""
+    said = event_of(cast("Incident", watch.incident), rule_id, event, reason, now, operation_id, details or {})
     watch.incident, watch.evaluated = None, []
     watch.phase, watch.phase_since, watch.phase_reason = "inactive", to_micros(now), reason
-    return [event]
+    return [said]
