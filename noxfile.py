@@ -17,8 +17,8 @@ import nox
 ROOT = Path(__file__).parent
 PYTHONS = nox.project.python_versions(nox.project.load_toml("pyproject.toml"))
 OLDEST, NEWEST = PYTHONS[0], PYTHONS[-1]
-QUICK = "not planted and not races and not faults and not servers and not soak"
-"""What also runs on the newest Python; the several-process, fault and server laws run once, on the oldest."""
+QUICK = "not planted and not races and not faults and not servers and not seasons and not soak"
+"""What also runs on the newest Python; races, faults, servers and whole seasons run once, on the oldest."""
 PLANTED_IN = [
     *(f"src/f1mon_core/{room}/**/*.py" for room in ("records", "storage", "testing")),
     *("tests/mutants/**/*.py", "docs/write-a-backend.md"),
@@ -131,10 +131,11 @@ def tests(session: nox.Session) -> None:
         hard = ["-m", "(races or faults) and not planted and not soak"]
         _side_by_side(session, [*hard, "tests/contract"], [*hard, "tests", "--ignore=tests/contract"])
         easy = ["-m", "not planted and not races and not faults and not soak"]
-        many = [f"tests/{folder}" for folder in ("agreement", "contract", "mutants")]
+        seasons = ("alerts/test_replay.py", "legacy/test_real_season.py")
+        many = [f"tests/{place}" for place in ("agreement", "contract", "mutants", *seasons)]
         session.run("pytest", *PARALLEL, *easy, *many)
         # Counting doubles what Python itself takes, so those that do the same for many rows and stores are not counted.
-        session.run("pytest", *PARALLEL, *COVERAGE, *easy, *(f"--ignore={folder}" for folder in many))
+        session.run("pytest", *PARALLEL, *COVERAGE, *easy, *(f"--ignore={place}" for place in many))
     elif session.python == NEWEST:
         _quick(session)
     else:
@@ -215,5 +216,5 @@ def _side_by_side(session: nox.Session, *selections: list[str]) -> None:
 
 
 def _quick(session: nox.Session) -> None:
-    session.log(f"Python {session.python}: without races, faults and servers, which run on Python {OLDEST}")
+    session.log(f"Python {session.python}: without races, faults, servers and seasons, which run on Python {OLDEST}")
     session.run("pytest", *PARALLEL, "-m", QUICK, *session.posargs)

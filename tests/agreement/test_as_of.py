@@ -8,6 +8,8 @@ from itertools import pairwise
 import attrs
 import pytest
 
+pytestmark = pytest.mark.seasons
+
 MICROSECOND = timedelta(microseconds=1)
 
 

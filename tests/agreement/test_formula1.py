@@ -8,6 +8,8 @@ from f1mon_core.storage.tally import TallyQuery
 
 from ..oracle import assert_equal, expected_metrics
 
+pytestmark = pytest.mark.seasons
+
 DAY = timedelta(days=1)
 
 

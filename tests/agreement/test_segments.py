@@ -12,6 +12,8 @@ from f1mon_core.storage.tally import TallyQuery
 
 from .conftest import BACKENDS, opened
 
+pytestmark = pytest.mark.seasons
+
 DAY = timedelta(days=1)
 PRUNED = datetime(2021, 1, 1, tzinfo=UTC)
 """The seasons of 2014 to 2020 lie before it."""

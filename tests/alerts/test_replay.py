@@ -17,6 +17,8 @@ from f1mon_core.monitor import Monitor
 
 from ..factories import rule
 
+pytestmark = pytest.mark.seasons
+
 DAY = 86_400.0
 MINUTES = 24 * 60
 AFTER_THE_RACE = 3_600.0

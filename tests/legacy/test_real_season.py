@@ -14,6 +14,8 @@ from sklearn.metrics import accuracy_score
 
 from f1mon_core.legacy import AlertingSystem, ModelPerformanceTracker
 
+pytestmark = pytest.mark.seasons
+
 EMBEDDED = ("jsonl", "sqlite")
 ALL = 60 * 24 * 366 * 20
 MODELS = ("podium-gb-2", "podium-lr-1")
