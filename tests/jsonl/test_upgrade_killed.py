@@ -175,7 +175,7 @@ def test_a_journal_of_a_million_predictions_is_upgraded_through_five_kills(tmp_p
     said, seconds, peak = upgraded(first)
     rng, kills = random.Random(size), []
     while len(kills) < KILLS:
-        moment = rng.uniform(0.02, 0.9) * seconds
+        moment = rng.uniform(0.02, 0.7) * seconds
         if upgraded(directory, moment) is not None:
             break  # it was done before its time: the machine is quicker than it was
         kills.append(moment)
