@@ -29,6 +29,8 @@ R = TypeVar("R")
 
 _UNVOUCHED = 1 << 16
 """Bytes of other writers, vouched for by no line, that a handle leaves to its next one to vouch for."""
+_REWRITTEN_PER_SECOND = 20 << 20
+"""Bytes of a journal of an old format that a rewrite takes a second for, on a slow disk."""
 
 _log = logging.getLogger("f1mon.jsonl")
 
@@ -174,10 +176,13 @@ class Writer:
     def _upgrade(self, session: Session) -> None:
         """Rewrite a journal of an old format, so that an f1mon that knows no other refuses it from here on."""
         _log.info(
-            "rewriting %s from format %d to %d, before the first write to it",
+            "rewriting %s from format %d to %d, before the first write to it: it takes about %d s and, until then,"
+            " %d MiB more on disk; interrupted, it begins anew",
             self._journal,
             self._view.reader.format,
             FORMAT,
+            max(1, session.size // _REWRITTEN_PER_SECOND),
+            max(1, session.size >> 20),
             extra={"path": self._directory.path, "size": session.size},
         )
         self.rewrite(session, Rewrite(), Rewrite)

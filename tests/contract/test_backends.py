@@ -27,6 +27,8 @@ class TestMemoryOffloaded(Memory):
 
 
 class JSONL(StorageContract):
+    items = 60
+
     @contextmanager
     def location(self):
         with TemporaryDirectory(prefix="f1mon-jsonl-") as directory:
@@ -58,6 +60,7 @@ class SQL(StorageContract):
     family = "sqlite"
     driver = ""
     anew = True
+    items = 60
 
     @pytest.fixture(autouse=True)
     def place_for_the_law(self, request):
@@ -88,6 +91,7 @@ class Offloaded:
 
     colour = "offloaded"
     meetings = 200
+    items = 60
     windows = 20
     fresh_rules = 10
     kills = 20

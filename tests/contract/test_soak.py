@@ -40,6 +40,14 @@ def test_five_hundred_killed_evaluators_never_fire_twice(store):
 
 
 @pytest.mark.soak
+@pytest.mark.parametrize("store", SHARED.values(), ids=SHARED)
+def test_eight_processes_meet_at_a_thousand_items(store):
+    law = "two_models_an_outcome_its_correction_and_a_contradiction_meet_at_one_item"
+    verdict = run_law(store().location, law, items=1_000)
+    assert verdict.status == "pass", verdict.trace
+
+
+@pytest.mark.soak
 @pytest.mark.parametrize("store", ASYNCHRONOUS.values(), ids=ASYNCHRONOUS)
 @pytest.mark.parametrize(
     ("law", "size"),

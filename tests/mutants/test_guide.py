@@ -21,7 +21,7 @@ FEW = """
 from test_onefile import TestOneFile as OneFile
 
 class TestFew(OneFile):
-    windows, fresh_rules, meetings, kills, writer_kills = 20, 10, 100, 12, 12
+    windows, fresh_rules, meetings, items, kills, writer_kills = 20, 10, 100, 60, 12, 12
 """
 LINES = load_bearing_lines()
 

@@ -15,6 +15,7 @@ FEW = {
     "windows": 20,
     "fresh_rules": 20,
     "meetings": 60,
+    "items": 60,
     "kills": 12,
     "writer_kills": 30,
     "sequences": 10,
@@ -25,9 +26,10 @@ UNTIL_FOUND = {**FEW, "sequences": 500}
 """Which sequences are tried depends on the modules that are loaded; the first that shows the fault is the last."""
 
 
-def marks(law):
+def marks(law, over):
     rooms = ((RaceLaws, pytest.mark.races), (DurabilityLaws, pytest.mark.faults), (KillLaws, pytest.mark.faults))
-    return [mark for owner, mark in rooms if f"test_{law}" in vars(owner)]
+    found = [mark for owner, mark in rooms if f"test_{law}" in vars(owner)]
+    return [*found, pytest.mark.servers] if over.server else found
 
 
 def test_every_fault_names_a_law_of_the_kit():
@@ -39,7 +41,7 @@ def test_every_law_of_the_kit_has_a_fault_that_names_it():
 
 
 @pytest.mark.planted
-@pytest.mark.parametrize("fault", [pytest.param(one, id=one.name, marks=marks(one.law)) for one in FAULTS])
+@pytest.mark.parametrize("fault", [pytest.param(one, id=one.name, marks=marks(one.law, one.over)) for one in FAULTS])
 def test_its_law_catches_the_fault(fault):
     verdict = run_law(fault.location, fault.law, **UNTIL_FOUND)
     assert verdict.status == "fail", f"{fault.name!r} survives {fault.law!r}"
@@ -50,7 +52,7 @@ def test_its_law_catches_the_fault(fault):
 @pytest.mark.parametrize(
     ("over", "law"),
     [
-        pytest.param(over, law, id=f"{over}: {law}", marks=marks(law))
+        pytest.param(over, law, id=f"{over}: {law}", marks=marks(law, OVER[over]))
         for over, law in sorted({(one.over.name, one.law) for one in FAULTS})
     ],
 )

@@ -21,6 +21,7 @@ from f1mon_core.storage.dumping import (
     PAGE,
     DocumentRange,
     Dumped,
+    FactRange,
     KeptOperation,
     PrunedKey,
     Restoring,
@@ -30,6 +31,7 @@ from f1mon_core.storage.dumping import (
     page,
     restoring,
 )
+from f1mon_core.storage.following import Following, following
 from f1mon_core.storage.offload import (
     DEFAULT_THREADS,
     OffloadedStorage,
@@ -126,6 +128,8 @@ __all__ = [
     "CheckReport",
     "DocumentRange",
     "Dumped",
+    "FactRange",
+    "Following",
     "KeptOperation",
     "Moments",
     "OffloadedStorage",
@@ -167,6 +171,7 @@ __all__ = [
     "fold_find",
     "fold_kept",
     "fold_tally",
+    "following",
     "have_in_common",
     "held_by",
     "is_prelabelled",

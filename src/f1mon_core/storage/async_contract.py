@@ -146,7 +146,11 @@ class AsyncStorage(Protocol):
         - Facts keep their times, `recorded_at` too; no fact is refused because it was pruned.
         - A record that is there already is a no-op; a different fact under its key is a `ConflictError`. A state
           document takes the place of the one under its key, and documents of the dumped range that it does not name
-          go: so a second pass brings what changed. A prediction whose key the source pruned goes.
+          go: so a second pass brings what changed. What the source pruned goes, of whatever kind.
+        - An instant of a prune never moves back. What this store pruned further than its source does not come back;
+          once the source was pruned as far, its kept cells take the place of those here. Until then a prediction that
+          the source pruned and that never came here is a `RestoreError`: only cells are left of it, and they cannot be
+          told from those kept here.
         - A store that is neither empty nor was restored from the same source refuses by a `RestoreError`.
         """
         ...

@@ -7,10 +7,15 @@ the last day, and the state documents.
     {"record": "store", "store": id, "contract": 2,
      "pruned_before": {kind: µs}, "outcomes_until": µs | null, "stands_until": µs | null}
     {"record": "pruned", "prediction_id": id, "model_version": model | null}     null: of every model (contract 1)
+    {"record": "facts", "kind": kind, "after": place | null, "until": place | null}
     {"record": "fact", "fact": document}                                         as `records.documents` writes it
     {"record": "operation", "operation": digest, "at": µs, "result": JSON}
     {"record": "documents", "after": key | null, "until": key | null}            all there are between two keys …
     {"record": "document", "key": key, "document": document}                     … are those that follow
+
+A record "facts" stands before the facts of a kind of which some went by a prune, and says the same of them: all there
+are between two places, which are [µs, key …]. So a second pass finds what went since, and what a prune left because
+something held it. Predictions and outcomes go by the keys of pruned predictions.
 """
 
 from __future__ import annotations
@@ -24,10 +29,10 @@ import attrs
 from f1mon_core.errors import InvalidQueryError, InvalidRecordError, RestoreError, SchemaError
 from f1mon_core.records import documents, fields, json_text
 from f1mon_core.records.fields import Document, Json
-from f1mon_core.records.kinds import KINDS, Cursor, Fact
+from f1mon_core.records.kinds import KINDS, Cursor, Fact, KeptCells, KeptTally, Outcome, Prediction
 from f1mon_core.records.times import from_micros, to_micros
 from f1mon_core.storage.change import check_state_key
-from f1mon_core.storage.select import Select
+from f1mon_core.storage.select import Select, check_cursor, kind_of
 
 CONTRACT = 2
 PAGE = 2_000
@@ -152,16 +157,38 @@ def _pruned(source: Source, place: Any, left: int) -> tuple[list[Document], Json
 def _facts(source: Source, place: Any, left: int) -> tuple[list[Document], Json]:
     kinds = list(KINDS)
     first, at, key = place or (kinds[0], None, ())
+    pruned = source.itself().pruned_before
     records: list[Document] = []
     for kind in kinds[kinds.index(first) :]:
         after = None if at is None else Cursor(from_micros(at), tuple(key))
-        found = source.find(Select(kind, limit=left - len(records), after=after))
+        found = source.find(Select(kind, limit=left, after=after))
+        left -= len(found)
+        last = found[-1].cursor if not left else None
+        if goes_by_ranges(kind) and _pruned_with(kind) in pruned:
+            records.append({"record": "facts", "kind": kind, "after": _written(after), "until": _written(last)})
         records += [{"record": "fact", "fact": documents.to_document(fact)} for fact in found]
-        if len(records) >= left:
-            last = found[-1].cursor if found else None
-            return records, [kind, *((to_micros(last.at), list(last.key)) if last else (None, None))]
+        if last is not None:
+            return records, [kind, to_micros(last.at), list(last.key)]
         at = None
     return records, None
+
+
+KEPT_KINDS = frozenset({KeptTally.kind, KeptCells.kind})
+"""What a prune of predictions leaves of them."""
+
+
+def goes_by_ranges(kind: str) -> bool:
+    """Whether the facts of a kind go by their own time, and not by the keys of pruned predictions."""
+    return kind not in (Prediction.kind, Outcome.kind)
+
+
+def _pruned_with(kind: str) -> str:
+    """The kind whose prunes change what there is of a kind."""
+    return Prediction.kind if kind in KEPT_KINDS else kind
+
+
+def _written(cursor: Cursor | None) -> list[Json] | None:
+    return None if cursor is None else [to_micros(cursor.at), *cursor.key]
 
 
 def _operations(source: Source, place: Any, left: int) -> tuple[list[Document], Json]:
@@ -205,6 +232,24 @@ class DocumentRange:
         return (self.after is None or key > self.after) and (self.until is None or key <= self.until)
 
 
+@attrs.frozen
+class FactRange:
+    """All facts of a kind between two places of a listing, the first excluded and the last included; None is unbounded.
+
+    Attributes:
+        facts: The facts by their keys.
+    """
+
+    kind: str
+    after: Cursor | None
+    until: Cursor | None
+    facts: dict[tuple[str, ...], Fact] = attrs.field(factory=dict)
+
+    def holds(self, cursor: Cursor) -> bool:
+        """Whether a place lies in it."""
+        return (self.after is None or cursor > self.after) and (self.until is None or cursor <= self.until)
+
+
 @attrs.define
 class Restoring:
     """What the records of one call to `restore` say, checked."""
@@ -214,6 +259,7 @@ class Restoring:
     facts: list[Fact] = attrs.field(factory=list)
     operations: list[KeptOperation] = attrs.field(factory=list)
     ranges: list[DocumentRange] = attrs.field(factory=list)
+    fact_ranges: list[FactRange] = attrs.field(factory=list)
 
 
 def restoring(records: Iterable[Mapping[str, Any]]) -> Restoring:
@@ -247,23 +293,55 @@ def _taken(found: Restoring | None, record: Mapping[str, Any]) -> Restoring:
         found.itself = itself
     elif found is None:
         raise InvalidRecordError("records", name, "must begin with the record of the store they are of")
-    elif name == "pruned":
-        model = record["model_version"]
-        key = fields.identifier(record["prediction_id"], "prediction_id")
-        found.pruned.append((key, None if model is None else fields.identifier(model, "model_version")))
-    elif name == "fact":
-        found.facts.append(documents.from_document(record["fact"]))
-    elif name == "operation":
-        result = fields.json_value(record["result"], "result")
-        found.operations.append(KeptOperation(str(record["operation"]), from_micros(record["at"]), result))
-    elif name == "documents":
-        found.ranges.append(DocumentRange(record["after"], record["until"]))
-    elif name == "document":
-        key = check_state_key(record["key"])
-        found.ranges[-1].documents[key] = fields.json_object(record["document"], "document")
+    elif name in _TAKEN:
+        _TAKEN[name](found, record)
     else:
         raise InvalidRecordError("record", name, "must be a record as `dump` makes them")
     return found
+
+
+def _take_pruned(found: Restoring, record: Mapping[str, Any]) -> None:
+    model = record["model_version"]
+    key = fields.identifier(record["prediction_id"], "prediction_id")
+    found.pruned.append((key, None if model is None else fields.identifier(model, "model_version")))
+
+
+def _take_facts(found: Restoring, record: Mapping[str, Any]) -> None:
+    kind = kind_of(record["kind"])
+    if not goes_by_ranges(kind.kind):
+        raise InvalidRecordError("kind", kind.kind, "must be one whose facts go by themselves")
+    found.fact_ranges.append(FactRange(kind.kind, _cursor(kind, record["after"]), _cursor(kind, record["until"])))
+
+
+def _take_fact(found: Restoring, record: Mapping[str, Any]) -> None:
+    fact = documents.from_document(record["fact"])
+    found.facts.append(fact)
+    if found.fact_ranges and found.fact_ranges[-1].kind == fact.kind:
+        found.fact_ranges[-1].facts[fact.key] = fact
+
+
+def _take_operation(found: Restoring, record: Mapping[str, Any]) -> None:
+    result = fields.json_value(record["result"], "result")
+    found.operations.append(KeptOperation(str(record["operation"]), from_micros(record["at"]), result))
+
+
+def _take_documents(found: Restoring, record: Mapping[str, Any]) -> None:
+    found.ranges.append(DocumentRange(record["after"], record["until"]))
+
+
+def _take_document(found: Restoring, record: Mapping[str, Any]) -> None:
+    key = check_state_key(record["key"])
+    found.ranges[-1].documents[key] = fields.json_object(record["document"], "document")
+
+
+_TAKEN: dict[str, Callable[[Restoring, Mapping[str, Any]], None]] = {
+    "pruned": _take_pruned,
+    "facts": _take_facts,
+    "fact": _take_fact,
+    "operation": _take_operation,
+    "documents": _take_documents,
+    "document": _take_document,
+}
 
 
 def _itself(record: Mapping[str, Any]) -> StoreRecord:
@@ -275,6 +353,15 @@ def _itself(record: Mapping[str, Any]) -> StoreRecord:
         outcomes_until=_optional(record["outcomes_until"]),
         stands_until=_optional(record["stands_until"]),
     )
+
+
+def _cursor(kind: type[Fact], place: Any) -> Cursor | None:
+    if place is None:
+        return None
+    at, *key = place
+    cursor = Cursor(from_micros(at), tuple(key))
+    check_cursor(kind, cursor)
+    return cursor
 
 
 def _optional(micros: int | None) -> datetime | None:

@@ -36,6 +36,7 @@ from f1mon_core.storage.dumping import (
     page,
     restoring,
 )
+from f1mon_core.storage.following import following
 from f1mon_core.storage.registry import Backend
 from f1mon_core.storage.retention import held_by
 from f1mon_core.storage.select import Scalar, Select
@@ -72,6 +73,18 @@ class _Contents:
             self.models.setdefault(fact.prediction_id, set()).add(fact.model_version)
         elif isinstance(fact, Outcome):
             self.outcomes.setdefault(fact.prediction_id, []).append(fact)
+
+    def put_unless_pruned(self, fact: Fact) -> bool:
+        """Store a fact, unless it is of what was pruned; answers whether it was stored."""
+        if self.is_pruned(fact):
+            return False
+        self.put(fact)
+        return True
+
+    def knows(self, key: PrunedKey) -> bool:
+        """Whether a prediction is stored, or was pruned."""
+        item, model = key
+        return model in self.models.get(item, ()) or not {model, None}.isdisjoint(self.pruned.get(item, ()))
 
     def take_prediction(self, made: Prediction) -> int:
         """Remove a prediction for good; answers how many outcomes went with it, its item's last."""
@@ -283,30 +296,30 @@ class MemoryStorage:
             contents = self._open()
             empty = not (any(contents.facts.values()) or contents.documents or contents.operations or contents.pruned)
             check_restorable(contents.itself, offered.itself, empty=empty)
+            told = following(contents.itself, offered)
+            told.refuse(key for key in told.to_know if not contents.knows(key))
+            gone = {(fact.kind, fact.key) for fact in told.gone(self.find)}
             new: dict[tuple[str, tuple[str, ...]], Fact] = {}
-            for fact in offered.facts:
+            for fact in told.facts:
                 name = (fact.kind, fact.key)
-                stored = new.get(name) or contents.of_kind(fact.kind).get(fact.key)
+                stored = new.get(name) or (None if name in gone else contents.of_kind(fact.kind).get(fact.key))
                 if stored is None:
                     new[name] = fact
                 elif not same(stored, fact):
                     raise ConflictError(stored, fact)
-            contents.itself = attrs.evolve(
-                offered.itself, store=contents.itself.store, restored_from=offered.itself.store
-            )
+            contents.itself = told.itself
+            for kind, of in gone:
+                del contents.of_kind(kind)[of]
             # What was pruned goes before what is offered is put: an outcome that went with the last prediction of its
-            # item labels no prediction of it that was made since. And again, for what is here both dumped and pruned.
-            contents.take_pruned(offered.pruned)
-            for fact in offered.facts:
-                if fact.key not in contents.of_kind(fact.kind):
-                    contents.put(fact)
-            contents.take_pruned(offered.pruned)
+            # item labels no prediction of it that was made since.
+            contents.take_pruned(told.pruned)
+            put = [fact for fact in new.values() if contents.put_unless_pruned(fact)]
             contents.operations |= {one.digest: one for one in offered.operations}
             for part in offered.ranges:
                 for key in [key for key in contents.documents if part.holds(key) and key not in part.documents]:
                     del contents.documents[key]
                 contents.documents |= part.documents
-            return Appended(len(new), len(offered.facts) - len(new))
+            return Appended(len(put), len(offered.facts) - len(put))
 
     def check(self) -> CheckReport:
         """See `Storage.check`."""

@@ -47,11 +47,13 @@ class Rewrite:
         gone: The spots of the facts to leave out.
         removed: How many those are, by kind.
         lines: The members of lines to add behind all that stays.
+        added: How many facts those lines append.
     """
 
     gone: defaultdict[int, set[int]] = attrs.field(factory=lambda: defaultdict(set))
     removed: dict[str, int] = attrs.field(factory=dict)
     lines: list[Members] = attrs.field(factory=list)
+    added: int = 0
 
     def drop(self, kind: str, spot: Spot) -> None:
         """Leave out a fact."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import timedelta
+from functools import partial
 from itertools import islice
 from typing import TypeAlias
 
@@ -27,8 +28,10 @@ from f1mon_core.storage.dumping import (
     check_restorable,
     page,
 )
+from f1mon_core.storage.following import Following, following
 from f1mon_core.storage.select import Select
 from f1mon_jsonl.format import decode_document
+from f1mon_jsonl.index.codes import NONE
 from f1mon_jsonl.index.kinds import FactKey
 from f1mon_jsonl.index.state import State
 from f1mon_jsonl.index.whole import Index
@@ -107,26 +110,38 @@ def restore(writer: Writer, session: Session, offered: Restoring) -> Appended:
     empty = not (
         index.counts() or index.state.documents or index.state.results or index.state.restored or len(index.pruned)
     )
-    check_restorable(_itself(session.view.reader), offered.itself, empty=empty)
-    new = _new(index, session.loader(), offered.facts)
+    itself = _itself(session.view.reader)
+    check_restorable(itself, offered.itself, empty=empty)
+    told = following(itself, offered)
+    told.refuse(key for key in told.to_know if not _is_known(index, key))
+    gone = {(fact.kind, fact.key) for fact in told.gone(partial(find.find, session.loader()))}
+    new = _new(index, session.loader(), told.facts, gone)
 
     def planned() -> Rewrite:
-        return _planned(session.view.index, offered, new)
+        return _planned(session.view.index, offered, told, new, gone)
 
     change = planned()
     if change.gone:
-        writer.rewrite(session, change, planned)
+        change = writer.rewrite(session, change, planned)
     else:
         session.members += change.lines[0]
-    return Appended(len(new), len(offered.facts) - len(new))
+    return Appended(change.added, len(offered.facts) - change.added)
 
 
-def _new(index: Index, loader: Loader, offered: Sequence[Fact]) -> _Facts:
-    """The facts that are not stored, by kind and key."""
+def _is_known(index: Index, key: PrunedKey) -> bool:
+    """Whether a prediction is stored, or was pruned."""
+    item, model = key
+    if not {model, None}.isdisjoint(index.pruned.models(item)):
+        return True
+    return model is not None and index.find(item, model) != NONE
+
+
+def _new(index: Index, loader: Loader, offered: Sequence[Fact], gone: Collection[tuple[str, FactKey]]) -> _Facts:
+    """The facts that are not stored, or will have gone, by kind and key."""
     new: _Facts = {}
     for fact in offered:
         name = (fact.kind, fact.key)
-        stored = new.get(name) or stored_fact(index, loader, fact)
+        stored = new.get(name) or (None if name in gone else stored_fact(index, loader, fact))
         if stored is None:
             new[name] = fact
         elif not same(stored, fact):
@@ -134,54 +149,62 @@ def _new(index: Index, loader: Loader, offered: Sequence[Fact]) -> _Facts:
     return new
 
 
-def _planned(index: Index, offered: Restoring, new: _Facts) -> Rewrite:
+def _planned(
+    index: Index, offered: Restoring, told: Following, new: _Facts, gone: Iterable[tuple[str, FactKey]]
+) -> Rewrite:
     """What restoring leaves out of the journal, and the one line that it adds."""
     change = Rewrite()
-    facts = _without_pruned(change, index, offered, new)
+    for kind, key in gone:
+        change.drop(kind, index.kinds[kind].entries[key].spot)
+    facts = _without_pruned(change, index, told, new)
+    change.added = len(facts)
     members: Members = []
     if facts:
         members.append(("facts", encoded([documents.to_document(fact) for fact in facts])))
     change.lines.append(
         members
-        + _pruned(index, offered.pruned)
-        + _limits(index, offered.itself)
+        + _pruned(index, told.pruned)
+        + _limits(index, told.itself)
         + _results(index.state, offered.operations)
         + _documents(index.state, offered.ranges)
     )
     return change
 
 
-def _without_pruned(change: Rewrite, index: Index, offered: Restoring, new: _Facts) -> list[Fact]:
-    """Leave out stored predictions that the source pruned, and answer the new facts without such.
+def _without_pruned(change: Rewrite, index: Index, told: Following, new: _Facts) -> list[Fact]:
+    """Leave out stored predictions that the source pruned, and answer the new facts without what was pruned.
 
     The outcomes of an item go with its last stored prediction unless they are offered anew: those that are not label
     no prediction that was made since.
     """
     pruned: dict[str, set[str | None]] = {}
-    for item, model in offered.pruned:
+    for item, model in told.pruned:
         pruned.setdefault(item, set()).add(model)
 
     def goes(item: str, model: str) -> bool:
-        return item in pruned and not pruned[item].isdisjoint({model, None})
+        return not {model, None}.isdisjoint({*pruned.get(item, ()), *index.pruned.models(item)})
 
     table, links = index.predictions, index.outcomes
     gone = [row for item in pruned for row in table.of_item(item) if goes(*index.prediction_key(row))]
     drop_predictions(change, index, gone)
     going = {*gone}
-    alone = {item for item in pruned if going.issuperset(table.of_item(item))}
-    orphaned = alone.difference(
-        one.prediction_id for one in offered.facts if isinstance(one, Prediction) and not goes(*one.key)
-    )
-    again = {one.key for one in offered.facts if isinstance(one, Outcome) and one.prediction_id not in orphaned}
-    for item in alone:
-        for link in index.links(item):
-            if index.outcome_key(link) not in again:
-                change.drop("outcome", (links.line[link], links.item[link]))
+    offered = {one.prediction_id for one in told.facts if isinstance(one, Prediction) and not goes(*one.key)}
+
+    def is_orphaned(item: str) -> bool:
+        known = item in pruned or item in index.pruned
+        return known and item not in offered and going.issuperset(table.of_item(item))
+
+    again = {one.key for one in told.facts if isinstance(one, Outcome) and not is_orphaned(one.prediction_id)}
+    for item in pruned:
+        if going.issuperset(table.of_item(item)):
+            for link in index.links(item):
+                if index.outcome_key(link) not in again:
+                    change.drop("outcome", (links.line[link], links.item[link]))
     return [
         fact
         for fact in new.values()
         if not (isinstance(fact, Prediction) and goes(*fact.key))
-        and not (isinstance(fact, Outcome) and fact.prediction_id in orphaned)
+        and not (isinstance(fact, Outcome) and is_orphaned(fact.prediction_id))
     ]
 
 
@@ -198,15 +221,15 @@ def _pruned(index: Index, keys: Iterable[PrunedKey]) -> Members:
 
 
 def _limits(index: Index, itself: StoreRecord) -> Members:
-    """What a line says of the source's prunes, if it is news."""
+    """What a line says of the store and of prunes, if it is news."""
     horizons = {kind: to_micros(before) for kind, before in itself.pruned_before.items()}
     outcomes_until, stands_until = (
         None if instant is None else to_micros(instant) for instant in (itself.outcomes_until, itself.stands_until)
     )
     present = (index.restored_from, index.horizons, index.outcomes_until, index.stands_until)
-    if present == (itself.store, horizons, outcomes_until, stands_until):
+    if present == (itself.restored_from, horizons, outcomes_until, stands_until):
         return []
-    return limit_members(horizons, outcomes_until, stands_until, itself.store)
+    return limit_members(horizons, outcomes_until, stands_until, itself.restored_from)
 
 
 def _results(state: State, operations: Iterable[KeptOperation]) -> Members:

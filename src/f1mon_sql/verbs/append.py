@@ -113,14 +113,15 @@ class Appending:
             if fact.at is None or fact.recorded_at is None:
                 raise InvalidRecordError("recorded_at", None, f"must be given, as must at, in a {fact.kind} to restore")
         self.stored.look_up(facts)
+        predicted = {one.prediction_id for one in facts if isinstance(one, Prediction) and not self._is_pruned(one, ())}
         staged: dict[Key, Fact] = {}
         for fact in facts:
+            if self._is_pruned(fact, predicted):
+                continue  # here, or in the source since it told of it
             key = key_of(fact)
             stored = self.stored.facts.get(key) or staged.setdefault(key, fact)
             if stored is not fact and not same(stored, fact):
                 raise ConflictError(stored, fact)
-            if isinstance(fact, Prediction) and self._is_pruned(fact, ()):
-                del staged[key]  # of an older page: its source has pruned it since
         if not self._write(staged):
             raise StorageError("somebody writes to this store while it is restored")
         self._move(staged)

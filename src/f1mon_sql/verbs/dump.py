@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 import attrs
@@ -25,11 +26,23 @@ from f1mon_core.storage.dumping import (
     check_restorable,
     page,
 )
+from f1mon_core.storage.following import following
 from f1mon_core.storage.select import Select
 from f1mon_sql.connect import statements
 from f1mon_sql.dialects import Dialect
 from f1mon_sql.dialects.base import HORIZON_COLUMNS, IN_CHUNK
-from f1mon_sql.tables.definitions import features, horizons, meta, operations, outcomes, predictions, state
+from f1mon_sql.tables.definitions import (
+    alerts,
+    attributes,
+    facts,
+    features,
+    horizons,
+    meta,
+    operations,
+    outcomes,
+    predictions,
+    state,
+)
 from f1mon_sql.tables.rows import (
     CURRENT_COLUMNS,
     OPERATION_COLUMNS,
@@ -37,6 +50,7 @@ from f1mon_sql.tables.rows import (
     READ_COLUMNS,
     STATE_COLUMNS,
     Row,
+    key_columns,
 )
 from f1mon_sql.verbs.append import Appending
 from f1mon_sql.verbs.find import find
@@ -114,12 +128,13 @@ def restore(connection: Connection, dialect: Dialect, offered: Restoring) -> App
     dialect.horizons(connection, exclusive=True)
     itself = store_record(connection)
     check_restorable(itself, offered.itself, empty=_is_empty(connection))
-    _put_itself(connection, itself, offered.itself)
-    # Before what is offered: an outcome that went with its item's last prediction labels none that was made since. And
-    # behind it, for what is here both dumped and pruned.
-    _take(connection, dialect, offered.pruned)
-    appended = Appending(connection, dialect).put_back(offered.facts)
-    _take(connection, dialect, offered.pruned)
+    told = following(itself, offered)
+    _put_itself(connection, itself, told.itself)
+    told.refuse(_unknown(connection, dialect, told.to_know))
+    _remove(connection, told.gone(partial(find, connection, dialect)))
+    # Before what is offered: an outcome that went with its item's last prediction labels none that was made since.
+    _take(connection, dialect, told.pruned)
+    came = Appending(connection, dialect).put_back(told.facts)
     _put_operations(connection, dialect, offered.operations)
     for part in offered.ranges:
         s = state.c
@@ -130,7 +145,7 @@ def restore(connection: Connection, dialect: Dialect, offered: Restoring) -> App
         _delete(connection, s.state_key, set(present) - part.documents.keys())
         rows = [(key, encoded(document), due_of(document)) for key, document in sorted(part.documents.items())]
         dialect.put(connection, "f1mon_state", STATE_COLUMNS, rows)
-    return appended
+    return Appended(came.new, len(offered.facts) - came.new)
 
 
 def _is_empty(connection: Connection) -> bool:
@@ -138,17 +153,44 @@ def _is_empty(connection: Connection) -> bool:
     return not any(statements.rows(connection, f"SELECT 1 FROM f1mon_{name} LIMIT 1") for name in tables)
 
 
-def _put_itself(connection: Connection, itself: StoreRecord, offered: StoreRecord) -> None:
+def _put_itself(connection: Connection, itself: StoreRecord, told: StoreRecord) -> None:
+    if itself == told:
+        return
     if itself.restored_from is None:
-        statements.execute(connection, sa.insert(meta).values(name=_RESTORED_FROM, value=offered.store))
-    for kind in itself.pruned_before.keys() - offered.pruned_before.keys():
-        statements.execute(connection, sa.delete(horizons).where(horizons.c.kind == kind))
-    for kind, before in offered.pruned_before.items():
-        ends = (offered.outcomes_until, offered.stands_until) if kind == "prediction" else (None, None)
+        statements.execute(connection, sa.insert(meta).values(name=_RESTORED_FROM, value=told.restored_from))
+    for kind, before in told.pruned_before.items():
+        ends = (told.outcomes_until, told.stands_until) if kind == "prediction" else (None, None)
         micros = (None if one is None else to_micros(one) for one in (before, *ends))
         store_horizon(
             connection, kind, dict(zip(HORIZON_COLUMNS, micros, strict=True)), known=kind in itself.pruned_before
         )
+
+
+def _unknown(connection: Connection, dialect: Dialect, keys: Sequence[PrunedKey]) -> list[PrunedKey]:
+    """Keys of which neither a prediction is stored nor one was pruned."""
+    known: dict[str, set[str | None]] = {}
+    text = "SELECT prediction_id, model_version FROM f1mon_predictions WHERE (predicted_at IS NOT NULL OR pruned = 1)"
+    out = dialect.text_out
+    for item, model in dialect.select_in(connection, f"{text} AND prediction_id", {item for item, _ in keys}):
+        known.setdefault(out(item), set()).add(None if model is None else out(model))
+    return [(item, model) for item, model in keys if {model, None}.isdisjoint(known.get(item, ()))]
+
+
+def _remove(connection: Connection, gone: Iterable[Fact]) -> None:
+    """Delete facts that are neither predictions nor outcomes."""
+    keys: dict[str, list[tuple[str, str]]] = {}
+    for fact in gone:
+        keys.setdefault(fact.kind, []).append(key_columns(fact))
+    for kind, found in keys.items():
+        if kind == "alert":
+            _delete(connection, alerts.c.alert_id, {first for first, _ in found})
+            continue
+        for table in (attributes, facts):
+            t = table.c
+            for start in range(0, len(found), IN_CHUNK // 2):
+                chunk = found[start : start + IN_CHUNK // 2]
+                of_them = sa.tuple_(t.key_1, t.key_2).in_(chunk)
+                statements.execute(connection, sa.delete(table).where(t.kind == kind, of_them))
 
 
 def _put_operations(connection: Connection, dialect: Dialect, kept: Iterable[KeptOperation]) -> None:

@@ -5,6 +5,7 @@ import attrs
 from f1mon_core.errors import ConflictError, InvalidRecordError, SchemaError
 from f1mon_core.storage import dumping
 from f1mon_core.storage.dumping import Dumped
+from f1mon_core.storage.following import following as sound_following
 from f1mon_core.storage.memory import MemoryStorage
 from planted.pruning import knowing
 from planted.registry import fault, rewired
@@ -226,6 +227,101 @@ class OldHorizonForgotten(MemoryStorage):
         came = super().restore(records)
         knowing(self, outcomes_until=None)
         return came
+
+
+@fault(
+    "facts other than predictions stay that the source pruned",
+    caught_by="facts_of_any_kind_that_the_source_pruned_go_with_the_next_pass",
+)
+class RangesPassedOver(MemoryStorage):
+    def restore(self, records):
+        return super().restore([one for one in records if one["record"] != "facts"])
+
+
+@fault(
+    "what something held goes with what was pruned",
+    caught_by="facts_of_any_kind_that_the_source_pruned_go_with_the_next_pass",
+)
+class HeldGoesToo(MemoryStorage):
+    def restore(self, records):
+        came = super().restore(records)
+        horizon = self._contents.itself.pruned_before.get("alert")
+        alerts = self._contents.of_kind("alert")
+        for key in [key for key, fact in alerts.items() if horizon is not None and fact.at < horizon]:
+            del alerts[key]
+        return came
+
+
+def following_otherwise(name, *, caught_by):
+    """Plant a store that follows another as a function of itself and the right way says."""
+
+    def planted(otherwise):
+        def following(itself, offered):
+            return otherwise(itself, offered, sound_following(itself, offered))
+
+        class Otherwise(MemoryStorage):
+            restore = rewired(MemoryStorage.restore, following=following)
+
+        fault(name, caught_by=caught_by)(Otherwise)
+        return otherwise
+
+    return planted
+
+
+@following_otherwise(
+    "the horizon of a copy is that of its source",
+    caught_by="what_a_copy_pruned_further_than_its_source_does_not_come_back",
+)
+def horizon_moves_back(_itself, offered, told):
+    return attrs.evolve(told, itself=attrs.evolve(told.itself, pruned_before=offered.itself.pruned_before))
+
+
+@following_otherwise(
+    "alerts come back that a copy pruned",
+    caught_by="what_a_copy_pruned_further_than_its_source_does_not_come_back",
+)
+def all_facts_come(_itself, offered, told):
+    return attrs.evolve(told, facts=offered.facts)
+
+
+@fault(
+    "predictions come back that a copy pruned",
+    caught_by="what_a_copy_pruned_further_than_its_source_does_not_come_back",
+)
+class PrunedComeBack(MemoryStorage):
+    def restore(self, records):
+        records = list(records)
+        kept = {item: set(models) for item, models in self._contents.pruned.items()}
+        self._contents.pruned.clear()
+        try:
+            return super().restore(records)
+        finally:
+            for item, models in kept.items():
+                self._contents.pruned.setdefault(item, set()).update(models)
+
+
+@following_otherwise(
+    "a copy keeps its own cells beside those of its source",
+    caught_by="a_copy_that_pruned_for_itself_has_what_its_source_keeps_once_that_pruned_as_far",
+)
+def own_cells_stay(_itself, _offered, told):
+    return attrs.evolve(told, ranges=[part for part in told.ranges if not part.kind.startswith("kept")])
+
+
+@following_otherwise(
+    "a copy that pruned further takes its source's cells too",
+    caught_by="a_copy_that_pruned_for_itself_has_what_its_source_keeps_once_that_pruned_as_far",
+)
+def cells_twice(_itself, offered, told):
+    return attrs.evolve(told, facts=offered.facts)
+
+
+@following_otherwise(
+    "a prediction of which a copy knows nothing but cells is passed over",
+    caught_by="a_copy_that_pruned_further_refuses_predictions_of_which_only_cells_are_left",
+)
+def unknown_passed_over(_itself, _offered, told):
+    return attrs.evolve(told, to_know=[])
 
 
 @fault(

@@ -7,7 +7,6 @@ import types
 from collections.abc import Callable
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import attrs
@@ -30,7 +29,8 @@ class Over:
     """A store that faults are planted in.
 
     Attributes:
-        options: The options that open it in a fresh directory.
+        options: The options that open it in a fresh directory; of a server's, in a fresh place of that.
+        server: The family of the server it is on; None for one that lies in a directory.
         exists: What tells whether it is there; None where nothing does.
     """
 
@@ -38,7 +38,20 @@ class Over:
     options: Callable[[str], dict[str, Any]]
     durable: bool = True
     shared: bool = True
+    server: str | None = None
     exists: Callable[..., bool] | None = None
+
+    @contextmanager
+    def place(self):
+        """The options of a fresh place."""
+        if self.server is None:
+            with tempfile.TemporaryDirectory(prefix="f1mon-planted-") as directory:
+                yield self.options(directory)
+        else:
+            from tests.servers import ready  # noqa: PLC0415 - only where a server is asked for
+
+            with ready(self.server) as url:
+                yield self.options(url)
 
     def backend(self, name, opener, exists):
         """The record of a store that makes this one's claims."""
@@ -48,8 +61,8 @@ class Over:
     def location(self):
         """A fresh place of the sound store."""
         backend = self.backend(self.name, partial(open_sound, self.name), self.exists)
-        with tempfile.TemporaryDirectory(prefix="f1mon-sound-") as directory:
-            yield Location(backend, **self.options(directory))
+        with self.place() as options:
+            yield Location(backend, **options)
 
 
 OVER = {
@@ -61,6 +74,7 @@ OVER = {
         Over("onefile alone", lambda directory: {"path": f"{directory}/store.db"}, shared=False),
         Over("jsonl", lambda directory: {"path": f"{directory}/store"}, exists=jsonl_exists),
         Over("sql", lambda directory: {"url": f"sqlite:///{directory}/store.db"}),
+        Over("sql on postgresql", lambda url: {"url": url}, server="postgresql"),
     )
 }
 
@@ -97,8 +111,8 @@ class Fault:
         """A fresh place of the broken store."""
         exists = getattr(self.open, "exists", self.over.exists)
         backend = self.over.backend(self.name, partial(open_broken, self.name), exists)
-        with tempfile.TemporaryDirectory(prefix="f1mon-fault-") as directory:
-            yield Location(backend, **self.over.options(str(Path(directory))))
+        with self.over.place() as options:
+            yield Location(backend, **options)
 
 
 _faults: dict[str, Fault] = {}

@@ -1,8 +1,14 @@
-"""Faults of SQLAlchemy's own transactions, over the SQL store on SQLite."""
+"""Faults of SQLAlchemy's own transactions, over the SQL store on SQLite; and of locks, over that on PostgreSQL."""
+
+import time
+from functools import partial
 
 from f1mon_sql import SQLStorage
 from f1mon_sql.dialects.sqlite import Sqlite
-from planted.registry import dawdling, fault
+from f1mon_sql.verbs.append import Appending, append
+from f1mon_sql.verbs.calls import Call
+from f1mon_sql.verbs.stored import _ITEM_ROWS, Stored
+from planted.registry import dawdling, fault, rewired
 
 
 class _AsTheDriverBegins(Sqlite):
@@ -64,3 +70,36 @@ class DocumentsOfTheHandle(SQLStorage):
             return change
 
         return super().transition(key, remembered, operation_id=operation_id)
+
+
+class _OfTheLockingStatement(Stored):
+    """Takes what stands under an item from the statement that waited for it, as of before the wait."""
+
+    def lock(self, predictions, outcomes):
+        self.are_locked = self.are_locked or bool(predictions)
+        items = {item for item, _ in predictions} | {*outcomes}
+        self.dialect.make_stubs(self.connection, sorted(items))
+        rows, self.server = self.dialect.locked(self.connection, f"{_ITEM_ROWS} prediction_id", items)
+        for row in rows:
+            self._take_row(row)
+        time.sleep(0.02)  # so that whoever comes meanwhile begins to wait
+        self._read_predictions([key for key in predictions if key[1] in self.items[key[0]].models])
+
+
+class _AppendingAtOnce(Appending):
+    __init__ = rewired(Appending.__init__, Stored=_OfTheLockingStatement)
+
+
+@fault(
+    "the ordinal is taken from the locking statement",
+    caught_by="models_that_come_to_one_item_at_once_are_all_kept",
+    over="sql on postgresql",
+)
+class OrdinalOfTheLockingStatement(SQLStorage):
+    def __init__(self, *, url, clock=None):
+        super().__init__(url, clock=clock)
+
+    def append(self, facts):
+        batch, verbs = list(facts), self._verbs
+        appending = rewired(append, Appending=_AppendingAtOnce)
+        return self._call(Call(lambda on: appending(on, verbs.dialect, partial(verbs._now, on), batch), write=True))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -11,7 +11,7 @@ import pytest
 from f1mon_core.errors import ConflictError, F1monError, InvalidRecordError, PrunedError, RestoreError, SchemaError
 from f1mon_core.records import documents
 from f1mon_core.records.fields import Document
-from f1mon_core.records.kinds import Fact
+from f1mon_core.records.kinds import DriftResult, Fact, HealthSnapshot
 from f1mon_core.records.times import MICROSECOND, to_micros
 from f1mon_core.storage.contract import Appended, Storage
 from f1mon_core.storage.dumping import CONTRACT, PAGE
@@ -50,6 +50,17 @@ def live(place: Place, store: Storage) -> None:
     store.prune(PRUNED_BEFORE - 9 * HOUR)
     place.clock.advance(MINUTE)
     store.prune(PRUNED_BEFORE)
+
+
+def _of_all_kinds(name: str, at: datetime) -> list[Fact]:
+    """Facts of several kinds that go by their own time, under one name."""
+    made: dict[str, Any] = {"at": at, "model_version": "m"}
+    return [
+        alert(name, at=at),
+        acknowledgement(name, at=at),
+        HealthSnapshot(snapshot_id=name, metrics={"accuracy": 0.5}, **made),
+        DriftResult(drift_id=name, feature="grid", detected=False, **made),
+    ]
 
 
 QUESTIONS = [
@@ -237,6 +248,92 @@ class DumpLaws(Laws):
             source.append([prediction("item", model_version="later", at=None)])
             carry(source, target)
             assert_alike(source, target)
+
+    def test_facts_of_any_kind_that_the_source_pruned_go_with_the_next_pass(self) -> None:
+        with self.place() as place, self.place() as elsewhere:
+            source, target = place.open(), elsewhere.open()
+            facts = [fact for number in range(4) for fact in _of_all_kinds(f"{number}", OLD + number * 12 * HOUR)]
+            source.append(facts)
+            source.transition("incident/i", put({"holds": ["held-1", "1"]}), operation_id="open")
+            source.append([alert("held-1", at=OLD), alert("b", at=OLD), alert("new", at=None), acknowledgement("b")])
+            carry(source, target)
+            elsewhere.clock.set(place.clock())
+            assert_alike(source, target)
+            for before in (OLD + HOUR, OLD + 25 * HOUR):
+                assert source.prune(before).removed["alert"] > 0
+                carry(source, target)
+                assert_alike(source, target)
+                assert carry(source, target).new == 0
+            assert {"held-1", "1", "3", "new"} == {fact.key[0] for fact in target.find(Select("alert"))}
+            source.transition("incident/i", put(None), operation_id="close")
+            source.prune(OLD + 25 * HOUR)
+            carry(source, target)
+            assert [fact.key[0] for fact in target.find(Select("alert"))] == ["3", "new"]
+            assert_alike(source, target)
+
+    def test_what_a_copy_pruned_further_than_its_source_does_not_come_back(self) -> None:
+        with self.place() as place, self.place() as elsewhere:
+            source, target = place.open(), elsewhere.open()
+            source.append(season()[::6])
+            source.prune(PRUNED_BEFORE)
+            carry(source, target)
+            further = NOON - 9 * HOUR
+            assert target.prune(further).removed["prediction"] > 0
+            held, totals = everything(target), _counted(target, QUESTIONS[0])
+            source.append([prediction("new", at=NOON), outcome("new", 1, NOON), alert("old", at=further - MICROSECOND)])
+            assert carry(source, target).new == 2
+            added = {(fact.kind, fact.key[0]) for fact in everything(target)}
+            assert added - {(fact.kind, fact.key[0]) for fact in held} == {("prediction", "new"), ("outcome", "new")}
+            assert len(everything(target)) == len(held) + 2
+            assert sum(number for number, *_ in _counted(target, QUESTIONS[0]).values()) == 1 + sum(
+                number for number, *_ in totals.values()
+            )
+            late: list[Fact] = [
+                prediction("late", at=further - HOUR),
+                alert("late", at=further - HOUR),
+                outcome("p-53", 5, NOON + HOUR),
+            ]
+            for fact in late:
+                with pytest.raises(PrunedError):
+                    target.append([fact])
+            assert target.prune(PRUNED_BEFORE).removed == {}
+            assert target.check().ok
+
+    def test_a_copy_that_pruned_for_itself_has_what_its_source_keeps_once_that_pruned_as_far(self) -> None:
+        with self.place() as place, self.place() as elsewhere:
+            source, target = place.open(), elsewhere.open()
+            source.append(season()[::6])
+            source.prune(PRUNED_BEFORE)
+            carry(source, target)
+            target.prune(NOON - 9 * HOUR)
+            source.append([prediction("between", at=NOON - 10 * HOUR), outcome("between", 1)])
+            source.prune(NOON - 11 * HOUR)
+            carry(source, target)
+            for query in QUESTIONS[:3]:
+                assert target.tally(query).count == source.tally(query).count
+            for before in (NOON - 9 * HOUR, NOON - 5 * HOUR):
+                source.prune(before)
+                carry(source, target)
+                assert_alike(source, target)
+            target.prune(NOON - 5 * HOUR)
+            assert_alike(source, target)
+
+    def test_a_copy_that_pruned_further_refuses_predictions_of_which_only_cells_are_left(self) -> None:
+        with self.place() as place, self.place() as elsewhere:
+            source, target = place.open(), elsewhere.open()
+            source.append([prediction("a", at=OLD), prediction("b", at=NOON)])
+            carry(source, target)
+            target.prune(NOON - HOUR)
+            source.append([prediction("between", at=OLD + HOUR)])
+            source.prune(OLD + 2 * HOUR)
+            before = everything(target)
+            with pytest.raises(RestoreError, match="between"):
+                carry(source, target)
+            assert same_facts(everything(target), before)
+            source.prune(NOON - HOUR)
+            carry(source, target)
+            assert_alike(source, target)
+            assert target.tally(TallyQuery()).count == 3
 
     def test_documents_outside_the_range_of_a_page_stay(self) -> None:
         with self.store() as store:

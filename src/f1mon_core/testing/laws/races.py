@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+from collections import Counter
 from datetime import datetime
 from typing import Any, ClassVar, cast
 
@@ -41,6 +42,7 @@ class RaceLaws(Laws):
         windows: How many cooldowns they evaluate one rule over.
         fresh_rules: How many rules that never fired they evaluate.
         meetings: How often a prediction and its outcome are appended at the same moment.
+        items: At how many items two models' predictions, an outcome, its correction and a contradiction meet.
         engine: What decides whether a rule fires: the kit's own, or somebody else's.
     """
 
@@ -48,6 +50,7 @@ class RaceLaws(Laws):
     windows: ClassVar[int] = 100
     fresh_rules: ClassVar[int] = 40
     meetings: ClassVar[int] = 1000
+    items: ClassVar[int] = 1000
     engine: ClassVar[Engine] = Engine()
 
     @demands("shared")
@@ -225,7 +228,7 @@ class RaceLaws(Laws):
 
             def append(member: Member) -> list[bool]:
                 store, refused = member.place.open(), []
-                for number in range(self.meetings):
+                for number in range(self.items):
                     fact = offered(member.number, f"p-{number}")
                     member.barrier.wait()
                     try:
@@ -246,7 +249,39 @@ class RaceLaws(Laws):
                 assert own == (late, False, False, False, not late, late, False, False)
             assert store.count(Select("prediction", lacking="outcome")) == {}
             labelled = {(key.model_version, key.actual): n.n for key, n in store.tally(TallyQuery()).cells.items()}
-            assert labelled == {("champion", 0): self.meetings, ("challenger", 0): self.meetings}
+            assert labelled == {("champion", 0): self.items, ("challenger", 0): self.items}
+
+    @demands("shared")
+    def test_models_that_come_to_one_item_at_once_are_all_kept(self) -> None:
+        names = [f"p-{number}" for number in range(6)]
+        with self.place() as place:
+            place.open().append(fact for name in names for fact in (prediction(name), outcome(name, 1, NOON)))
+
+            def append(member: Member) -> list[tuple[int, int]]:
+                store, came = member.place.open(), []
+                for name in names:
+                    fact = prediction(name, model_version=f"m-{member.number // 2}", confidence=member.number / 10)
+                    member.barrier.wait()
+                    try:
+                        appended = store.append([fact])
+                    except ConflictError:
+                        came.append((0, 0))
+                    else:
+                        came.append((appended.new, appended.repeated))
+                return came
+
+            # Each model comes twice, and contradicts itself.
+            came = crew(place, 2 * (self.processes // 2), append)
+            models = [f"m-{number}" for number in range(self.processes // 2)]
+            for number in range(len(models)):
+                pairs = zip(came[2 * number], came[2 * number + 1], strict=True)
+                assert [sorted(pair) for pair in pairs] == [[(0, 0), (1, 0)]] * len(names)
+            store = place.open()
+            found = [fact.key for fact in _all(store, Prediction)]
+            assert found == [(name, model) for name in names for model in [*models, "podium-1"]]
+            cells = store.tally(TallyQuery()).cells.items()
+            labelled = Counter((key.model_version, key.actual) for key, n in cells for _ in range(n.n))
+            assert labelled == {(model, 1): len(names) for model in [*models, "podium-1"]}
 
     @demands("shared")
     def test_of_concurrent_corrections_the_newest_known_at_is_current(self) -> None:
