@@ -24,6 +24,7 @@ one, and gains nothing.
 from __future__ import annotations
 
 import logging
+import struct
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -34,6 +35,7 @@ from sqlalchemy import Connection, CursorResult, Executable
 from sqlalchemy.engine import AdaptedConnection
 from sqlalchemy.exc import DBAPIError
 
+from f1mon_core.errors import F1monError, RefusedError
 from f1mon_sql.tables.rows import Row
 
 _CURSOR = "f1mon_cursor"
@@ -44,7 +46,10 @@ def execute(
     connection: Connection, expression: Executable, values: Mapping[str, Any] | None = None
 ) -> CursorResult[*tuple[Any, ...]]:
     """The result of an expression, for what is asked seldom or needs SQLAlchemy to be said on every database."""
-    return connection.execute(expression, values)
+    try:
+        return connection.execute(expression, values)
+    except UNTYPED as error:
+        raise _typed(error) from error
 
 
 # Text ---------------------------------------------------------------------------------------------------------------
@@ -185,6 +190,17 @@ def _abandon(connection: Connection, cursor: Any, error: BaseException) -> None:
         connection.invalidate(error)
 
 
+UNTYPED = (OverflowError, UnicodeError, TypeError, struct.error)
+"""What drivers raise of their own accord where they cannot send a value."""
+
+
+def _typed(error: Exception) -> RefusedError:
+    return RefusedError(
+        f"the driver cannot send a value ({type(error).__name__}: {str(error)[:200]}); nothing was written, nor"
+        " would a repeat be"
+    )
+
+
 def _give_up(connection: Connection, cursor: Any, text: str, error: BaseException) -> None:
     """Raise a driver's error as SQLAlchemy's, and leave the connection as SQLAlchemy would."""
     if not isinstance(error, Exception):
@@ -195,6 +211,8 @@ def _give_up(connection: Connection, cursor: Any, text: str, error: BaseExceptio
             cursor.close()
     driver: Any = connection.dialect.loaded_dbapi
     if not isinstance(error, driver.Error):
+        if isinstance(error, UNTYPED) and not isinstance(error, F1monError):
+            raise _typed(error) from error
         return
     raw: Any = connection.connection.dbapi_connection
     if lost := connection.dialect.is_disconnect(error, raw, None):

@@ -161,6 +161,7 @@ def drift(connection: Connection) -> Sequence[Any]:
     from alembic.autogenerate import compare_metadata  # noqa: PLC0415 - only to check
     from alembic.migration import MigrationContext  # noqa: PLC0415
 
+    dialect_of(connection.dialect.name).at_home(connection)
     context = MigrationContext.configure(connection, opts=context_options())
     return [*compare_metadata(context, metadata), *_view_drift(connection)]
 
