@@ -212,8 +212,8 @@ class Mysql(Dialect):
             if error.connection_invalidated and packet is not None and _bytes_of(encoded) > packet:
                 # The server does not read it to its end, and so its answer is not always read either.
                 raise TooLargeError(
-                    f"a statement is larger than the server's max_allowed_packet of {packet} bytes; nothing was written:"
-                    " raise it, or write less at once"
+                    f"a statement is larger than the server's max_allowed_packet of {packet} bytes; nothing was"
+                    " written: raise it, or write less at once"
                 ) from error
             raise
 
