@@ -115,10 +115,14 @@ class Mysql(Dialect):
         ((taken,),) = statements.rows(connection, "SELECT GET_LOCK(%s, %s)", (name, wait))
         if taken != 1:
             raise LockTimeoutError("someone else has been upgrading this database for longer than the timeout")
+        ((kept,),) = statements.rows(connection, "SELECT @@max_error_count")
         try:
+            # What it has to note about names of keys and views that are not there yet, asyncmy would log as warnings.
+            statements.rows(connection, "SET SESSION max_error_count = 0")
             yield
             statements.rows(connection, "COMMIT")  # or who is let in next would not see the revision yet
         finally:
+            statements.rows(connection, f"SET SESSION max_error_count = {int(kept)}")
             statements.rows(connection, "SELECT RELEASE_LOCK(%s)", (name,))
 
     def view_differs(self, connection: Connection, view: str, query: str) -> bool:

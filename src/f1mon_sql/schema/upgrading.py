@@ -17,7 +17,7 @@ from f1mon_sql.connect.engine import make_engine
 from f1mon_sql.connect.errors import CONNECTING, cause_of, unreachable
 from f1mon_sql.connect.settings import Settings
 from f1mon_sql.connect.target import target_of
-from f1mon_sql.dialects import Dialect
+from f1mon_sql.dialects import Dialect, dialect_of
 from f1mon_sql.schema import versions
 from f1mon_sql.transactions import Transactions
 
@@ -63,6 +63,21 @@ def current(url: str | URL) -> str | None:
         return revision
 
 
+def require_current(url: str | URL) -> None:
+    """Refuse a database that is not at this f1mon's schema, by a `SchemaError` with what is in the way and the step."""
+    address = target_of(url).address
+
+    def work(connection: Connection) -> None:
+        dialect_of(connection.dialect.name).at_home(connection)
+        revision = versions.stored_revision(connection)
+        versions.refuse(connection, revision, address)
+        if revision is None:
+            raise versions.refusal(revision, address)
+
+    with _opened(url, Settings()) as run:
+        run(work, False)
+
+
 def upgrade(
     url: str | URL, revision: str = "head", *, lock_timeout: float = 300.0, announce: Callable[[str], None] = _log.info
 ) -> Upgrade:
@@ -90,8 +105,11 @@ def upgrade(
             before = versions.stored_revision(connection)
             if versions.version_of(before) is versions.Version.NEWER:
                 raise versions.refusal(before, target.address)
-            if before is None and goal != "base":
-                versions.refuse_foreign(connection, target.address)
+            if goal != "base":
+                if before is None:
+                    versions.refuse_foreign(connection, target.address)
+                else:
+                    versions.refuse_incomplete(connection, before, target.address)
             if before is not None and before < ROWS_REWRITTEN_BY <= goal != "base":
                 announce(f"{target.address}: {_effort(connection, transactions.dialect)}")
             versions.run_migrations(connection, lambda config, command: _move(config, command, before, goal))
