@@ -295,6 +295,10 @@ class Dialect(ABC):
     def is_in(self, column: sa.ColumnElement[Any], values: Sequence[Any]) -> sa.ColumnElement[Any]:
         """Whether a column has one of any number of values."""
 
+    def portions(self, values: Sequence[Any]) -> list[Sequence[Any]]:
+        """Values as many at once as one statement takes; mostly any number."""
+        return [values]
+
     def real(self, value: int) -> sa.ColumnElement[Any]:
         """An integer as a literal double."""
         return sa.literal_column(f"{value}e0", sa.Double)

@@ -224,8 +224,20 @@ class Mysql(Dialect):
     # Expressions ----------------------------------------------------------------------------------------------------
 
     def is_in(self, column: sa.ColumnElement[Any], values: Sequence[Any]) -> sa.ColumnElement[Any]:
-        """See `Dialect.is_in`; the drivers put values into the text, so there may be any number."""
+        """See `Dialect.is_in`; the drivers put values into the text, so it is its size that counts."""
         return column.in_(values)
+
+    def portions(self, values: Sequence[Any]) -> list[Sequence[Any]]:
+        """See `Dialect.portions`."""
+        found: list[list[Any]] = [[]]
+        size = 0
+        for value in values:
+            size += 2 * len(value.encode("utf-8", "surrogatepass")) + 16 if isinstance(value, str) else 32
+            if size > _STATEMENT and found[-1]:
+                found.append([])
+                size = 0
+            found[-1].append(value)
+        return [*found]
 
     def apart(self, column: sa.ColumnElement[Any]) -> tuple[sa.ColumnElement[Any], ...]:
         """See `Dialect.apart`; of a longer text than `max_sort_length` the server compares the beginning alone."""
