@@ -20,7 +20,7 @@ from f1mon_core.storage.tally import Tally, TallyQuery
 from f1mon_sql.connect.engine import make_engine, remake_after_fork
 from f1mon_sql.connect.errors import CONNECTING, cause_of, unreachable
 from f1mon_sql.connect.settings import Settings
-from f1mon_sql.connect.statements import letting_go
+from f1mon_sql.connect.statements import is_interrupted, letting_go
 from f1mon_sql.connect.target import target_of, target_of_engine
 from f1mon_sql.verbs.calls import Call, Verbs
 
@@ -147,7 +147,7 @@ class SQLStorage:
             with letting_go():
                 return self._called(engine, call)
         except BaseException as error:
-            if self._own and not isinstance(error, Exception) and not self._verbs.target.in_memory:
+            if self._own and not self._verbs.target.in_memory and is_interrupted(error):
                 # Interrupted between two steps of the pool, a connection counts as taken for ever: it gets a new pool.
                 engine.dispose()
             raise

@@ -72,7 +72,7 @@ def look(connection: Connection, *, shared: bool = True) -> None:
         or connection.engine.logger.isEnabledFor(logging.INFO)
     )
     raw: Any = connection.connection.dbapi_connection
-    connection.info[_CURSOR] = None if watched else raw.cursor
+    connection.info[_CURSOR] = None if watched else getattr(raw, "untracked", raw.cursor)
 
 
 def rows(connection: Connection, text: str, values: Row = ()) -> Sequence[Any]:
@@ -167,9 +167,25 @@ class letting_go:  # noqa: N801 - a context, as those of contextlib
     def __enter__(self) -> None:
         pass
 
-    def __exit__(self, _kind: object, error: BaseException | None, trace: TracebackType | None) -> None:
-        if error is not None and not isinstance(error, Exception):
-            traceback.clear_frames(trace)
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: TracebackType | None) -> None:
+        if error is not None and is_interrupted(error):
+            for one in behind(error):
+                traceback.clear_frames(one.__traceback__)
+
+
+def behind(error: BaseException) -> list[BaseException]:
+    """An error and all that it was raised from or during."""
+    found = [error]
+    for one in found:
+        for other in (one.__cause__, one.__context__):
+            if other is not None and all(other is not known for known in found):
+                found.append(other)
+    return found
+
+
+def is_interrupted(error: BaseException) -> bool:
+    """Whether an error is an interrupt, or what SQLAlchemy came to in the midst of one."""
+    return any(not isinstance(one, Exception) for one in behind(error))
 
 
 def _abandon(connection: Connection, cursor: Any, error: BaseException) -> None:
