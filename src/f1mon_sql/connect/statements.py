@@ -206,7 +206,7 @@ def _abandon(connection: Connection, cursor: Any, error: BaseException) -> None:
         connection.invalidate(error)
 
 
-UNTYPED = (OverflowError, UnicodeError, TypeError, struct.error)
+UNTYPED = (OverflowError, UnicodeError, struct.error)
 """What drivers raise of their own accord where they cannot send a value."""
 
 

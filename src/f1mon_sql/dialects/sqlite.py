@@ -57,7 +57,7 @@ class Sqlite(Dialect):
         if driver.in_transaction:
             raise NotWritten("the connection is inside a transaction of the application; nothing was written")
         if not connection.info.get(PREPARED):
-            _refuse_names(connection)
+            _refuse_names(raw)
         found = raw.isolation_level
         if found is not None:
             # Python's driver would begin by itself, too late and not IMMEDIATE.
@@ -168,9 +168,15 @@ class Sqlite(Dialect):
         return sa.func.max(one, other)
 
 
-def _refuse_names(connection: Connection) -> None:
+def _refuse_names(raw: Any) -> None:
     """Refuse a file of several names, with a journal and a queue beside each of which the others do not know."""
-    for _, name, file in statements.rows(connection, "PRAGMA database_list"):
+    cursor = raw.cursor()
+    try:
+        cursor.execute("PRAGMA database_list")  # below SQLAlchemy, whose statements would begin a transaction
+        found = cursor.fetchall()
+    finally:
+        cursor.close()
+    for _, name, file in found:
         there = name == "main" and file and Path(file).exists()
         if there and (links := Path(file).stat().st_nlink) > 1:
             raise ConfigurationError(
