@@ -10,6 +10,7 @@ from f1mon_core.delivery.channels import CallbackChannel, Channel, Channels, Con
 from f1mon_core.delivery.messages import Message, Section
 from f1mon_core.delivery.report import DeliveryReport, Pending
 from f1mon_core.errors import (
+    AccessDeniedError,
     ClosedError,
     ConfigurationError,
     ConflictError,
@@ -22,15 +23,18 @@ from f1mon_core.errors import (
     InvalidRecordError,
     LockTimeoutError,
     MissingExtraError,
+    NoSpaceError,
     NotANumberError,
     NotFoundError,
     NotWritten,
     OutcomeUnknown,
     PrunedError,
     ReadOnlyError,
+    RefusedError,
     RestoreError,
     SchemaError,
     StorageError,
+    TooLargeError,
     UnknownBackendError,
 )
 from f1mon_core.metrics.estimate import ScoredEstimate
@@ -60,6 +64,7 @@ from f1mon_core.records.kinds import (
 from f1mon_core.storage.registry import Backend, open_async_storage, open_storage
 
 __all__ = [
+    "AccessDeniedError",
     "AccuracyEstimate",
     "Acknowledged",
     "Acknowledgement",
@@ -100,6 +105,7 @@ __all__ = [
     "MissingExtraError",
     "ModelSummary",
     "Monitor",
+    "NoSpaceError",
     "NotANumberError",
     "NotFoundError",
     "NotWritten",
@@ -110,6 +116,7 @@ __all__ = [
     "Prediction",
     "PrunedError",
     "ReadOnlyError",
+    "RefusedError",
     "RestoreError",
     "RuleRevision",
     "SchemaError",
@@ -117,6 +124,7 @@ __all__ = [
     "Section",
     "Silence",
     "StorageError",
+    "TooLargeError",
     "Trend",
     "UnknownBackendError",
     "__version__",

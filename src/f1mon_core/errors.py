@@ -191,6 +191,25 @@ class ReadOnlyError(NotWritten):
     """
 
 
+class RefusedError(StorageError):
+    """The store refuses it, and to repeat does not help until what the message says is changed.
+
+    Nothing of the operation was stored.
+    """
+
+
+class AccessDeniedError(RefusedError, PermissionError):
+    """The account or the process may not do it: a missing grant, a wrong password, the mode of a file."""
+
+
+class NoSpaceError(RefusedError, OSError):
+    """There is no room for it: a full disk, a quota, a full table."""
+
+
+class TooLargeError(RefusedError, ValueError):
+    """A value, or what is sent at once, is larger than the store takes."""
+
+
 class OutcomeUnknown(StorageError):
     """The commit was sent and its answer was lost: it may or may not be stored.
 

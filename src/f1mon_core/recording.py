@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from itertools import islice
@@ -25,8 +26,9 @@ _KEYS_PER_QUESTION = 500
 
 def record(facts: Iterable[Fact], batch_size: int = BATCH_SIZE) -> Plan[Appended]:
     """Append facts batch by batch, each atomic; an error carries a note that names the first batch not written."""
-    if batch_size < 1:
-        raise InvalidQueryError(f"batch_size must be at least 1, got {batch_size}")
+    size: object = batch_size
+    if not isinstance(size, int) or not 1 <= batch_size <= sys.maxsize:
+        raise InvalidQueryError(f"batch_size must be an int of at least 1, got {batch_size!r:.80}")
     remaining = iter(facts)
     total, number = Appended(unmatched=0), 0
     while True:
@@ -144,6 +146,9 @@ def prediction_stored(prediction_id: str, model_version: str | None) -> Plan[Pre
 
 def kept(fact: F) -> Plan[F]:
     """Append one fact and answer it as the store keeps it, with its times."""
+    offered: object = fact
+    if not isinstance(offered, Fact):
+        raise InvalidRecordError("fact", offered, "must be a record")
     yield from plans.append([fact])
     key = {name: getattr(fact, name) for name in fact.key_fields}
     return (yield from plans.find(Select.of(type(fact), where=key)))[0]

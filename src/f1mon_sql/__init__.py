@@ -13,9 +13,10 @@ from f1mon_core.storage.registry import Backend
 from f1mon_sql.aio import AsyncSQLStorage
 from f1mon_sql.connect.target import names_async_driver, target_of
 from f1mon_sql.fresh import fresh_sql
+from f1mon_sql.sharing import include_name
 from f1mon_sql.sync import SQLStorage
 
-__all__ = ["AsyncSQLStorage", "SQLStorage", "backend"]
+__all__ = ["AsyncSQLStorage", "SQLStorage", "backend", "include_name"]
 
 
 def open_sql(*, url: str | URL | Engine, clock: Clock | None = None, **settings: Any) -> SQLStorage:

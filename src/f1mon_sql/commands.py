@@ -67,9 +67,7 @@ def current(ctx: click.Context, url: str) -> None:
 def check(ctx: click.Context, url: str) -> None:
     """Compare tables and views with what they should be; exit code 1 if they differ, or there is no database."""
     require_existing(backend, {"url": url, "tables": False})
-    revision = upgrading.current(url)
-    if versions.version_of(revision) is not versions.Version.CURRENT:
-        raise versions.refusal(revision, target_of(url).address)
+    upgrading.require_current(url)
     differences = upgrading.drift(url)
     for one in differences:
         click.echo(one)

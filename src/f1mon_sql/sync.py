@@ -7,9 +7,8 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 from sqlalchemy.engine import URL, Engine
-from sqlalchemy.exc import SQLAlchemyError
 
-from f1mon_core.errors import ClosedError
+from f1mon_core.errors import ClosedError, F1monError
 from f1mon_core.records.fields import Document, Json
 from f1mon_core.records.kinds import Fact
 from f1mon_core.records.times import Clock, host_clock
@@ -19,9 +18,9 @@ from f1mon_core.storage.dumping import Dumped
 from f1mon_core.storage.select import Scalar, Select
 from f1mon_core.storage.tally import Tally, TallyQuery
 from f1mon_sql.connect.engine import make_engine, remake_after_fork
-from f1mon_sql.connect.errors import cause_of, unreachable
+from f1mon_sql.connect.errors import CONNECTING, cause_of, unreachable
 from f1mon_sql.connect.settings import Settings
-from f1mon_sql.connect.statements import letting_go
+from f1mon_sql.connect.statements import is_interrupted, letting_go
 from f1mon_sql.connect.target import target_of, target_of_engine
 from f1mon_sql.verbs.calls import Call, Verbs
 
@@ -148,7 +147,7 @@ class SQLStorage:
             with letting_go():
                 return self._called(engine, call)
         except BaseException as error:
-            if self._own and not isinstance(error, Exception) and not self._verbs.target.in_memory:
+            if self._own and not self._verbs.target.in_memory and is_interrupted(error):
                 # Interrupted between two steps of the pool, a connection counts as taken for ever: it gets a new pool.
                 engine.dispose()
             raise
@@ -156,7 +155,9 @@ class SQLStorage:
     def _called(self, engine: Engine, call: Call[R]) -> R:
         try:
             connection = engine.connect()
-        except (SQLAlchemyError, TypeError) as error:
+        except F1monError:
+            raise
+        except CONNECTING as error:
             raise unreachable(error, self._verbs.target.secrets) from cause_of(error)
         with connection:
             return self._verbs.run(connection, call)

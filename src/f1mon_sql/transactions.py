@@ -72,7 +72,8 @@ class Transactions:
         self.shared = shared
         self.dialect: Dialect = dialect_of(target.family)
         file = target.database_file
-        self.turns = Turns(file.absolute()) if file is not None and settings.take_turns else None
+        # Beside the file itself, which others may know by another name: SQLite follows links too.
+        self.turns = Turns(file.resolve()) if file is not None and settings.take_turns else None
         self._alone = threading.Lock() if target.in_memory else None
         self._is_pinged_by_begin = not shared and self.dialect.begins_by_statement
         """Whether the first statement finds out if a connection of the pool is still there."""

@@ -7,6 +7,7 @@ kernel takes the locks from the dead.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import random
@@ -18,7 +19,7 @@ from contextlib import suppress
 from pathlib import Path
 from weakref import WeakSet
 
-from f1mon_core.errors import LockTimeoutError, NotWritten
+from f1mon_core.errors import AccessDeniedError, LockTimeoutError, NoSpaceError, NotWritten, StorageError
 
 _NEXT = "-f1mon-next"
 _TURN = "-f1mon-turn"
@@ -63,9 +64,9 @@ class Turns:
                     self._held[fd] = id(turn)
                     return fd
             try:
-                fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+                fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
             except OSError as error:
-                raise NotWritten(f"cannot take a turn at {path}: {error.strerror}; nothing was written") from error
+                raise _refusal(path, error) from error
             self._held[fd] = id(turn)
             return fd
 
@@ -148,6 +149,21 @@ class Turn:
             fcntl.flock(fd, fcntl.LOCK_UN)
         del self._held[number]
         self._turns.put_back(path, fd)
+
+
+def _refusal(path: Path, error: OSError) -> StorageError:
+    if error.errno == errno.ELOOP:
+        return AccessDeniedError(
+            f"{path} is a symbolic link, and may be somebody's trap; nothing was written: remove it"
+        )
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return AccessDeniedError(
+            f"cannot take a turn at {path}: {error.strerror}; nothing was written: give the process the right to write"
+            " it and its directory"
+        )
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return NoSpaceError(f"cannot take a turn at {path}: {error.strerror}; nothing was written: make room")
+    return NotWritten(f"cannot take a turn at {path}: {error.strerror}; nothing was written")
 
 
 def _is_linked(fd: int) -> bool:

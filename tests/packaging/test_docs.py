@@ -19,6 +19,7 @@ OPEN_TO = {
     "write-a-backend.md": {"f1mon_core", "f1mon_core.storage", "f1mon_core.records", "f1mon_core.errors"}
     | {"f1mon_core.testing"},
     "migrating.md": {"f1mon_core", "f1mon_core.legacy"},
+    "sql.md": {"f1mon_core", "f1mon_sql"},
 }
 """The doors that a page shows its readers; every other page shows the one."""
 

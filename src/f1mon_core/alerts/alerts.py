@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, TypeAlias, cast
 
@@ -131,8 +131,11 @@ def alerts(
 
 
 def _severities(wanted: OneOrMany | None) -> OneOrMany | None:
-    named = [wanted] if isinstance(wanted, str) else wanted or ()
-    for one in named:
+    if wanted is None:
+        return None
+    if not isinstance(wanted, str | Collection):
+        raise InvalidQueryError(f"severity must be one of {', '.join(SEVERITIES)}, or some of them, got {wanted!r:.80}")
+    for one in [wanted] if isinstance(wanted, str) else wanted:
         if one not in SEVERITIES:
             raise InvalidQueryError(f"no severity {one!r}; they are {', '.join(SEVERITIES)}")
     return wanted
@@ -171,6 +174,8 @@ def _acknowledgement(alert_id: str) -> Plan[Acknowledgement | None]:
 
 def acknowledgements(alert_ids: Collection[str]) -> Plan[dict[str, Acknowledgement]]:
     """The acknowledgement of each alert that has one."""
+    if not isinstance(alert_ids, Iterable):
+        raise InvalidQueryError(f"alert_ids must be a collection of ids, got {alert_ids!r:.80}")
     wanted = list(alert_ids)
     held: dict[str, Acknowledgement] = {}
     for begin in range(0, len(wanted), _IDS_PER_QUESTION):

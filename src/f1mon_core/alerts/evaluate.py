@@ -25,7 +25,7 @@ from f1mon_core.storage import plans
 from f1mon_core.storage.change import Change, Step
 from f1mon_core.storage.plans import Plan
 from f1mon_core.storage.select import Select
-from f1mon_core.storage.tally import Basis, Tally, TallyQuery
+from f1mon_core.storage.tally import Basis, Tally, TallyQuery, check_id
 
 ALL_MODELS = "all"
 """The `model_version` of alerts about all models together."""
@@ -85,6 +85,7 @@ def evaluate(request: EvaluationRequest) -> Plan[list[Alert]]:
         EvaluationError: If a rule could not be evaluated, after all the others were.
     """
     request.check()
+    check_id("rule_id", request.rule_id)
     stored = yield from stored_rules.stored_rules()
     if request.rule_id is not None and request.rule_id not in {rule.rule_id for rule in stored}:
         raise NotFoundError(f"no rule {request.rule_id!r} is stored; the rules are listed by `f1mon rules list`")

@@ -22,6 +22,7 @@ from f1mon_core.storage import plans
 from f1mon_core.storage.change import Change, Step, key_parts, state_prefix
 from f1mon_core.storage.plans import Plan
 from f1mon_core.storage.select import Select
+from f1mon_core.storage.tally import check_id
 
 INSTANCES = state_prefix("instance")
 _IDS_PER_QUESTION = 500
@@ -90,6 +91,10 @@ def open_incidents() -> Plan[list[OpenIncident]]:
     return [OpenIncident.of(rule_id, watch) for _, rule_id, watch in (yield from _open())]
 
 
+def _is_stated(reason: object) -> bool:
+    return isinstance(reason, str) and bool(reason.strip())
+
+
 def resolve(incident_id: str, reason: str, by: str | None = None) -> Plan[OpenIncident]:
     """End an incident by hand, by its id or that of one of its alerts.
 
@@ -97,8 +102,9 @@ def resolve(incident_id: str, reason: str, by: str | None = None) -> Plan[OpenIn
         InvalidQueryError: If no reason is given.
         NotFoundError: If no such incident is open.
     """
-    if not reason.strip():
+    if not _is_stated(reason):
         raise InvalidQueryError("an incident that is resolved by hand needs a reason")
+    check_id("incident_id", incident_id)
     wanted = {incident_id}
     for alert in (yield from plans.find(Select.of(Alert, where={"alert_id": incident_id}))):
         wanted |= {alert.incident_id} if alert.incident_id is not None else set()
@@ -149,7 +155,7 @@ def unheard() -> Plan[list[Document]]:
 
 def discard(reason: str, by: str | None = None, alert_id: str | None = None, channel: str | None = None) -> Plan[int]:
     """Give dead letters up: all, those of an alert, or of a channel. Their incident's history keeps the reason."""
-    if not reason.strip():
+    if not _is_stated(reason):
         raise InvalidQueryError("a dead letter that is discarded needs a reason")
     discarded = 0
     for key, document in (yield from plans.state(outbox.DEAD)).items():

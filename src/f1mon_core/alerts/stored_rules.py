@@ -8,7 +8,7 @@ from f1mon_core.alerts import rule_edits, rule_files
 from f1mon_core.alerts import watch as watches
 from f1mon_core.alerts.rules import AlertRule
 from f1mon_core.alerts.watch import Watch
-from f1mon_core.errors import NotFoundError, StorageError
+from f1mon_core.errors import InvalidRecordError, NotFoundError, StorageError
 from f1mon_core.records.ids import new_operation_id
 from f1mon_core.records.kinds import RuleRevision
 from f1mon_core.storage import plans
@@ -18,6 +18,8 @@ from f1mon_core.storage.select import Select
 
 def add_rule(rule: AlertRule) -> Plan[int]:
     """Store a rule, or a new revision of it. Returns its revision."""
+    if not isinstance(rule, AlertRule):
+        raise InvalidRecordError("rule", rule, "must be an AlertRule")
     return (yield from _define(rule.rule_id, rule))
 
 

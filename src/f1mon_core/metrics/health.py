@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 
 from f1mon_core import recording
-from f1mon_core.errors import InvalidQueryError
+from f1mon_core.errors import InvalidQueryError, InvalidRecordError
 from f1mon_core.metrics.degradation import Baseline, degradation
 from f1mon_core.metrics.metric import Metric
 from f1mon_core.metrics.performance import Measures
@@ -33,6 +33,9 @@ def capture(
     """Measure a window, judge its accuracy against the baseline and the previous snapshot, and keep all of it."""
     if request.model_version is None:
         raise InvalidQueryError("a health snapshot is of one model version")
+    given: object = metadata
+    if given is not None and not isinstance(given, Mapping):
+        raise InvalidRecordError("metadata", given, "must be a mapping with str keys")
     if metadata and RESERVED in metadata:
         raise InvalidQueryError(f"the metadata key {RESERVED!r} is where a snapshot says how it was computed")
     asked = request.to_dict()

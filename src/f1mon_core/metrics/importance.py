@@ -24,6 +24,9 @@ def record(
     metadata: Mapping[str, Any] | None,
 ) -> Plan[list[FeatureImportance]]:
     """Keep the importances of one computation, ranked by their size; all or none."""
+    given: object = importances
+    if not isinstance(given, Mapping):
+        raise InvalidRecordError("importances", given, "must be a mapping of features to numbers")
     if not importances:
         raise InvalidRecordError("importances", importances, "must name at least one feature")
     found = [

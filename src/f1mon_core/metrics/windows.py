@@ -9,10 +9,10 @@ import attrs
 
 from f1mon_core.errors import InvalidQueryError
 from f1mon_core.records.fields import Document
-from f1mon_core.records.times import EPOCH, MICROSECOND
+from f1mon_core.records.times import EPOCH, LATEST, MICROSECOND
 from f1mon_core.storage import plans
 from f1mon_core.storage.plans import Plan
-from f1mon_core.storage.tally import Basis, Bins, TallyQuery, check_instant
+from f1mon_core.storage.tally import Basis, Bins, TallyQuery, plain_duration, take_instants
 
 WindowBasis: TypeAlias = Literal["prediction", "outcome", "matured"]
 
@@ -94,8 +94,9 @@ class WindowRequest:
     as_recorded: datetime | None = None
 
     def __attrs_post_init__(self) -> None:
-        for name in ("since", "until", "as_of", "as_recorded"):
-            check_instant(name, getattr(self, name))
+        take_instants(self, "since", "until", "as_of", "as_recorded")
+        for name in ("last", "horizon"):
+            object.__setattr__(self, name, plain_duration(getattr(self, name)))
         if self.basis not in ("prediction", "outcome", "matured"):
             raise InvalidQueryError(f"basis must be 'prediction', 'outcome' or 'matured', got {self.basis!r}")
         _check_duration("last", self.last)
@@ -128,12 +129,12 @@ class WindowRequest:
         if self.horizon is not None:
             end = minus((yield from self.present()), self.horizon)
             if until is None or end < until:
-                until = end + MICROSECOND
+                until = _behind(end)
             else:
                 end = until
         elif self.last is not None and end is None:
             end = yield from self.present()
-            until = end + MICROSECOND
+            until = _behind(end)
         if self.last is not None and end is not None:
             since = minus(end, self.last)
         if since is not None and until is not None:
@@ -152,7 +153,7 @@ class WindowRequest:
         """As `resolve`, with an open end closed behind the present, so that the window can be named later."""
         window = yield from self.resolve()
         if window.until is None:
-            window = attrs.evolve(window, until=(yield from self.present()) + MICROSECOND)
+            window = attrs.evolve(window, until=_behind((yield from self.present())) or LATEST)
         return window
 
     def present(self) -> Plan[datetime]:
@@ -161,6 +162,11 @@ class WindowRequest:
         if given:
             return min(given)
         return (yield from plans.now())
+
+
+def _behind(instant: datetime) -> datetime | None:
+    """The next instant, before which a window ends that includes this one; None at the end of the calendar."""
+    return None if instant >= LATEST else instant + MICROSECOND
 
 
 def minus(instant: datetime, duration: timedelta) -> datetime:

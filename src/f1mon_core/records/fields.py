@@ -50,7 +50,7 @@ def identifier(value: Any, field: str) -> str:
         raise InvalidRecordError(field, value, "must not hold a lone surrogate")
     if "\0" in value:
         raise InvalidRecordError(field, value, "must not hold a NUL character")
-    return value if type(value) is str else str(value)
+    return value if type(value) is str else str.__str__(value)  # what it holds, not what an Enum calls itself
 
 
 def text(value: Any, field: str) -> str:
@@ -61,13 +61,13 @@ def text(value: Any, field: str) -> str:
         raise InvalidRecordError(field, value, "must not hold a lone surrogate")
     if len(value) * _ESCAPED > MAX_JSON_BYTES and len(canonical(value)) > MAX_JSON_BYTES:
         raise InvalidRecordError(field, value, f"must take at most {MAX_JSON_BYTES} bytes as JSON")
-    return value if type(value) is str else str(value)
+    return value if type(value) is str else str.__str__(value)  # what it holds, not what an Enum calls itself
 
 
 def integer(value: Any, field: str) -> int:
     """A 64-bit integer; bool is refused, integers of other libraries are converted."""
     if type(value) is not int:
-        if _is_bool(value):
+        if is_bool(value):
             raise InvalidRecordError(field, value, "must be an int, not a bool")
         try:
             value = operator.index(value)
@@ -75,7 +75,7 @@ def integer(value: Any, field: str) -> int:
             raise InvalidRecordError(field, value, "must be an int") from None
     if not INT64_MIN <= value <= INT64_MAX:
         raise InvalidRecordError(field, value, "must fit in 64 bits")
-    return int(value)
+    return int.__pos__(value)  # a plain one, whatever a subclass says of itself
 
 
 def label(value: Any, field: str) -> int | str:
@@ -87,7 +87,7 @@ def label(value: Any, field: str) -> int | str:
         return value
     if isinstance(value, str):
         return identifier(value, field)
-    if _is_bool(value):
+    if is_bool(value):
         return int(value)
     if isinstance(value, float | Decimal) or (isinstance(value, Real) and not hasattr(value, "__index__")):
         raise InvalidRecordError(field, value, "must be a class label, an int or a str: 1, not 1.0")
@@ -121,10 +121,10 @@ def segment_value(value: Any, field: str) -> int | str:
     """The value of a segment: a 64-bit int, or a text of at most 255 characters, the empty one too; bool is 0 or 1."""
     if isinstance(value, str):
         return identifier(value, field) if value else ""
-    return int(value) if _is_bool(value) else integer(value, field)
+    return int(value) if is_bool(value) else integer(value, field)
 
 
-def _is_bool(value: Any) -> bool:
+def is_bool(value: Any) -> bool:
     """Whether a value is a bool, numpy's too."""
     return isinstance(value, bool) or (
         type(value).__name__ in {"bool", "bool_"} and type(value).__module__.partition(".")[0] == "numpy"
@@ -144,7 +144,8 @@ def number(value: Any, field: str) -> float:
         if isinstance(value, bool) or type(value).__name__ == "bool_" or not isinstance(value, Real | Decimal):
             raise InvalidRecordError(field, value, "must be a number")
         try:
-            value = float(value)
+            given: Any = value
+            value = float.__pos__(given) if isinstance(given, float) else float(given)
         except (OverflowError, ValueError):
             raise InvalidRecordError(field, value, "must fit in a 64-bit float") from None
     if not math.isfinite(value):
@@ -164,7 +165,7 @@ def instant(given: Any, field: str) -> datetime:
     """An aware datetime from 1970 to 9999, in UTC."""
     if not isinstance(given, datetime):
         raise InvalidRecordError(field, given, "must be a datetime")
-    value: datetime = given
+    value: datetime = given if type(given) is datetime else plain_instant(given, field)
     if value.tzinfo is not UTC:
         if value.utcoffset() is None:
             raise InvalidRecordError(field, value, "must be an aware datetime (give it a time zone)")
@@ -175,6 +176,15 @@ def instant(given: Any, field: str) -> datetime:
     if value < EPOCH:
         raise InvalidRecordError(field, value, "must lie in the years 1970 to 9999")
     return value
+
+
+def plain_instant(given: datetime, field: str) -> datetime:
+    """A datetime of a subclass as one of the standard library's; pandas' NaT, which is one too, is refused."""
+    try:
+        parts = (given.year, given.month, given.day, given.hour, given.minute, given.second, given.microsecond)
+        return datetime(*parts, tzinfo=given.tzinfo, fold=given.fold)
+    except (TypeError, ValueError):
+        raise InvalidRecordError(field, given, "must be a datetime") from None
 
 
 def flag(value: Any, field: str) -> bool:
@@ -268,7 +278,7 @@ def severity(value: Any, field: str) -> str:
     """One of `SEVERITIES`."""
     if not isinstance(value, str) or value not in SEVERITIES:
         raise InvalidRecordError(field, value, f"must be one of {', '.join(SEVERITIES)}")
-    return value if type(value) is str else str(value)
+    return value if type(value) is str else str.__str__(value)  # what it holds, not what an Enum calls itself
 
 
 def ordinal(value: Any, field: str) -> int:

@@ -74,6 +74,9 @@ def key_parts(key: str) -> tuple[str, ...]:
 
 
 def _joined(parts: Sequence[str]) -> str:
+    for part in parts:
+        if not isinstance(part, str):
+            raise InvalidQueryError(f"what names a document must be a str, got {part!r:.80}")
     return "/".join(part.replace("%", "%25").replace("/", "%2F") for part in parts)
 
 

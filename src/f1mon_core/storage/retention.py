@@ -15,6 +15,7 @@ from typing import Any, cast
 import attrs
 
 from f1mon_core.errors import InvalidQueryError, PrunedError
+from f1mon_core.records import fields
 from f1mon_core.records.fields import Document
 from f1mon_core.records.kinds import KINDS, Fact, KeptCells, KeptTally, Outcome, Prediction
 from f1mon_core.records.times import MICROSECOND, duration_micros, from_micros, to_micros
@@ -59,12 +60,15 @@ def prune_horizon(before: datetime) -> datetime:
     if before is None:
         raise InvalidQueryError("before must be the instant to prune before, got None")
     check_instant("before", before)
-    floored = bucket_of(to_micros(before), KEPT_BUCKET)
+    floored = bucket_of(to_micros(fields.instant(before, "before")), KEPT_BUCKET)
     return from_micros(max(0, floored or 0))
 
 
 def prunable_kinds(keep: Collection[str] = ()) -> list[str]:
     """The kinds that a prune moves `pruned_before` of: all but the lasting, the kept, and outcomes, which go along."""
+    given: object = keep
+    if not isinstance(given, Collection) or isinstance(given, str):
+        raise InvalidQueryError(f"keep must be a collection of kinds, got {keep!r:.80}")
     for kind in keep:
         kind_of(kind)
     return [kind for kind in KINDS if kind not in {"outcome", *LASTING_KINDS, *keep}]

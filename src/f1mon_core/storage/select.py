@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar, cast
 
 import attrs
 
 from f1mon_core.errors import InvalidQueryError
+from f1mon_core.records import fields
 from f1mon_core.records.kinds import KINDS, Cursor, Fact, key_text
-from f1mon_core.storage.tally import check_id, check_instant
+from f1mon_core.storage.tally import check_id, check_instant, take_instants
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar as TypeVarWithDefault
@@ -92,8 +94,7 @@ class Select(Generic[F_co]):
 
     def __attrs_post_init__(self) -> None:
         record = kind_of(self.kind)
-        check_instant("since", self.since)
-        check_instant("until", self.until)
+        take_instants(self, "since", "until")
         for other in (self.lacking, self.having):
             if other is not None:
                 kind_of(other)
@@ -101,6 +102,7 @@ class Select(Generic[F_co]):
             check_id("model_version", self.model_version)
             if "model_version" not in (*record.attributes, *record.key_fields):
                 raise InvalidQueryError(f"a {self.kind} has no model_version to select by")
+        object.__setattr__(self, "where", _plain(self.where))
         check_attributes(record, self.where)
         check_limit(self.limit)
         if self.after is not None:
@@ -149,3 +151,30 @@ def alternatives(wanted: Scalar | Collection[Scalar]) -> Sequence[Scalar] | None
     if wanted is None or isinstance(wanted, str | int):
         return None
     return list(wanted)
+
+
+def _plain(where: Any) -> dict[str, Scalar | list[Scalar]]:
+    """A fresh copy of a `where`, whose values are Python's own; refused is what no attribute can have."""
+    if not isinstance(where, Mapping):
+        raise InvalidQueryError(f"where must be a mapping of attributes to values, got {where!r:.80}")
+    found: dict[str, Scalar | list[Scalar]] = {}
+    for name, wanted in where.items():
+        if isinstance(wanted, Collection) and not isinstance(wanted, str | bytes | bytearray | Mapping):
+            found[name] = [_scalar(name, one) for one in wanted]
+        else:
+            found[name] = _scalar(name, wanted)
+    return found
+
+
+def _scalar(name: str, value: Any) -> Scalar:
+    if value is None or type(value) in (str, int, bool):
+        return cast("Scalar", value)
+    if isinstance(value, str):
+        return str.__str__(value)
+    if fields.is_bool(value):
+        return bool(value)
+    try:
+        return int.__pos__(operator.index(value))
+    except TypeError:
+        message = f"{name} must be a str, an int, a bool or None, or a collection of such values, got {value!r:.80}"
+        raise InvalidQueryError(message) from None

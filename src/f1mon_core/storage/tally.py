@@ -180,13 +180,14 @@ class TallyQuery:
         check_bins(self.bins)
         if self.basis not in ("prediction", "outcome"):
             raise InvalidQueryError(f"basis must be 'prediction' or 'outcome', got {self.basis!r}")
-        for name in ("since", "until", "as_of", "as_recorded"):
-            check_instant(name, getattr(self, name))
+        take_instants(self, "since", "until", "as_of", "as_recorded")
         if self.model_version is not None:
             check_id("model_version", self.model_version)
         for name in ("bucket", "delay"):
             if (width := getattr(self, name)) is not None:
+                width = plain_duration(width)
                 check_width(name, width)
+                object.__setattr__(self, name, width)
 
 
 def check_bins(bins: object) -> None:
@@ -196,15 +197,30 @@ def check_bins(bins: object) -> None:
     raise InvalidQueryError(f"bins must be 'exact' or an int from 1 to {MAX_BINS}, got {bins!r}")
 
 
+def plain_duration(value: Any) -> Any:
+    """A timedelta of a subclass, such as pandas', as one of the standard library's; all else as it is."""
+    if type(value) is timedelta or not isinstance(value, timedelta):
+        return value
+    return timedelta(value.days, value.seconds, value.microseconds)
+
+
 def check_width(name: str, width: Any) -> None:
     """Refuse anything but a positive timedelta that a store's calendar can hold."""
-    if not isinstance(width, timedelta) or not timedelta(0) < width <= LATEST - EPOCH:
+    if type(width) is not timedelta or not timedelta(0) < width <= LATEST - EPOCH:
         raise InvalidQueryError(f"{name} must be a positive timedelta of less than 8,030 years, got {width!r:.80}")
 
 
 def check_instant(name: str, value: Any) -> None:
     """Refuse anything but None or a datetime a store can hold."""
     _as_query(name, value, fields.instant)
+
+
+def take_instants(query: Any, *names: str) -> None:
+    """Refuse as `check_instant` what a frozen query was given, and let it keep plain datetimes."""
+    for name in names:
+        check_instant(name, value := getattr(query, name))
+        if value is not None and type(value) is not datetime:
+            object.__setattr__(query, name, fields.plain_instant(value, name))
 
 
 def check_id(name: str, value: Any) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
-from weakref import WeakSet
+from weakref import WeakSet, ref
 
 import sqlalchemy as sa
 from sqlalchemy import event
@@ -36,13 +38,47 @@ def engine_options(target: Target, settings: Settings, *, asynchronous: bool) ->
         "pool_timeout": settings.pool_timeout,
     }
     if target.family == "sqlite":
-        arguments: dict[str, Any] = {"check_same_thread": False, "timeout": settings.lock_timeout}
+        arguments: dict[str, Any] = {
+            "check_same_thread": False,
+            "timeout": settings.lock_timeout,
+            "factory": SqliteConnection,
+        }
         return {**options, **({} if asynchronous else {"poolclass": QueuePool}), "connect_args": arguments}
     if target.family == "postgresql":
         # A transaction begins by a statement of its own, which is the ping too (`Transactions.run`); what reads by one
         # statement needs none. And each new engine would ask the server for a type f1mon does not use.
         return {**options, "isolation_level": "AUTOCOMMIT", "use_native_hstore": False}
     return {**options, "pool_pre_ping": True, "isolation_level": "READ COMMITTED"}
+
+
+class SqliteConnection(sqlite3.Connection):
+    """A connection that ends with its statements.
+
+    SQLite keeps a connection, its locks and its snapshot for as long as one of its statements is there, and the
+    traceback of an interrupt may keep that.
+    """
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._cursors: dict[int, ref[sqlite3.Cursor]] = {}
+        """By where they lie, which later ones take over: as many as there ever were at once."""
+
+    def cursor(self, factory: Any = sqlite3.Cursor) -> Any:
+        """See `sqlite3.Connection.cursor`."""
+        made = sqlite3.Connection.cursor(self, factory)
+        self._cursors[id(made)] = ref(made)
+        return made
+
+    untracked = sqlite3.Connection.cursor
+    """A cursor for who closes it by itself: to remember it takes a tenth of a short statement."""
+
+    def close(self) -> None:
+        """See `sqlite3.Connection.close`."""
+        for known in list(self._cursors.values()):
+            if (cursor := known()) is not None:
+                with suppress(sqlite3.Error):
+                    cursor.close()
+        super().close()
 
 
 def make_engine(target: Target, settings: Settings) -> Engine:

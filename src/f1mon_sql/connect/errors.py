@@ -19,6 +19,7 @@ from f1mon_core.errors import (
     OutcomeUnknown,
     ReadOnlyError,
 )
+from f1mon_sql.connect.refusals import refused
 
 _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
@@ -102,9 +103,10 @@ def translated(error: SQLAlchemyError, secrets: Secrets, *, committing: bool) ->
         return LockTimeoutError(f"no connection became free in time ({said}); nothing was written")
     if primary in _BUSY or state in _LOCK_STATES or number in _LOCK_NUMBERS:
         return LockTimeoutError(f"another writer held a lock for longer than the timeout ({said}); nothing was written")
-    if committing and not _refused(error, state, number):
+    if committing and not _refused(error, state, number, primary):
         return OutcomeUnknown(f"COMMIT was sent and its answer was lost ({said}); repeat the call, which is safe")
-    return NotWritten(f"the database refused or was lost ({said}); nothing was written, and to repeat is safe")
+    lost = NotWritten(f"the database refused or was lost ({said}); nothing was written, and to repeat is safe")
+    return refused(said, state, number, primary) or lost
 
 
 def read_only(error: SQLAlchemyError, secrets: Secrets, address: str, where: str) -> ReadOnlyError:
@@ -116,8 +118,18 @@ def read_only(error: SQLAlchemyError, secrets: Secrets, address: str, where: str
     )
 
 
-def unreachable(error: SQLAlchemyError | TypeError, secrets: Secrets) -> F1monError:
-    """The error of f1mon for no connection: nothing has been sent."""
+CONNECTING = (SQLAlchemyError, TypeError, ValueError, LookupError, RuntimeError, OSError)
+"""What SQLAlchemy and the drivers raise where they do not get a connection."""
+
+
+def unreachable(error: Exception, secrets: Secrets) -> F1monError:
+    """The error of f1mon for no connection, from one of `CONNECTING`: nothing has been sent."""
+    if isinstance(error, OSError):
+        said = secrets.hide(str(error))
+        return NotWritten(f"the database cannot be reached ({said}); nothing was written, and to repeat is safe")
+    if not isinstance(error, SQLAlchemyError | TypeError):  # a host that is no name, a plugin that is not installed
+        said = secrets.hide(" ".join(str(error).split()))
+        return ConfigurationError(f"the driver cannot connect by this address ({type(error).__name__}: {said})")
     if isinstance(error, TypeError):
         # SQLAlchemy asks a new server who it is, and in SQL_ASCII psycopg answers it with bytes.
         return ConfigurationError(
@@ -127,8 +139,10 @@ def unreachable(error: SQLAlchemyError | TypeError, secrets: Secrets) -> F1monEr
     return translated(error, secrets, committing=False)
 
 
-def _refused(error: SQLAlchemyError, state: str | None, number: int | None) -> bool:
-    """Whether the server itself said that it did not commit."""
+def _refused(error: SQLAlchemyError, state: str | None, number: int | None, code: int | None) -> bool:
+    """Whether the database itself said that it did not commit."""
+    if code is not None:
+        return code == sqlite3.SQLITE_FULL
     if number is not None:
         return number in _MYSQL_SAID_NO and number not in _MYSQL_ENDING
     if state is not None:

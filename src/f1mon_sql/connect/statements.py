@@ -24,6 +24,7 @@ one, and gains nothing.
 from __future__ import annotations
 
 import logging
+import struct
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -34,6 +35,7 @@ from sqlalchemy import Connection, CursorResult, Executable
 from sqlalchemy.engine import AdaptedConnection
 from sqlalchemy.exc import DBAPIError
 
+from f1mon_core.errors import F1monError, RefusedError
 from f1mon_sql.tables.rows import Row
 
 _CURSOR = "f1mon_cursor"
@@ -44,7 +46,10 @@ def execute(
     connection: Connection, expression: Executable, values: Mapping[str, Any] | None = None
 ) -> CursorResult[*tuple[Any, ...]]:
     """The result of an expression, for what is asked seldom or needs SQLAlchemy to be said on every database."""
-    return connection.execute(expression, values)
+    try:
+        return connection.execute(expression, values)
+    except UNTYPED as error:
+        raise _typed(error) from error
 
 
 # Text ---------------------------------------------------------------------------------------------------------------
@@ -67,7 +72,7 @@ def look(connection: Connection, *, shared: bool = True) -> None:
         or connection.engine.logger.isEnabledFor(logging.INFO)
     )
     raw: Any = connection.connection.dbapi_connection
-    connection.info[_CURSOR] = None if watched else raw.cursor
+    connection.info[_CURSOR] = None if watched else getattr(raw, "untracked", raw.cursor)
 
 
 def rows(connection: Connection, text: str, values: Row = ()) -> Sequence[Any]:
@@ -162,9 +167,25 @@ class letting_go:  # noqa: N801 - a context, as those of contextlib
     def __enter__(self) -> None:
         pass
 
-    def __exit__(self, _kind: object, error: BaseException | None, trace: TracebackType | None) -> None:
-        if error is not None and not isinstance(error, Exception):
-            traceback.clear_frames(trace)
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: TracebackType | None) -> None:
+        if error is not None and is_interrupted(error):
+            for one in behind(error):
+                traceback.clear_frames(one.__traceback__)
+
+
+def behind(error: BaseException) -> list[BaseException]:
+    """An error and all that it was raised from or during."""
+    found = [error]
+    for one in found:
+        for other in (one.__cause__, one.__context__):
+            if other is not None and all(other is not known for known in found):
+                found.append(other)
+    return found
+
+
+def is_interrupted(error: BaseException) -> bool:
+    """Whether an error is an interrupt, or what SQLAlchemy came to in the midst of one."""
+    return any(not isinstance(one, Exception) for one in behind(error))
 
 
 def _abandon(connection: Connection, cursor: Any, error: BaseException) -> None:
@@ -185,6 +206,17 @@ def _abandon(connection: Connection, cursor: Any, error: BaseException) -> None:
         connection.invalidate(error)
 
 
+UNTYPED = (OverflowError, UnicodeError, struct.error)
+"""What drivers raise of their own accord where they cannot send a value."""
+
+
+def _typed(error: Exception) -> RefusedError:
+    return RefusedError(
+        f"the driver cannot send a value ({type(error).__name__}: {str(error)[:200]}); nothing was written, nor"
+        " would a repeat be"
+    )
+
+
 def _give_up(connection: Connection, cursor: Any, text: str, error: BaseException) -> None:
     """Raise a driver's error as SQLAlchemy's, and leave the connection as SQLAlchemy would."""
     if not isinstance(error, Exception):
@@ -195,6 +227,8 @@ def _give_up(connection: Connection, cursor: Any, text: str, error: BaseExceptio
             cursor.close()
     driver: Any = connection.dialect.loaded_dbapi
     if not isinstance(error, driver.Error):
+        if isinstance(error, UNTYPED) and not isinstance(error, F1monError):
+            raise _typed(error) from error
         return
     raw: Any = connection.connection.dbapi_connection
     if lost := connection.dialect.is_disconnect(error, raw, None):

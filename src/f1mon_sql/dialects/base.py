@@ -162,6 +162,9 @@ class Dialect(ABC):
     def alone(self, connection: Connection, lock_timeout: float) -> AbstractContextManager[None]:
         """Let nobody else create or upgrade this schema; on servers until the transaction, or the block, ends."""
 
+    def at_home(self, connection: Connection) -> None:  # noqa: B027 - only PostgreSQL has a path to search
+        """Until the transaction ends, let names without a schema be those where f1mon's tables lie."""
+
     @abstractmethod
     def view_differs(self, connection: Connection, view: str, query: str) -> bool:
         """Whether a view is not the one that a query makes."""
@@ -291,6 +294,10 @@ class Dialect(ABC):
     @abstractmethod
     def is_in(self, column: sa.ColumnElement[Any], values: Sequence[Any]) -> sa.ColumnElement[Any]:
         """Whether a column has one of any number of values."""
+
+    def portions(self, values: Sequence[Any]) -> list[Sequence[Any]]:
+        """Values as many at once as one statement takes; mostly any number."""
+        return [values]
 
     def real(self, value: int) -> sa.ColumnElement[Any]:
         """An integer as a literal double."""

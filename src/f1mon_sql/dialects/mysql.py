@@ -8,9 +8,9 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 
-from f1mon_core.errors import ConfigurationError, LockTimeoutError
+from f1mon_core.errors import ConfigurationError, LockTimeoutError, TooLargeError
 from f1mon_core.storage.contract import Problem
 from f1mon_sql.connect import statements
 from f1mon_sql.connect.settings import Settings
@@ -21,6 +21,10 @@ from f1mon_sql.tables.rows import CURRENT_COLUMNS, Row
 _NO_BACKSLASH_ESCAPES = 0x200
 """The flag of the mode in the server's status, which comes with each of its answers."""
 _DUPLICATE_ENTRY = 1062
+_PACKET = "f1mon_packet"
+"""Where `Connection.info` has the most bytes that the server takes at once."""
+_STATEMENT = 1_024_000
+"""Bytes after which the drivers begin another statement of a batch."""
 _DOCUMENTS = frozenset({"content", "features", "metadata", "document", "result", "segments"})
 """The columns whose text is no identifier."""
 
@@ -54,10 +58,12 @@ class Mysql(Dialect):
 
     def check_session(self, connection: Connection) -> None:
         """See `Dialect.check_session`."""
-        ((mode, *charsets),) = statements.rows(
+        ((mode, packet, *charsets),) = statements.rows(
             connection,
-            "SELECT @@sql_mode, @@character_set_client, @@character_set_connection, @@character_set_results",
+            "SELECT @@sql_mode, @@max_allowed_packet, @@character_set_client, @@character_set_connection,"
+            " @@character_set_results",
         )
+        connection.info[_PACKET] = int(packet)
         if "NO_BACKSLASH_ESCAPES" in mode:
             raise ConfigurationError("sql_mode must not contain NO_BACKSLASH_ESCAPES, with which ids are text of SQL")
         if "STRICT_" not in mode:
@@ -109,10 +115,14 @@ class Mysql(Dialect):
         ((taken,),) = statements.rows(connection, "SELECT GET_LOCK(%s, %s)", (name, wait))
         if taken != 1:
             raise LockTimeoutError("someone else has been upgrading this database for longer than the timeout")
+        ((kept,),) = statements.rows(connection, "SELECT @@max_error_count")
         try:
+            # What it has to note about names of keys and views that are not there yet, asyncmy would log as warnings.
+            statements.rows(connection, "SET SESSION max_error_count = 0")
             yield
             statements.rows(connection, "COMMIT")  # or who is let in next would not see the revision yet
         finally:
+            statements.rows(connection, f"SET SESSION max_error_count = {int(kept)}")
             statements.rows(connection, "SELECT RELEASE_LOCK(%s)", (name,))
 
     def view_differs(self, connection: Connection, view: str, query: str) -> bool:
@@ -199,13 +209,35 @@ class Mysql(Dialect):
             )
             for row in rows
         ]
-        statements.changed(connection, self.sql(text), encoded)
+        packet = connection.info.get(_PACKET)
+        try:
+            statements.changed(connection, self.sql(text), encoded)
+        except DBAPIError as error:
+            if error.connection_invalidated and packet is not None and _bytes_of(encoded) > packet:
+                # The server does not read it to its end, and so its answer is not always read either.
+                raise TooLargeError(
+                    f"a statement is larger than the server's max_allowed_packet of {packet} bytes; nothing was"
+                    " written: raise it, or write less at once"
+                ) from error
+            raise
 
     # Expressions ----------------------------------------------------------------------------------------------------
 
     def is_in(self, column: sa.ColumnElement[Any], values: Sequence[Any]) -> sa.ColumnElement[Any]:
-        """See `Dialect.is_in`; the drivers put values into the text, so there may be any number."""
+        """See `Dialect.is_in`; the drivers put values into the text, so it is its size that counts."""
         return column.in_(values)
+
+    def portions(self, values: Sequence[Any]) -> list[Sequence[Any]]:
+        """See `Dialect.portions`."""
+        found: list[list[Any]] = [[]]
+        size = 0
+        for value in values:
+            size += 2 * len(value.encode("utf-8", "surrogatepass")) + 16 if isinstance(value, str) else 32
+            if size > _STATEMENT and found[-1]:
+                found.append([])
+                size = 0
+            found[-1].append(value)
+        return [*found]
 
     def apart(self, column: sa.ColumnElement[Any]) -> tuple[sa.ColumnElement[Any], ...]:
         """See `Dialect.apart`; of a longer text than `max_sort_length` the server compares the beginning alone."""
@@ -214,3 +246,9 @@ class Mysql(Dialect):
     def real_of(self, value: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
         """See `Dialect.real_of`."""
         return sa.type_coerce(value + self.real(0), sa.Double)
+
+
+def _bytes_of(rows: Sequence[Row]) -> int:
+    """The least size of the largest statement that the drivers make of rows."""
+    sizes = [sum(len(value) for value in row if isinstance(value, str | bytes)) for row in rows]
+    return max(max(sizes, default=0), min(sum(sizes), _STATEMENT))

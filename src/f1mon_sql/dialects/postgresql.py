@@ -17,6 +17,7 @@ from f1mon_core.storage.contract import Problem
 from f1mon_sql.connect import statements
 from f1mon_sql.connect.settings import Session, Settings, milliseconds
 from f1mon_sql.dialects.base import HORIZONS_SQL, IN_CHUNK, Dialect, insert_absent_sql, turned, update_sql
+from f1mon_sql.tables.definitions import VERSION_TABLE
 from f1mon_sql.tables.rows import (
     CURRENT_COLUMNS,
     FEATURE_COLUMNS,
@@ -29,8 +30,9 @@ from f1mon_sql.tables.rows import (
 _COPY_FROM = 500
 """Batches of at least so many rows go by COPY."""
 _PRUNE_LOCK = 0x66316D6F
-"""What pruning and writing lock, with the schema: the bytes of "f1mo"."""
+"""What pruning and writing lock, with the oid of a table: the bytes of "f1mo"."""
 _UPGRADE_LOCK = 0x66316D70
+"""What upgrades lock, with the oid of a schema and then of the table of its version."""
 _UNIQUE_VIOLATION = "23505"
 _MADE = "EXISTS (SELECT FROM made)"
 _TYPES = {
@@ -118,6 +120,8 @@ class Postgresql(Dialect):
                 "row-level security hides rows of f1mon's tables from this role, so that what is stored would be"
                 " written again: ALTER TABLE … DISABLE ROW LEVEL SECURITY, or a role with BYPASSRLS"
             )
+        if tables := distributed(connection):
+            raise ConfigurationError(distributed_message(tables))
         if connection.info.get(_EACH_TIME) is not None:
             return  # each transaction is told
         wrong = {
@@ -152,10 +156,11 @@ class Postgresql(Dialect):
     def horizons(self, connection: Connection, *, exclusive: bool = False) -> tuple[int | None, dict[str, Row]]:
         """See `Dialect.horizons`."""
         # The lock in a statement of its own: the snapshot of the next one is then taken after any wait for it.
+        # By the table's own number: roles with other search paths find the one table under other schemas' names.
         function = "pg_advisory_xact_lock" if exclusive else "pg_advisory_xact_lock_shared"
         rows = statements.last_rows(
             connection,
-            f"SELECT {function}({_PRUNE_LOCK}, hashtext(current_schema()))",
+            f"SELECT pg_catalog.{function}({_PRUNE_LOCK}, 'f1mon_horizons'::regclass::oid::int)",
             f"SELECT {HORIZONS_SQL}, {self.server_clock} FROM f1mon_horizons",
         )
         return max(row[-1] for row in rows), {kind: tuple(row) for kind, *row, _ in rows if kind}
@@ -174,10 +179,30 @@ class Postgresql(Dialect):
 
     @contextmanager
     def alone(self, connection: Connection, lock_timeout: float) -> Iterator[None]:
-        """See `Dialect.alone`; the session has its own timeout."""
+        """See `Dialect.alone`; the session has its own timeout.
+
+        Locked is where tables would be made, and then, if they are there, what is found by that name wherever it lies.
+        """
         del lock_timeout
-        statements.rows(connection, f"SELECT pg_advisory_xact_lock({_UPGRADE_LOCK}, hashtext(current_schema()))")
+        for named in (
+            "pg_catalog.pg_namespace WHERE nspname = current_schema()",
+            f"pg_catalog.pg_class WHERE relname = '{VERSION_TABLE}' AND pg_catalog.pg_table_is_visible(oid)",
+        ):
+            lock = f"pg_catalog.pg_advisory_xact_lock({_UPGRADE_LOCK}, oid::int)"
+            statements.rows(connection, f"SELECT {lock} FROM {named}")
+        self.at_home(connection)
         yield
+
+    def at_home(self, connection: Connection) -> None:
+        """See `Dialect.at_home`."""
+        found = statements.rows(
+            connection,
+            "SELECT pg_catalog.quote_ident(n.nspname) FROM pg_catalog.pg_class c"
+            " JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname <> current_schema()"
+            f" AND c.relname = '{VERSION_TABLE}' AND pg_catalog.pg_table_is_visible(c.oid)",
+        )
+        for (schema,) in found:
+            statements.rows(connection, "SELECT pg_catalog.set_config('search_path', %s, true)", (schema,))
 
     def view_differs(self, connection: Connection, view: str, query: str) -> bool:
         """See `Dialect.view_differs`.
@@ -207,16 +232,24 @@ class Postgresql(Dialect):
             Problem("error", "full_page_writes=off", damage),
             Problem("warning", "synchronous_commit=off", loss),
         )
-        return [one for one in risks if statements.rows(connection, f"SHOW {one.where[:-4]}")[0][0] == "off"]
+        found = [one for one in risks if statements.rows(connection, f"SHOW {one.where[:-4]}")[0][0] == "off"]
+        if tables := distributed(connection):
+            found.append(Problem("error", "Citus", distributed_message(tables)))
+        return found
 
     # Rows -----------------------------------------------------------------------------------------------------------
 
     def insert_absent(self, connection: Connection, table: str, columns: Sequence[str], rows: Sequence[Row]) -> int:
-        """See `Dialect.insert_absent`."""
-        if len(rows) <= 1:
-            return statements.changed(connection, self.sql(insert_absent_sql(table, columns)), rows)
-        text = f"INSERT INTO {table} ({','.join(columns)}) SELECT * FROM unnest({_arrays(columns)})"
-        return statements.changed(connection, self.sql(f"{text} ON CONFLICT DO NOTHING"), [_by_column(rows)])
+        """See `Dialect.insert_absent`; counted are the rows that come back, not what the server says it did."""
+        if not rows:
+            return 0
+        if len(rows) == 1:
+            text, values = insert_absent_sql(table, columns), rows[0]
+        else:
+            given = f"SELECT * FROM unnest({_arrays(columns)})"
+            text = f"INSERT INTO {table} ({','.join(columns)}) {given} ON CONFLICT DO NOTHING"
+            values = _by_column(rows)
+        return len(statements.rows(connection, self.sql(f"{text} RETURNING 1"), values))
 
     def insert_all(self, connection: Connection, table: str, columns: Sequence[str], rows: Sequence[Row]) -> bool:
         """See `Dialect.insert_all`."""
@@ -244,8 +277,9 @@ class Postgresql(Dialect):
     def _insert_then(
         self, connection: Connection, table: str, columns: Sequence[str], row: Row, then: str, values: Row
     ) -> bool:
-        text = f"WITH made AS ({insert_absent_sql(table, columns)} RETURNING 1) {then}"
-        return statements.changed(connection, self.sql(text), [(*row, *values)]) > 0
+        made = f"{insert_absent_sql(table, columns)} RETURNING 1"
+        text = f"WITH made AS ({made}), rest AS ({then}) SELECT 1 FROM made"
+        return bool(statements.rows(connection, self.sql(text), (*row, *values)))
 
     def update(
         self, connection: Connection, table: str, key: Sequence[str], columns: Sequence[str], rows: Sequence[Row]
@@ -310,6 +344,26 @@ def check_encoding(driver: Any) -> None:
         if found.upper().replace("-", "") not in ("UTF8", "UNICODE"):  # poolers say it as they were asked
             whose = "database" if name == "server_encoding" else "connection"
             raise ConfigurationError(f"the {whose} must be encoded in UTF8, not {found} ({name})")
+
+
+def distributed(connection: Connection) -> Sequence[str]:
+    """Which of f1mon's tables Citus keeps in parts, or in copies, on other servers."""
+    ((citus,),) = statements.rows(connection, "SELECT to_regclass('pg_dist_partition')")
+    if citus is None:
+        return []
+    text = (
+        "SELECT c.relname FROM pg_dist_partition JOIN pg_catalog.pg_class c ON c.oid = logicalrel::oid"
+        " WHERE pg_catalog.left(c.relname, 6) = 'f1mon_' AND pg_catalog.pg_table_is_visible(c.oid) ORDER BY 1"
+    )
+    return [name for (name,) in statements.rows(connection, text)]
+
+
+def distributed_message(tables: Sequence[str]) -> str:
+    """Why distributed tables are refused, and what to do."""
+    return (
+        f"Citus has distributed {', '.join(tables)}: keys would not be unique, nor batches atomic, as f1mon needs them;"
+        " SELECT undistribute_table(…) for each, or use a schema that is not distributed"
+    )
 
 
 def _is_pooled(driver: Any, pid: int) -> bool:

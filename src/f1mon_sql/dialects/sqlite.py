@@ -6,6 +6,7 @@ import json
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
@@ -55,6 +56,8 @@ class Sqlite(Dialect):
             raise ConfigurationError("f1mon needs sqlite3's own transaction control: leave out autocommit=")
         if driver.in_transaction:
             raise NotWritten("the connection is inside a transaction of the application; nothing was written")
+        if not connection.info.get(PREPARED):
+            _refuse_names(raw)
         found = raw.isolation_level
         if found is not None:
             # Python's driver would begin by itself, too late and not IMMEDIATE.
@@ -163,6 +166,23 @@ class Sqlite(Dialect):
     def greater(self, one: sa.ColumnElement[Any], other: Any) -> sa.ColumnElement[Any]:
         """See `Dialect.greater`."""
         return sa.func.max(one, other)
+
+
+def _refuse_names(raw: Any) -> None:
+    """Refuse a file of several names, with a journal and a queue beside each of which the others do not know."""
+    cursor = raw.cursor()
+    try:
+        cursor.execute("PRAGMA database_list")  # below SQLAlchemy, whose statements would begin a transaction
+        found = cursor.fetchall()
+    finally:
+        cursor.close()
+    for _, name, file in found:
+        there = name == "main" and file and Path(file).exists()
+        if there and (links := Path(file).stat().st_nlink) > 1:
+            raise ConfigurationError(
+                f"{file} has {links} names (hard links), under each of which SQLite would keep a journal of its own and"
+                " damage it: keep one of them (`find -samefile` lists them); a symbolic link is fine"
+            )
 
 
 # Pragmas ------------------------------------------------------------------------------------------------------------

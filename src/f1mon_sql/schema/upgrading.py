@@ -10,15 +10,14 @@ from typing import Any, TypeVar
 import attrs
 from sqlalchemy import Connection
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import SQLAlchemyError
 
-from f1mon_core.errors import SchemaError
+from f1mon_core.errors import F1monError, SchemaError
 from f1mon_sql.connect import statements
 from f1mon_sql.connect.engine import make_engine
-from f1mon_sql.connect.errors import cause_of, translated
+from f1mon_sql.connect.errors import CONNECTING, cause_of, unreachable
 from f1mon_sql.connect.settings import Settings
 from f1mon_sql.connect.target import target_of
-from f1mon_sql.dialects import Dialect
+from f1mon_sql.dialects import Dialect, dialect_of
 from f1mon_sql.schema import versions
 from f1mon_sql.transactions import Transactions
 
@@ -64,6 +63,21 @@ def current(url: str | URL) -> str | None:
         return revision
 
 
+def require_current(url: str | URL) -> None:
+    """Refuse a database that is not at this f1mon's schema, by a `SchemaError` with what is in the way and the step."""
+    address = target_of(url).address
+
+    def work(connection: Connection) -> None:
+        dialect_of(connection.dialect.name).at_home(connection)
+        revision = versions.stored_revision(connection)
+        versions.refuse(connection, revision, address)
+        if revision is None:
+            raise versions.refusal(revision, address)
+
+    with _opened(url, Settings()) as run:
+        run(work, False)
+
+
 def upgrade(
     url: str | URL, revision: str = "head", *, lock_timeout: float = 300.0, announce: Callable[[str], None] = _log.info
 ) -> Upgrade:
@@ -91,8 +105,11 @@ def upgrade(
             before = versions.stored_revision(connection)
             if versions.version_of(before) is versions.Version.NEWER:
                 raise versions.refusal(before, target.address)
-            if before is None and goal != "base":
-                versions.refuse_foreign(connection, target.address)
+            if goal != "base":
+                if before is None:
+                    versions.refuse_foreign(connection, target.address)
+                else:
+                    versions.refuse_incomplete(connection, before, target.address)
             if before is not None and before < ROWS_REWRITTEN_BY <= goal != "base":
                 announce(f"{target.address}: {_effort(connection, transactions.dialect)}")
             versions.run_migrations(connection, lambda config, command: _move(config, command, before, goal))
@@ -144,8 +161,10 @@ def _opened(url: str | URL, settings: Settings) -> Iterator[Callable[[Callable[[
     def run(work: Callable[[Connection], Any], write: bool) -> Any:
         try:
             connection = engine.connect()
-        except SQLAlchemyError as error:
-            raise translated(error, target.secrets, committing=False) from cause_of(error)
+        except F1monError:
+            raise
+        except CONNECTING as error:
+            raise unreachable(error, target.secrets) from cause_of(error)
         with connection:
             return transactions.run(connection, work, write=write)
 

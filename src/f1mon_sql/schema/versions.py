@@ -44,7 +44,13 @@ def stored_revision(connection: Connection) -> str | None:
     """The revision a database is at; None where f1mon has no tables there."""
     if not dialect_of(connection.dialect.name).has_table(connection, VERSION_TABLE):
         return None
-    rows = statements.rows(connection, f"SELECT version_num FROM {VERSION_TABLE}")
+    rows = statements.rows(connection, f"SELECT version_num FROM {VERSION_TABLE} ORDER BY version_num")
+    if len(rows) > 1:
+        found = " and ".join(repr(one) for (one,) in rows)
+        raise SchemaError(
+            f"{VERSION_TABLE} has {len(rows)} rows, {found}, where one says what the tables are: leave the right one"
+            " there (after a restore it is that of the backup), and see by `f1mon db check` whether it is"
+        )
     return rows[0][0] if rows else None
 
 
@@ -86,6 +92,32 @@ def ensure(connection: Connection, address: str) -> None:
         raise refusal(revision, address)
 
 
+def refuse(connection: Connection, revision: str | None, address: str) -> None:
+    """Refuse a database that is not at this f1mon's revision, by what is in the way of getting it there.
+
+    Raises:
+        SchemaError: Unless there is nothing of f1mon's, or all of it and current.
+    """
+    version = version_of(revision)
+    if version is Version.NONE:
+        refuse_foreign(connection, address)
+        return
+    if version is not Version.NEWER:
+        refuse_incomplete(connection, revision, address)
+    if version is not Version.CURRENT:
+        raise refusal(revision, address)
+
+
+def refuse_incomplete(connection: Connection, revision: str | None, address: str) -> None:
+    """Refuse tables of which some are gone, which no migration makes again."""
+    expected = set(metadata.tables) - (set() if revision is None or revision >= _META_SINCE else {"f1mon_meta"})
+    if missing := expected - set(sa.inspect(connection).get_table_names()):
+        raise SchemaError(
+            f"{address} is at schema {revision}, and {', '.join(sorted(missing))} is gone: no upgrade makes it again;"
+            " restore it from a backup"
+        )
+
+
 def refuse_foreign(connection: Connection, address: str) -> None:
     """Refuse to create where f1mon's names are taken although no revision is stored."""
     inspector = sa.inspect(connection)
@@ -98,6 +130,7 @@ def refuse_foreign(connection: Connection, address: str) -> None:
         raise SchemaError(f"{address} has {', '.join(sorted(taken))}, which f1mon's migrations did not make")
 
 
+_META_SINCE = "0003"
 _ADDED = {
     "f1mon_predictions": {"ordinal", "predicted_text", "actual_text", "segments"},
     "f1mon_features": {"ordinal"},
@@ -161,6 +194,7 @@ def drift(connection: Connection) -> Sequence[Any]:
     from alembic.autogenerate import compare_metadata  # noqa: PLC0415 - only to check
     from alembic.migration import MigrationContext  # noqa: PLC0415
 
+    dialect_of(connection.dialect.name).at_home(connection)
     context = MigrationContext.configure(connection, opts=context_options())
     return [*compare_metadata(context, metadata), *_view_drift(connection)]
 

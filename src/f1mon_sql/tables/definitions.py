@@ -1,7 +1,6 @@
 """The tables, as the newest migration leaves them.
 
-Keys are natural, and those of predictions, their features and outcomes begin with `prediction_id`, so that they can be
-distributed by it. Instants are integer microseconds UTC, flags are 0 or 1, documents are ASCII JSON text.
+Keys are natural. Instants are integer microseconds UTC, flags are 0 or 1, documents are ASCII JSON text.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ from f1mon_sql.transactions import Transactions
 from f1mon_sql.verbs.append import append
 from f1mon_sql.verbs.check import check
 from f1mon_sql.verbs.dump import dump, restore
-from f1mon_sql.verbs.find import count, find
+from f1mon_sql.verbs.find import count, find, split
 from f1mon_sql.verbs.prune import prune
 from f1mon_sql.verbs.tally import tally
 from f1mon_sql.verbs.transition import forget, state, transition
@@ -95,11 +95,14 @@ class Verbs:
 
     def find(self, select: Select) -> Call[Sequence[Fact]]:
         """See `Storage.find`."""
-        return Call(lambda on: find(on, self.dialect, select))
+        return Call(lambda on: find(on, self.dialect, select), snapshot=self._is_split(select))
 
     def count(self, select: Select, by: Sequence[str]) -> Call[Mapping[tuple[Scalar, ...], int]]:
         """See `Storage.count`."""
-        return Call(lambda on: count(on, self.dialect, select, by))
+        return Call(lambda on: count(on, self.dialect, select, by), snapshot=self._is_split(select))
+
+    def _is_split(self, select: Select) -> bool:
+        return bool(select.where) and len(split(self.dialect, select)) > 1
 
     def tally(self, query: TallyQuery) -> Call[Tally]:
         """See `Storage.tally`."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache, partial
 from itertools import islice
 from typing import Any, NamedTuple, cast
 
+import attrs
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
@@ -18,6 +20,7 @@ from f1mon_core.storage.answers import check_count, fold_count
 from f1mon_core.storage.select import Scalar, Select, alternatives, have_in_common, kind_of
 from f1mon_sql.connect import statements
 from f1mon_sql.dialects import Dialect
+from f1mon_sql.dialects.base import IN_CHUNK
 from f1mon_sql.tables.definitions import alerts, attributes, facts, features, outcomes, predictions
 from f1mon_sql.tables.rows import (
     OUTCOME_COLUMNS,
@@ -254,10 +257,26 @@ class Listing:
         return [column.desc() if descending else column.asc() for column in (self.at, *self.key)]
 
 
+def split(dialect: Dialect, select: Select) -> list[Select]:
+    """Selects that together select what one does, of whose values one statement takes so many only."""
+    for name, value in select.where.items():
+        choices = alternatives(value)
+        if choices is None or len(choices) <= IN_CHUNK:
+            continue
+        distinct = list({(type(one), one): one for one in choices}.values())
+        if len(portions := dialect.portions(distinct)) > 1:
+            parts = [attrs.evolve(select, where={**select.where, name: [*portion]}) for portion in portions]
+            return [smaller for part in parts for smaller in split(dialect, part)]
+    return [select]
+
+
 def find(connection: Connection, dialect: Dialect, select: Select) -> Sequence[Fact]:
-    """See `Storage.find`."""
+    """See `Storage.find`; inside a transaction that reads one snapshot, where it is `split`."""
     if select.limit == 0:
         return []
+    if len(parts := split(dialect, select)) > 1:
+        together = [fact for part in parts for fact in find(connection, dialect, part)]
+        return sorted(together, key=lambda fact: fact.cursor, reverse=select.descending)[: select.limit]
     listing, statement = _page(dialect, Shape.of(select))
     if select.where:
         statement = statement.where(*listing.wanted(select))
@@ -280,8 +299,13 @@ def _page(dialect: Dialect, shape: Shape) -> tuple[Listing, sa.Select[Any]]:
 def count(
     connection: Connection, dialect: Dialect, select: Select, by: Sequence[str] = ()
 ) -> Mapping[tuple[Scalar, ...], int]:
-    """See `Storage.count`."""
+    """See `Storage.count`; inside a transaction that reads one snapshot, where it is `split`."""
     check_count(select, by)
+    if len(parts := split(dialect, select)) > 1:
+        total: Counter[tuple[Scalar, ...]] = Counter()
+        for part in parts:
+            total.update(count(connection, dialect, part, by))
+        return total
     record = kind_of(select.kind)
     listing = Listing(record, dialect)
     source: Any = listing.table
@@ -325,7 +349,7 @@ def _group(cells: Sequence[Any], values: Sequence[tuple[int, Callable[..., Scala
 def _storable(value: Scalar) -> bool:
     """Whether any stored fact could have the value; drivers fail at those that none can have."""
     if isinstance(value, str):
-        return value.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in value)
+        return "\0" not in value and (value.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in value))
     return not isinstance(value, int) or INT64_MIN <= value <= INT64_MAX
 
 

@@ -9,7 +9,7 @@ from typing import Any, cast, get_args
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from f1mon_core.records.fields import Document, Segments
+from f1mon_core.records.fields import MAX_ID_CHARACTERS, Document, Segments
 from f1mon_core.records.json_text import decoded
 from f1mon_core.records.times import to_micros
 from f1mon_core.storage.contract import Pruned
@@ -64,7 +64,7 @@ def prune(
         removed, stands = _prune_predictions(connection, dialect, horizon, now)
     held = _held(connection)
     for kind in kinds:
-        if kind != "prediction" and (number := _prune_others(connection, kind, to_micros(horizon), held)):
+        if kind != "prediction" and (number := _prune_others(connection, dialect, kind, to_micros(horizon), held)):
             removed[kind] = number
     for kind in kinds:
         row = dict(zip(HORIZON_COLUMNS, stored.get(kind, (0, None, None)), strict=True))
@@ -157,21 +157,48 @@ def keep_cells(connection: Connection, dialect: Dialect, horizon: datetime, now:
     dialect.insert_absent(connection, "f1mon_attributes", ATTRIBUTE_COLUMNS, attributes_of)
 
 
-def _prune_others(connection: Connection, kind: str, horizon: int, held: Collection[str]) -> int:
+def _prune_others(connection: Connection, dialect: Dialect, kind: str, horizon: int, held: Collection[str]) -> int:
     if kind == "alert":
         a = alerts.c
-        return statements.execute(connection, sa.delete(alerts).where(a.at < horizon, a.alert_id.not_in(held))).rowcount
+        return _delete_others(connection, dialect, a.alert_id, held, a.at < horizon)
     f, a = facts.c, attributes.c
-    statements.execute(connection, sa.delete(attributes).where(a.kind == kind, a.at < horizon, a.key_1.not_in(held)))
-    gone = sa.delete(facts).where(f.kind == kind, f.at < horizon, f.key_1.not_in(held))
-    return statements.execute(connection, gone).rowcount
+    _delete_others(connection, dialect, a.key_1, held, a.kind == kind, a.at < horizon)
+    return _delete_others(connection, dialect, f.key_1, held, f.kind == kind, f.at < horizon)
+
+
+def _delete_others(
+    connection: Connection,
+    dialect: Dialect,
+    column: sa.ColumnElement[Any],
+    held: Collection[str],
+    *conditions: sa.ColumnElement[Any],
+) -> int:
+    """Delete the rows of conditions whose key is not held; how many.
+
+    Where a statement takes so many keys only, the rows are parted by the order of keys, which is that of code points
+    everywhere, at the last held key of each part.
+    """
+    if not statements.execute(connection, sa.select(sa.literal(1)).where(*conditions).limit(1)).all():
+        return 0
+    number, above = 0, None
+    portions = dialect.portions(sorted(held))
+    for place, portion in enumerate(portions):
+        bounds = [] if above is None else [column > above]
+        if place < len(portions) - 1:
+            above = portion[-1]
+            bounds.append(column <= above)
+        kept = [sa.not_(dialect.is_in(column, portion))] if portion else []
+        gone = sa.delete(column.table).where(*conditions, *bounds, *kept)
+        number += statements.execute(connection, gone).rowcount
+    return number
 
 
 def _held(connection: Connection) -> Collection[str]:
     # Documents are ASCII JSON, so a document that holds anything spells the word out.
     holding = sa.select(state.c.document).where(state.c.document.contains('"holds"'))
     texts = statements.execute(connection, holding).scalars()
-    return held_by(cast("Document", decoded(text)) for text in texts)
+    held = held_by(cast("Document", decoded(text)) for text in texts)
+    return [one for one in held if len(one) <= MAX_ID_CHARACTERS and "\0" not in one]  # as every key of a fact is
 
 
 def store_horizon(connection: Connection, kind: str, row: Mapping[str, int | None], *, known: bool) -> None:

@@ -19,6 +19,8 @@ from f1mon_sql.dialects import Dialect
 from f1mon_sql.tables.rows import OPERATION_COLUMNS, STATE_COLUMNS, Row
 from f1mon_sql.verbs.append import append
 
+_FEW = 1_000
+"""As many results as are kept without asking how old they are."""
 _LAST = "\U0010ffff"
 _BEFORE_SURROGATES = "\ud7ff"
 _AFTER_SURROGATES = "\ue000"
@@ -63,9 +65,14 @@ def transition(
 
 
 def forget(connection: Connection, dialect: Dialect, now: datetime) -> None:
-    """Drop the results of transitions that are older than a store promises to keep."""
-    oldest = to_micros(now - timedelta(hours=OPERATION_HOURS))
-    statements.rows(connection, dialect.sql("DELETE FROM f1mon_operations WHERE at < ?"), (oldest,))
+    """Drop the results of transitions that are older than a store promises to keep.
+
+    The newest stay however old they are: a clock that stands in the future for a moment makes all of them look old.
+    """
+    text = f"SELECT at FROM f1mon_operations ORDER BY at DESC LIMIT 1 OFFSET {_FEW - 1}"
+    for (newest,) in statements.rows(connection, text):
+        oldest = min(newest, to_micros(now - timedelta(hours=OPERATION_HOURS)))
+        statements.rows(connection, dialect.sql("DELETE FROM f1mon_operations WHERE at < ?"), (oldest,))
 
 
 def state(

@@ -181,7 +181,7 @@ def test_handles_that_live_for_a_few_transitions_forget_old_results_too(sqlite_u
     (kept,) = raw.execute("SELECT COUNT(*) FROM f1mon_operations").fetchone()
     (plan,) = (row[3] for row in raw.execute("EXPLAIN QUERY PLAN DELETE FROM f1mon_operations WHERE at < 1"))
     raw.close()
-    assert kept < 1_000  # of 2,000, where one transition in 200 forgets
+    assert kept < 1_300  # of 2,000, of which 1,000 stay, where one transition in 200 forgets
     assert "ix_f1mon_operations_at" in plan
 
 

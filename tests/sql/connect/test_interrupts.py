@@ -109,7 +109,6 @@ class Interrupted(KeyboardInterrupt):
 # PyMySQL leaves a socket that was interrupted while it connected to the garbage collector, which closes it.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.servers
-@pytest.mark.parametrize("family", ["postgresql", "mysql"], indirect=True)
 def test_hundreds_of_interrupted_calls_leave_nothing_behind(url):
     def interrupt(_number, _frame):
         raise Interrupted
@@ -139,6 +138,41 @@ def test_hundreds_of_interrupted_calls_leave_nothing_behind(url):
     assert store.append(batch("last")).new == 30
     assert acknowledged | {"warm", "last"} <= assert_whole_and_free(url, kept)
     store.close()
+
+
+@pytest.mark.parametrize("where", ["cause", "context"])
+def test_what_an_interrupt_came_from_or_went_through_holds_nothing(sqlite_url, where):
+    """SQLAlchemy's own ending, interrupted, is an error of its own whose traceback has no cursor: its context's has."""
+    SQLStorage(sqlite_url).close()
+    with closing(SQLStorage(sqlite_url, lock_timeout=2.0)) as store:
+
+        def step(document, now):
+            half_read = sqlite3.connect(target_of(sqlite_url).database_file)
+            cursor = half_read.execute("SELECT name FROM sqlite_master")
+            cursor.fetchone()
+            raise KeyboardInterrupt
+
+        def ending(document, now):
+            try:
+                step(document, now)
+            except KeyboardInterrupt as interrupt:
+                raise AssertionError from (interrupt if where == "cause" else None)
+
+        with pytest.raises(AssertionError) as kept:
+            store.transition("k", ending, operation_id="k")
+        store.append(batch("a"))
+        assert_whole_and_free(sqlite_url, [kept])
+
+
+def test_a_connection_that_is_closed_takes_its_half_read_statements_along(sqlite_url):
+    with closing(SQLStorage(sqlite_url)) as store:
+        store.append(batch("a"))
+        with store._engine.connect() as connection:
+            half_read = connection.exec_driver_sql("SELECT * FROM f1mon_predictions")
+            half_read.fetchone()
+            connection.invalidate()
+            store.append(batch("b"))
+            assert_whole_and_free(sqlite_url, [half_read])
 
 
 @pytest.mark.parametrize("verb", ["a write", "a read"])
