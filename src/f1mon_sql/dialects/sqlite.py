@@ -128,9 +128,9 @@ class Sqlite(Dialect):
 
     def insert_absent(self, connection: Connection, table: str, columns: Sequence[str], rows: Sequence[Row]) -> int:
         """See `Dialect.insert_absent`."""
-        having, rows = _without_nulls(columns, rows)
-        start = done = 0
+        having, start, done = columns, 0, 0
         if len(rows) >= _MANY:
+            having, rows = _without_nulls(columns, rows)
             for together in (_MOST_PARAMETERS // len(having), _MANY):
                 text = _insert_together_sql(table, having, together)
                 while len(rows) - start >= together:
@@ -143,10 +143,12 @@ class Sqlite(Dialect):
         self, connection: Connection, table: str, key: Sequence[str], columns: Sequence[str], rows: Sequence[Row]
     ) -> None:
         """See `Dialect.update`."""
-        having, rows = _without_nulls((*key, *columns), rows)
-        given = tuple(name for name in having if name not in key)
-        text = update_sql(table, key, given, nulls=tuple(name for name in columns if name not in given))
-        statements.changed(connection, text, turned(rows, len(key)))
+        given, nulls = columns, tuple[str, ...]()
+        if len(rows) >= _MANY:
+            having, rows = _without_nulls((*key, *columns), rows)
+            given = tuple(name for name in columns if name in having)
+            nulls = tuple(name for name in columns if name not in having)
+        statements.changed(connection, update_sql(table, key, given, nulls), turned(rows, len(key)))
 
     def claim(self, connection: Connection, key: str) -> str | None:
         """See `Dialect.claim`; an absent document needs no row, as nobody else writes."""
@@ -201,7 +203,7 @@ def _without_nulls(columns: Sequence[str], rows: Sequence[Row]) -> tuple[Sequenc
     Python's driver looks for an adapter of each None, which takes longer than all else of storing it: of a bulk append
     of predictions whose labels are integers that was a seventh. For a few rows to find out takes as long.
     """
-    if len(rows) < _MANY or None not in rows[0]:
+    if None not in rows[0]:
         return columns, rows
     kept = [
         place
