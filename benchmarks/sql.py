@@ -23,6 +23,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import attrs
+
 from f1mon_core import open_async_storage, open_storage
 from f1mon_core.records.kinds import Alert, Outcome, Prediction
 from f1mon_core.storage.change import Change
@@ -211,6 +213,7 @@ def against_bare(label: str, store: Any, bare: Any, limits: dict[str, float], sc
         f"<= {limits['append']}",
     )
     yield from bulk_against_bare(label, store, bare, limits["bulk"], max(4, scale // 25))
+    yield challenger_against_champion(label, store, max(4, scale // 25))
 
     names = iter([made.prediction_id for made in fresh])
     stored = [fact.prediction_id for fact in store.find(Select("prediction", limit=scale + 10))]
@@ -267,6 +270,16 @@ def bulk_against_bare(label: str, store: Any, bare: Any, limit: float, rounds: i
         lambda: store.append(next(batches)), lambda: add(bare, rows_of(next(batches)), bulk=True), rounds, warm=1
     )
     yield f"{label}: bulk, rows/s of bare, its rows made", base, ours, f">= {limit}"
+
+
+def challenger_against_champion(label: str, store: Any, rounds: int) -> tuple[Any, ...]:
+    """Batches of a second model's predictions of items that have one, against those of a first model."""
+    batches = [[prediction() for _ in range(5_000)] for _ in range(rounds + 2)]
+    store.append(batches[0])
+    champions = iter(batches[1:])
+    challengers = iter([[attrs.evolve(made, model_version="podium-2") for made in batch] for batch in batches])
+    ours, base = ratio(lambda: store.append(next(challengers)), lambda: store.append(next(champions)), rounds, warm=1)
+    return f"{label}: a challenger's bulk, rows/s of a champion's", base, ours, ">= 0.5"
 
 
 @contextmanager
@@ -427,10 +440,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer rounds: to see that it runs")
     scale = 20 if parser.parse_args().quick else 300
-    print(f"{'':48}{'ours ms':>10}{'bare ms':>10}{'ratio':>8}   wanted")
+    print(f"{'':56}{'ours ms':>10}{'bare ms':>10}{'ratio':>8}   wanted")
     with tempfile.TemporaryDirectory(dir=os.environ.get("F1MON_BENCH_DIR")) as directory:
         for label, ours, bare, wanted in rows(scale, Path(directory)):
-            print(f"{label:48}{ours * 1000:10.3f}{bare * 1000:10.3f}{ours / bare:8.2f}   {wanted}", flush=True)
+            print(f"{label:56}{ours * 1000:10.3f}{bare * 1000:10.3f}{ours / bare:8.2f}   {wanted}", flush=True)
         for line in fairness(Path(directory), 10 if scale > 20 else 1):
             print(line)
 

@@ -128,7 +128,9 @@ def check_operation_id(operation_id: Any) -> str:
 
 def operation_digest(key: str, operation_id: str) -> str:
     """Under what a store keeps the result of an operation on a key, in every store the same: it can be carried away."""
-    return hashlib.sha256(json_text.canonical([key, operation_id]).encode()).hexdigest()
+    # The canonical text of the list of both: of a text alone the standard library makes it in a fifth of the time.
+    text = f"[{json_text.canonical(key)},{json_text.canonical(operation_id)}]"
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def checked_change(change: Any) -> Change:

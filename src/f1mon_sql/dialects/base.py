@@ -7,7 +7,7 @@ SQL with `?` for a parameter: to build and compile them for each call would cost
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from typing import Any, ClassVar
@@ -77,6 +77,11 @@ class Dialect(ABC):
         """An identifier as this driver answered it."""
         text: str = value
         return text
+
+    def texts_out(self, rows: Iterable[Row], places: Collection[int]) -> Iterable[Row]:
+        """Rows with the identifiers, or NULL, that stand at some places as this driver answered them."""
+        del places
+        return rows
 
     # Sessions -----------------------------------------------------------------------------------------------------
 
@@ -350,9 +355,9 @@ def insert_absent_sql(table: str, columns: Sequence[str]) -> str:
 
 
 @cache
-def update_sql(table: str, key: Sequence[str], columns: Sequence[str]) -> str:
-    """An UPDATE of one row: its new values, then its key."""
-    setting = ",".join(f"{name} = ?" for name in columns)
+def update_sql(table: str, key: Sequence[str], columns: Sequence[str], nulls: Sequence[str] = ()) -> str:
+    """An UPDATE of one row: its new values but for those that are NULL, then its key."""
+    setting = ",".join([f"{name} = ?" for name in columns] + [f"{name} = NULL" for name in nulls])
     having = " AND ".join(f"{name} = ?" for name in key)
     return f"UPDATE {table} SET {setting} WHERE {having}"
 

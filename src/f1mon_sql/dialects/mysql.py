@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -43,6 +43,13 @@ class Mysql(Dialect):
     def text_out(self, value: Any) -> str:
         """See `Dialect.text_out`."""
         return utf8(value)
+
+    def texts_out(self, rows: Iterable[Row], places: Collection[int]) -> Iterable[Row]:
+        """See `Dialect.texts_out`."""
+        for row in rows:
+            yield tuple(
+                utf8(value) if number in places and value is not None else value for number, value in enumerate(row)
+            )
 
     def session_statements(self, settings: Settings) -> list[str]:
         """See `Dialect.session_statements`."""

@@ -29,6 +29,8 @@ from f1mon_sql.tables.rows import (
 
 _COPY_FROM = 500
 """Batches of at least so many rows go by COPY."""
+_TOLD_ALONG = 100
+"""For more locked rows it is cheaper to ask for the clock afterwards than to compute it for each of them."""
 _PRUNE_LOCK = 0x66316D6F
 """What pruning and writing lock, with the oid of a table: the bytes of "f1mo"."""
 _UPGRADE_LOCK = 0x66316D70
@@ -310,6 +312,8 @@ class Postgresql(Dialect):
 
     def locked(self, connection: Connection, text: str, ids: Collection[str]) -> tuple[list[Row], int | None]:
         """See `Dialect.locked`."""
+        if len(ids) > _TOLD_ALONG:
+            return list(self.select_in(connection, text, ids, lock=True)), None
         # What stands around the locking query is computed for each row when that has locked it.
         outer = f"SELECT held.*, {self.server_clock} FROM ({{}}) AS held"
         rows = list(self.select_in(connection, text, ids, lock=True, outer=outer))

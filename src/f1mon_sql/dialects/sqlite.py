@@ -6,6 +6,9 @@ import json
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from functools import cache
+from itertools import chain
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +33,10 @@ from f1mon_sql.tables.rows import OPERATION_COLUMNS, Row
 
 _LEGACY_CONTROL = -1
 """`sqlite3.LEGACY_TRANSACTION_CONTROL`, which Python 3.11 does not name. Without it `commit()` may do nothing."""
+_MANY = 10
+"""From how many rows on it pays to look at them together."""
+_MOST_PARAMETERS = 999
+"""What a statement takes in every version of SQLite."""
 _SYNCHRONOUS = {"NORMAL": 1, "FULL": 2, "EXTRA": 3}
 _WAL_RESET_FIXED = (3, 51, 3)
 
@@ -49,6 +56,8 @@ class Sqlite(Dialect):
         self, connection: Connection, settings: Settings, *, shared: bool, in_memory: bool
     ) -> AbstractContextManager[None]:
         """See `Dialect.prepared`."""
+        if not shared and connection.info.get(PREPARED):
+            return UNCHANGED  # nobody else has had it in hand
         raw: Any = connection.connection.dbapi_connection
         driver: Any = connection.connection.driver_connection
         # aiosqlite shows everything but this of the connection it wraps.
@@ -64,10 +73,9 @@ class Sqlite(Dialect):
             raw.isolation_level = None
         if shared:
             return _lent(connection, found, _pragmas(settings, in_memory=in_memory))
-        if not connection.info.get(PREPARED):
-            _set_pragmas(connection, _pragmas(settings, in_memory=in_memory))
-            connection.rollback()
-            connection.info[PREPARED] = True
+        _set_pragmas(connection, _pragmas(settings, in_memory=in_memory))
+        connection.rollback()
+        connection.info[PREPARED] = True
         return UNCHANGED
 
     # Transactions -------------------------------------------------------------------------------------------------
@@ -123,13 +131,27 @@ class Sqlite(Dialect):
 
     def insert_absent(self, connection: Connection, table: str, columns: Sequence[str], rows: Sequence[Row]) -> int:
         """See `Dialect.insert_absent`."""
-        return statements.changed(connection, insert_absent_sql(table, columns), rows)
+        having, start, done = columns, 0, 0
+        if len(rows) >= _MANY:
+            having, rows = _without_nulls(columns, rows)
+            for together in (_MOST_PARAMETERS // len(having), _MANY):
+                text = _insert_together_sql(table, having, together)
+                while len(rows) - start >= together:
+                    values = tuple(chain.from_iterable(rows[start : start + together]))
+                    done += statements.changed(connection, text, [values])
+                    start += together
+        return done + statements.changed(connection, insert_absent_sql(table, having), rows[start:])
 
     def update(
         self, connection: Connection, table: str, key: Sequence[str], columns: Sequence[str], rows: Sequence[Row]
     ) -> None:
         """See `Dialect.update`."""
-        statements.changed(connection, update_sql(table, key, columns), turned(rows, len(key)))
+        given, nulls = columns, tuple[str, ...]()
+        if len(rows) >= _MANY:
+            having, rows = _without_nulls((*key, *columns), rows)
+            given = tuple(name for name in columns if name in having)
+            nulls = tuple(name for name in columns if name not in having)
+        statements.changed(connection, update_sql(table, key, given, nulls), turned(rows, len(key)))
 
     def claim(self, connection: Connection, key: str) -> str | None:
         """See `Dialect.claim`; an absent document needs no row, as nobody else writes."""
@@ -183,6 +205,35 @@ def _refuse_names(raw: Any) -> None:
                 f"{file} has {links} names (hard links), under each of which SQLite would keep a journal of its own and"
                 " damage it: keep one of them (`find -samefile` lists them); a symbolic link is fine"
             )
+
+
+@cache
+def _insert_together_sql(table: str, columns: Sequence[str], together: int) -> str:
+    """An INSERT of so many rows that leaves those that are there.
+
+    A statement of its own for each row takes twice as long in SQLite, most of it to begin and to end.
+    """
+    row = f"({','.join('?' * len(columns))})"
+    return insert_absent_sql(table, columns).replace(row, ",".join([row] * together))
+
+
+def _without_nulls(columns: Sequence[str], rows: Sequence[Row]) -> tuple[Sequence[str], Sequence[Row]]:
+    """Columns and rows without those columns that are NULL in all of the rows.
+
+    Python's driver looks for an adapter of each None, which takes longer than all else of storing it: of a bulk append
+    of predictions whose labels are integers that was a seventh. For a few rows to find out takes as long.
+    """
+    if None not in rows[0]:
+        return columns, rows
+    kept = [
+        place
+        for place, value in enumerate(rows[0])
+        if value is not None or [row[place] for row in rows].count(None) < len(rows)
+    ]
+    if len(kept) == len(columns):
+        return columns, rows
+    left = tuple(columns[place] for place in kept)
+    return left, [(row[kept[0]],) for row in rows] if len(kept) == 1 else list(map(itemgetter(*kept), rows))
 
 
 # Pragmas ------------------------------------------------------------------------------------------------------------

@@ -57,42 +57,43 @@ def label_of(number: Any, text: Any) -> Any:
     return number if text is None else text
 
 
-def segments_text(segments: Segments) -> str | None:
-    """Segments as their column: equal ones are equal texts."""
-    return canonical(segments) if segments else None  # type: ignore[arg-type]  # a mapping of JSON values
-
-
 def segments_from(text: str | None) -> Segments:
     """Segments from their column."""
     return {} if text is None else cast("Segments", decoded(text))
 
 
-def prediction_row(fact: Prediction, ordinal: int, recorded_at: int) -> Row:
-    """A prediction in the order of `PREDICTION_COLUMNS`."""
-    label = fact.predicted_outcome
-    return (
-        fact.prediction_id,
-        ordinal,
-        to_micros(fact.at),  # type: ignore[arg-type]  # a staged fact has one
-        int(fact.at_given),
-        recorded_at,
-        fact.model_version,
-        *((None, label) if isinstance(label, str) else (label, None)),
-        fact.confidence,
-        segments_text(fact.segments),
-    )
+def prediction_rows(facts: Sequence[Prediction], ordinals: Iterable[int], recorded_at: int | None) -> list[Row]:
+    """Predictions in the order of `PREDICTION_COLUMNS`; as recorded at an instant, or None for that of each."""
+    rows: list[Row] = []
+    for fact, place in zip(facts, ordinals, strict=True):
+        label = fact.predicted_outcome
+        number, text = (None, label) if isinstance(label, str) else (label, None)
+        rows.append(
+            (
+                fact.prediction_id,
+                place,
+                to_micros(fact.at),  # type: ignore[arg-type]  # a staged fact has one
+                1 if fact.at_given else 0,
+                to_micros(fact.recorded_at) if recorded_at is None else recorded_at,  # type: ignore[arg-type]
+                fact.model_version,
+                number,
+                text,
+                fact.confidence,
+                canonical(fact.segments) if fact.segments else None,  # type: ignore[arg-type]  # of JSON values
+            )
+        )
+    return rows
 
 
-def feature_rows(facts: Iterable[tuple[Prediction, int]]) -> list[Row]:
-    """Features and metadata of those that have any, each with its ordinal, in the order of `FEATURE_COLUMNS`."""
-    having = [(fact, ordinal) for fact, ordinal in facts if fact.features or fact.metadata]
-    features = encoded_all([fact.features for fact, _ in having])
-    some = any(fact.metadata for fact, _ in having)
-    metadata = encoded_all([fact.metadata for fact, _ in having]) if some else repeat("{}", len(having))
-    return [
-        (fact.prediction_id, ordinal, one, other)
-        for (fact, ordinal), one, other in zip(having, features, metadata, strict=True)
-    ]
+def feature_rows(facts: Sequence[Prediction], ordinals: Sequence[int]) -> list[Row]:
+    """Features and metadata of those that have any, in the order of `FEATURE_COLUMNS`."""
+    having = [fact for fact in facts if fact.features or fact.metadata]
+    if len(having) < len(facts):
+        ordinals = [one for fact, one in zip(facts, ordinals, strict=True) if fact.features or fact.metadata]
+    features = encoded_all([fact.features for fact in having])
+    some = any(fact.metadata for fact in having)
+    metadata = encoded_all([fact.metadata for fact in having]) if some else repeat("{}", len(having))
+    return list(zip([fact.prediction_id for fact in having], ordinals, features, metadata, strict=True))
 
 
 def outcome_row(fact: Outcome, recorded_at: int) -> Row:

@@ -6,9 +6,11 @@ is read what stands under those and the batch walked again. Most batches meet no
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, cast
+from itertools import compress, pairwise
+from operator import add
+from typing import Any, TypeAlias, cast
 
 import attrs
 from sqlalchemy import Connection
@@ -35,7 +37,7 @@ from f1mon_sql.tables.rows import (
     feature_rows,
     label_columns,
     outcome_row,
-    prediction_row,
+    prediction_rows,
 )
 from f1mon_sql.verbs.stored import Key, Stored, family_of, key_of
 
@@ -43,7 +45,10 @@ _ROUNDS = 100
 _FILLED = PREDICTION_COLUMNS[2:]
 _MANY = 100
 """Of so many predictions the first is looked for before they are sent in vain."""
+_SAVEPOINT = "f1mon_rows"
 _PREDICTION, _OUTCOME, _ALERT = Prediction.kind, Outcome.kind, Alert.kind
+Part: TypeAlias = tuple[str, Sequence[str], Sequence[Row]]
+"""Rows to insert: their table, their columns, and they."""
 
 
 def append(
@@ -60,11 +65,19 @@ def append(
 
 @attrs.define
 class Walked:
-    """What a batch comes to: the facts to store by their keys, the items predicted, and how many facts repeat."""
+    """What a batch comes to: the facts to store by their keys, predictions apart, and the items predicted.
 
-    staged: dict[Key, Fact] = attrs.field(factory=dict)
+    Items are noted only where an outcome, or what was pruned, may ask for them.
+    """
+
+    predictions: dict[Key, Prediction] = attrs.field(factory=dict)
+    others: dict[Key, Fact] = attrs.field(factory=dict)
     items: set[str] = attrs.field(factory=set)
-    repeated: int = 0
+
+    @property
+    def new(self) -> int:
+        """How many facts are to be stored."""
+        return len(self.predictions) + len(self.others)
 
 
 class Appending:
@@ -95,8 +108,8 @@ class Appending:
             self.stored.look_up([_timed(one, now) for one in batch])
             walked = self._walk(batch, now)
         for _ in range(_ROUNDS):
-            if self._write(walked.staged):
-                return self._appended(walked)
+            if self._write(walked):
+                return self._appended(walked, len(batch))
             walked = self._walk(batch, now)
         raise StorageError("keys are taken and freed again too fast to be written")
 
@@ -114,57 +127,67 @@ class Appending:
                 raise InvalidRecordError("recorded_at", None, f"must be given, as must at, in a {fact.kind} to restore")
         self.stored.look_up(facts)
         predicted = {one.prediction_id for one in facts if isinstance(one, Prediction) and not self._is_pruned(one, ())}
-        staged: dict[Key, Fact] = {}
+        walked = Walked()
         for fact in facts:
             if self._is_pruned(fact, predicted):
                 continue  # here, or in the source since it told of it
             key = key_of(fact)
+            staged: dict[Key, Any] = walked.predictions if isinstance(fact, Prediction) else walked.others
             stored = self.stored.facts.get(key) or staged.setdefault(key, fact)
             if stored is not fact and not same(stored, fact):
                 raise ConflictError(stored, fact)
-        if not self._write(staged):
+        if not self._write(walked):
             raise StorageError("somebody writes to this store while it is restored")
-        self._move(staged)
-        return Appended(len(staged), len(facts) - len(staged))
+        self._move(walked.others)
+        return Appended(walked.new, len(facts) - walked.new)
 
     # In the batch's order -------------------------------------------------------------------------------------------
 
     def _walk(self, batch: Sequence[Fact], now: datetime) -> Walked:
         """What a batch comes to, given what is known to be stored. Raises its first contradiction."""
         walked = Walked()
-        staged, stored_before, items = walked.staged, self.stored.facts, walked.items
+        predictions, others, items = walked.predictions, walked.others, walked.items
+        before, horizons = self.stored.facts, self.horizons
+        may_be_pruned = bool(self.stored.items or horizons)
         newest: dict[str, Outcome] = {}
         for offered in batch:
-            if offered.at is not None:
-                fact = offered
-            elif (told := timed(offered, now, self._newest(offered, newest))) is not None:
-                fact = told
-            else:
-                walked.repeated += 1
-                continue
+            fact: Fact | None = offered if offered.at is not None else self._timed(offered, now, newest)
+            if fact is None:
+                continue  # it repeats
             key = key_of(fact)
-            stored = staged.get(key) or stored_before.get(key)
-            if stored is not None:
+            staged: dict[Key, Any] = predictions if isinstance(fact, Prediction) else others
+            stored = before[key] if key in before else staged.setdefault(key, fact)
+            if stored is not fact:
                 if not same(stored, fact):
                     raise ConflictError(stored, offered)
-                walked.repeated += 1
                 continue
-            if self.stored.items or self.horizons:
-                refuse_pruned(fact, self.horizons.get(fact.kind), pruned=self._is_pruned(fact, items))
-            staged[key] = fact
-            if isinstance(fact, Prediction):
-                items.add(fact.prediction_id)
-            elif isinstance(fact, Outcome):
-                known = self._newest(fact, newest)
+            if may_be_pruned:
+                pruned, horizon = self._is_pruned(fact, items), horizons.get(fact.kind)
+                if pruned or horizon is not None:
+                    refuse_pruned(fact, horizon, pruned=pruned)
+                if isinstance(fact, Prediction):
+                    items.add(fact.prediction_id)
+            if isinstance(fact, Outcome):
+                known = newest.get(fact.prediction_id)
                 if known is None or fact.instant >= known.instant:
                     newest[fact.prediction_id] = fact
         return walked
 
-    def _newest(self, fact: Fact, newest: dict[str, Outcome]) -> Outcome | None:
-        """The outcome with the newest known_at of an outcome's item, those of the batch included."""
-        if not isinstance(fact, Outcome):
-            return None
-        return newest.get(fact.prediction_id) or self.stored.items[fact.prediction_id].newest(fact.prediction_id)
+    def _timed(self, offered: Fact, now: datetime, newest: Mapping[str, Outcome]) -> Fact | None:
+        """A fact without a time with one; None for an outcome that only repeats the current one.
+
+        Args:
+            offered: The fact.
+            now: The clock.
+            newest: The newest outcomes of the batch so far, by their items.
+        """
+        if not isinstance(offered, Outcome):
+            return timed(offered, now)
+        item = offered.prediction_id
+        stored, earlier = self.stored.items[item].newest(item), newest.get(item)
+        if stored is not None and (earlier is None or earlier.instant < stored.instant):
+            return timed(offered, now, stored)
+        return timed(offered, now, earlier)
 
     def _is_pruned(self, fact: Fact, predicted: Collection[str]) -> bool:
         """Whether a fact would change what was pruned."""
@@ -176,50 +199,56 @@ class Appending:
             return bool(item.pruned) and not item.live and fact.prediction_id not in predicted
         return False
 
-    def _appended(self, walked: Walked) -> Appended:
-        self._move(walked.staged)
-        staged, items = walked.staged, self.stored.items
+    def _appended(self, walked: Walked, offered: int) -> Appended:
+        self._move(walked.others)
+        items = self.stored.items
         first: dict[str, datetime] = {}
         unmatched = 0
-        for fact in staged.values():
+        for fact in walked.others.values():
             if isinstance(fact, Outcome):
-                item = fact.prediction_id
-                first[item] = min(fact.instant, first.get(item, fact.instant))
-                unmatched += item not in walked.items and not items[item].live
+                item, known_at = fact.prediction_id, fact.instant
+                if item not in first or known_at < first[item]:
+                    first[item] = known_at
+                unmatched += not items[item].live and item not in walked.items
         prelabelled = 0
-        if first or items:
-            for fact in staged.values():
-                if isinstance(fact, Prediction):
-                    stored = items[fact.prediction_id].current[3] if fact.prediction_id in items else None
-                    known = [first.get(fact.prediction_id), None if stored is None else from_micros(stored)]
-                    prelabelled += is_prelabelled(fact, min((one for one in known if one is not None), default=None))
-        return Appended(len(staged), walked.repeated, prelabelled, unmatched)
+        if items:  # no others have outcomes, of this batch or of an earlier one
+            for one in walked.predictions.values():
+                stored = items[one.prediction_id].current[3] if one.prediction_id in items else None
+                known = first.get(one.prediction_id)
+                if stored is not None and (known is None or stored < to_micros(known)):
+                    known = from_micros(stored)
+                prelabelled += known is not None and is_prelabelled(one, known)
+        return Appended(walked.new, offered - walked.new, prelabelled, unmatched)
 
     # What is written ------------------------------------------------------------------------------------------------
 
-    def _write(self, staged: dict[Key, Fact]) -> bool:
+    def _write(self, walked: Walked) -> bool:
         """Insert what is staged; False if keys turned out to be taken, and what stands under them was read."""
-        keys: dict[str, list[Key]] = {}
-        for key in staged:
-            if key not in self._written:
-                keys.setdefault(family_of(key[0]), []).append(key)
-        if found := keys.get(_PREDICTION):
-            facts = cast("list[Prediction]", [staged[key] for key in sorted(found)])
+        found = walked.predictions.keys() - self._written if self._written else walked.predictions
+        if found:
+            facts = [walked.predictions[key] for key in sorted(found)]
             if self.stored.are_locked:
                 self._join(facts)
             elif not self._insert_free_items(facts):
                 self.stored.lock({(one.prediction_id, one.model_version) for one in facts}, ())
                 return False
             self._written.update(found)
+        if not walked.others:
+            return True
+        keys: dict[str, list[Key]] = {}
+        for key in walked.others:
+            if key not in self._written:
+                keys.setdefault(family_of(key[0]), []).append(key)
         done = True
         for kind, table, columns, row_of in (
             (_OUTCOME, "f1mon_outcomes", OUTCOME_COLUMNS, outcome_row),
             (_ALERT, "f1mon_alerts", ALERT_COLUMNS, alert_row),
             ("", "f1mon_facts", FACT_COLUMNS, fact_row),
         ):
-            if found := keys.get(kind):
+            if kind in keys:
                 make = cast("Callable[[Any, int], Row]", row_of)
-                rows = {key: make(staged[key], self._stamp(staged[key])) for key in sorted(found)}
+                staged = {key: walked.others[key] for key in sorted(keys[kind])}
+                rows = {key: make(fact, self._stamp(fact)) for key, fact in staged.items()}
                 done = self._insert(kind, table, columns, rows, staged) and done
         return done
 
@@ -228,39 +257,45 @@ class Appending:
 
     def _insert_free_items(self, facts: Sequence[Prediction]) -> bool:
         """Insert predictions, in the order of their keys, if none of their items has a row yet."""
-        rows, having, last, ordinal = [], [], None, 0
-        for fact in facts:
-            ordinal = ordinal + 1 if fact.prediction_id == last else 0
-            last = fact.prediction_id
-            rows.append(prediction_row(fact, ordinal, self._stamp(fact)))
-            having.append((fact, ordinal))
-        features = feature_rows(having)
+        ordinals = [0] * len(facts)
+        if len({fact.prediction_id for fact in facts}) < len(facts):
+            for number, (one, other) in enumerate(pairwise(facts), 1):
+                if one.prediction_id == other.prediction_id:
+                    ordinals[number] = ordinals[number - 1] + 1
+        rows = prediction_rows(facts, ordinals, self._recorded)
+        features = feature_rows(facts, ordinals)
         # As most come: alone, so that there is no order in which to take locks, table by table.
         if len(rows) == len(features) == 1:
             return self.dialect.insert_both(self.connection, rows[0], features[0])
-        if not self._all_inserted("f1mon_predictions", PREDICTION_COLUMNS, rows):
-            return False
-        self._insert_new("f1mon_features", FEATURE_COLUMNS, features)
-        return True
+        return self._all_inserted(
+            ("f1mon_predictions", PREDICTION_COLUMNS, rows), ("f1mon_features", FEATURE_COLUMNS, features)
+        )
 
     def _join(self, facts: Sequence[Prediction]) -> None:
         """Write predictions of locked items: into the stub of an early outcome, else beside what is there."""
-        filled, joined, having = [], [], []
+        ordinals, stubs, currents = [], [], []
         for fact in facts:
             item = self.stored.items[fact.prediction_id]
+            stubs.append(item.stub)
             if item.stub:
                 item.stub, ordinal = False, 0
-                filled.append(prediction_row(fact, 0, self._stamp(fact)))
             else:
                 ordinal, item.free = item.free, item.free + 1
-                joined.append((*prediction_row(fact, ordinal, self._stamp(fact)), *item.current))
-            having.append((fact, ordinal))
-        self.dialect.update(self.connection, "f1mon_predictions", PREDICTION_COLUMNS[:2], _FILLED, filled)
+            ordinals.append(ordinal)
+            currents.append(item.current)
+        rows = prediction_rows(facts, ordinals, self._recorded)
+        joined: Sequence[Row]
+        if any(stubs):
+            filled = list(compress(rows, stubs))
+            self.dialect.update(self.connection, "f1mon_predictions", PREDICTION_COLUMNS[:2], _FILLED, filled)
+            joined = [row + current for row, current, stub in zip(rows, currents, stubs, strict=True) if not stub]
+        else:
+            joined = list(map(add, rows, currents))
         self._insert_new("f1mon_predictions", JOINED_COLUMNS, joined)
-        self._insert_new("f1mon_features", FEATURE_COLUMNS, feature_rows(having))
+        self._insert_new("f1mon_features", FEATURE_COLUMNS, feature_rows(facts, ordinals))
 
     def _insert(
-        self, kind: str, table: str, columns: Sequence[str], rows: dict[Key, Row], staged: dict[Key, Fact]
+        self, kind: str, table: str, columns: Sequence[str], rows: dict[Key, Row], staged: Mapping[Key, Fact]
     ) -> bool:
         """Insert the rows whose key is free; False if any was not, and what stands there was read."""
         if kind == _OUTCOME and len(rows) == 1:
@@ -274,7 +309,7 @@ class Appending:
             return not self.stored.read(kind, {key})
         free = dict(rows)
         for _ in range(_ROUNDS):
-            if self._all_inserted(table, columns, list(free.values())):
+            if self._all_inserted((table, columns, list(free.values()))):
                 self._written.update(free)
                 if kind == "":
                     attributes = [row for key in free for row in attribute_rows(staged[key])]
@@ -284,7 +319,7 @@ class Appending:
             free = {key: row for key, row in free.items() if key not in self.stored.facts}
         raise StorageError(f"keys in {table} are taken and freed again too fast to be written")
 
-    def _move(self, staged: dict[Key, Fact]) -> None:
+    def _move(self, staged: Mapping[Key, Fact]) -> None:
         """Set what is current of items of which outcomes were stored."""
         if self._are_moved:
             return  # with the one outcome that there was
@@ -293,29 +328,34 @@ class Appending:
         if currents:
             self.dialect.set_current(self.connection, currents)
 
-    def _currents(self, keys: Iterable[Key], staged: dict[Key, Fact]) -> list[Row]:
+    def _currents(self, keys: Iterable[Key], staged: Mapping[Key, Fact]) -> list[Row]:
         """What is current of items, each with its id first, once outcomes are stored."""
         moved: dict[str, Row] = {}
         for key in keys:
             _, item, known_at = key
-            *label, newest, first = moved.get(item) or self.stored.items[item].current
+            number, text, newest, first = moved.get(item) or self.stored.items[item].current
             if newest is None or known_at > newest:
-                label, newest = [*label_columns(cast("Outcome", staged[key]).actual_outcome)], known_at
-            moved[item] = (*label, newest, known_at if first is None else min(first, known_at))
+                number, text = label_columns(cast("Outcome", staged[key]).actual_outcome)
+                newest = known_at
+            moved[item] = (number, text, newest, known_at if first is None or known_at < first else first)
         return [(item, *moved[item]) for item in sorted(moved)]
 
-    def _all_inserted(self, table: str, columns: Sequence[str], rows: Sequence[Row]) -> bool:
+    def _all_inserted(self, *parts: Part) -> bool:
         """Insert the rows if all their keys are free; else none, so that no lock is kept out of the order of keys."""
-        if len(rows) <= 1:
-            return self.dialect.insert_absent(self.connection, table, columns, rows) == len(rows)
-        savepoint = self.connection.begin_nested()
-        done = self.dialect.insert_all(self.connection, table, columns, rows)
-        (savepoint.commit if done else savepoint.rollback)()
+        filled = [part for part in parts if part[2]]
+        if len(filled) == 1 and len(filled[0][2]) == 1:
+            table, columns, rows = filled[0]
+            return self.dialect.insert_absent(self.connection, table, columns, rows) == 1
+        statements.rows(self.connection, f"SAVEPOINT {_SAVEPOINT}")
+        done = all(self.dialect.insert_all(self.connection, *part) for part in filled)
+        if not done:
+            statements.rows(self.connection, f"ROLLBACK TO SAVEPOINT {_SAVEPOINT}")
+        statements.rows(self.connection, f"RELEASE SAVEPOINT {_SAVEPOINT}")
         return done
 
     def _insert_new(self, table: str, columns: Sequence[str], rows: Sequence[Row]) -> None:
         """Insert rows that belong to what was not stored before, so that nothing else should have their keys."""
-        if rows and not self._all_inserted(table, columns, rows):
+        if rows and not self._all_inserted((table, columns, rows)):
             self.dialect.insert_absent(self.connection, table, columns, rows)
 
 

@@ -35,7 +35,7 @@ _ITEM_ROWS = (
     f"SELECT prediction_id, ordinal, model_version, predicted_at, pruned, {', '.join(CURRENT_COLUMNS)}"
     " FROM f1mon_predictions WHERE"
 )
-_PREDICTION, _OUTCOME, _ALERT = Prediction.kind, Outcome.kind, Alert.kind
+_NO_MODELS: dict[str, int] = {}
 _PREDICTION, _OUTCOME, _ALERT = Prediction.kind, Outcome.kind, Alert.kind
 
 
@@ -55,8 +55,8 @@ class Item:
     current: Row = _UNKNOWN
     stub: bool = False
     live: bool = False
-    models: dict[str, int] = attrs.field(factory=dict)
-    pruned: set[str | None] = attrs.field(factory=set)
+    models: dict[str, int] = _NO_MODELS
+    pruned: frozenset[str | None] = frozenset()
     free: int = 0
 
     def newest(self, item: str) -> Outcome | None:
@@ -113,50 +113,63 @@ class Stored:
         """
         self.are_locked = self.are_locked or bool(predictions)
         predicted = {item for item, _ in predictions}
-        if self.dialect.lock_rows:
-            self._lock_first_rows(predicted, outcomes)
-            predicted |= {item for item in outcomes if self.items[item].pruned}
-        else:  # the transaction is the lock, and only outcomes need a row to bear them
-            self.dialect.make_stubs(self.connection, sorted(outcomes))
-            predicted |= {*outcomes}
-            self.items |= {one: Item() for one in predicted}
-        for row in self.dialect.select_in(self.connection, f"{_ITEM_ROWS} prediction_id", predicted):
-            self._take_row(row)
-        self._read_predictions([key for key in predictions if key[1] in self.items[key[0]].models])
+        wanted = predicted.union(outcomes)
+        if not self.dialect.lock_rows:  # the transaction is the lock, and only outcomes need a row to bear them
+            self._read_items(wanted)
+            if absent := wanted - self.items.keys():
+                stubs = sorted(absent.intersection(outcomes))
+                self.dialect.make_stubs(self.connection, stubs)
+                self.items |= {item: Item() for item in absent} | {item: Item(stub=True, free=1) for item in stubs}
+        elif predicted:
+            self._lock_first_rows("SELECT prediction_id FROM f1mon_predictions WHERE", wanted)
+            self._read_items(wanted)
+        else:
+            self._take_rows(self._lock_first_rows(_ITEM_ROWS, wanted))
+            if pruned := [item for item in wanted if self.items[item].pruned]:
+                self._read_items(pruned)
+        if repeated := [key for key in predictions if key[1] in self.items[key[0]].models]:
+            self._read_predictions(repeated)
 
-    def _lock_first_rows(self, predicted: Collection[str], outcomes: Collection[str]) -> None:
-        missing = {*predicted, *outcomes}
+    def _lock_first_rows(self, text: str, items: Collection[str]) -> list[Row]:
+        """Lock the rows of ordinal 0 of items, made where there are none, and answer what a statement asks of them."""
+        missing = set(items)
         if len(missing) > 1:
             # Made first and locked then, each in the order of ids: whoever waits for a row holds none that comes after.
             self.dialect.make_stubs(self.connection, sorted(missing))
+        found: list[Row] = []
         for _ in range(_ROUNDS):
-            text = f"{_ITEM_ROWS} ordinal = 0 AND prediction_id"
-            rows, self.server = self.dialect.locked(self.connection, text, missing)
-            for row in rows:
-                self._take_row(row)
-            missing = {one for one in missing if one not in self.items}
-            if not missing:
-                return
+            rows, self.server = self.dialect.locked(self.connection, f"{text} ordinal = 0 AND prediction_id", missing)
+            found += rows
+            if len(rows) == len(missing):
+                return found
+            missing -= {self.dialect.text_out(row[0]) for row in rows}
             self.dialect.make_stubs(self.connection, sorted(missing))
         raise StorageError("rows of predictions vanish as fast as they are made")
 
-    def _take_row(self, row: Row) -> None:
-        """Note one of `_ITEM_ROWS`."""
-        out = self.dialect.text_out
-        one, ordinal, model, at, pruned, number, text, *known = row
-        name = out(one)
-        item = self.items.get(name)
-        if item is None:
-            item = self.items[name] = Item()
-        if ordinal == 0:
-            item.current = (number, _text(out, text), *known)
-            item.stub = at is None and not pruned
-        item.free = max(item.free, ordinal + 1)
-        if at is not None:
-            item.live = True
-            item.models[out(model)] = ordinal
-        elif pruned:
-            item.pruned.add(_text(out, model))
+    def _read_items(self, items: Collection[str]) -> None:
+        """Note all rows of items."""
+        self._take_rows(self.dialect.select_in(self.connection, f"{_ITEM_ROWS} prediction_id", items))
+
+    def _take_rows(self, rows: Iterable[Row]) -> None:
+        """Note what `_ITEM_ROWS` answers."""
+        items = self.items
+        for one, ordinal, model, at, pruned, *current in self.dialect.texts_out(rows, (0, 2, 6)):
+            item = items.get(one)
+            if item is None:
+                item = items[one] = Item()
+            if ordinal == 0:
+                item.current = (*current,)
+                item.stub = at is None and not pruned
+            if ordinal >= item.free:
+                item.free = ordinal + 1
+            if at is not None:
+                item.live = True
+                if item.models:
+                    item.models[model] = ordinal
+                else:
+                    item.models = {model: ordinal}
+            elif pruned:
+                item.pruned |= {model}
 
     def _read_predictions(self, keys: Collection[tuple[str, str]]) -> None:
         """Read the stored predictions of looked-up keys, and no others."""
@@ -169,25 +182,16 @@ class Stored:
             text = f"SELECT prediction_id, features, metadata FROM f1mon_features {where}"
             documents = {out(row[0]): row[1:] for row in self.dialect.select_in(self.connection, text, items)}
             text = f"SELECT {', '.join(READ_COLUMNS)} FROM f1mon_predictions {where}"
-            rows = [self._text_row(row) for row in self.dialect.select_in(self.connection, text, items)]
+            rows = self.dialect.texts_out(self.dialect.select_in(self.connection, text, items), (0, 4, 6))
             facts = restored(prediction_parts, [(*row, *documents.get(row[0], (None, None))) for row in rows])
             self.facts |= {(_PREDICTION, *fact.key): fact for fact in facts}
 
-    def _text_row(self, row: Row) -> Row:
-        """A row of `READ_COLUMNS` as text and numbers."""
-        out = self.dialect.text_out
-        one, at, at_given, recorded, model, number, text, confidence, segments = row
-        return (out(one), at, at_given, recorded, out(model), number, _text(out, text), confidence, segments)
-
     def _read_outcomes(self, keys: Collection[Key]) -> dict[Key, Fact]:
         text = f"SELECT {','.join(OUTCOME_COLUMNS)} FROM f1mon_outcomes WHERE prediction_id"
-        out = self.dialect.text_out
-        found: dict[Key, Fact] = {}
-        for one, *row, label in self.dialect.select_in(self.connection, text, {key[1] for key in keys}):
-            key = (_OUTCOME, out(one), row[0])
-            if key in keys:
-                (found[key],) = restored(outcome_parts, [(key[1], *row, _text(out, label))])
-        return found
+        found = self.dialect.select_in(self.connection, text, {key[1] for key in keys})
+        rows = {(_OUTCOME, *row[:2]): row for row in self.dialect.texts_out(found, (0, 5))}
+        wanted = [key for key in rows if key in keys]
+        return dict(zip(wanted, restored(outcome_parts, map(rows.__getitem__, wanted)), strict=True))
 
     def _read_alerts(self, keys: Collection[Key]) -> dict[Key, Fact]:
         text = "SELECT alert_id, at, at_given, recorded_at, v, content FROM f1mon_alerts WHERE alert_id"
@@ -229,7 +233,3 @@ def key_of(fact: Fact) -> Key:
 def family_of(kind: str) -> str:
     """The kind, or "" for all that lie in the one table of facts."""
     return kind if kind in _READ else ""
-
-
-def _text(out: Callable[[Any], str], value: Any) -> str | None:
-    return None if value is None else out(value)
