@@ -9,7 +9,6 @@ from functools import partial
 from typing import Any, TypeVar
 
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from f1mon_core.errors import ClosedError, ConfigurationError
@@ -22,7 +21,7 @@ from f1mon_core.storage.dumping import Dumped
 from f1mon_core.storage.select import Scalar, Select
 from f1mon_core.storage.tally import Tally, TallyQuery
 from f1mon_sql.connect.engine import make_async_engine, remake_after_fork
-from f1mon_sql.connect.errors import cause_of, unreachable
+from f1mon_sql.connect.errors import NOT_CONNECTED, cause_of, unreachable
 from f1mon_sql.connect.loops import LoopEngines
 from f1mon_sql.connect.settings import Settings
 from f1mon_sql.connect.statements import letting_go
@@ -168,7 +167,7 @@ class AsyncSQLStorage:
     async def _on(self, engine: AsyncEngine, call: Call[R]) -> R:
         try:
             connection = await engine.connect()
-        except (SQLAlchemyError, TypeError) as error:
+        except NOT_CONNECTED as error:
             raise unreachable(error, self._verbs.target.secrets) from cause_of(error)
         try:
             return await connection.run_sync(self._verbs.run, call)

@@ -7,7 +7,6 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 from sqlalchemy.engine import URL, Engine
-from sqlalchemy.exc import SQLAlchemyError
 
 from f1mon_core.errors import ClosedError
 from f1mon_core.records.fields import Document, Json
@@ -19,7 +18,7 @@ from f1mon_core.storage.dumping import Dumped
 from f1mon_core.storage.select import Scalar, Select
 from f1mon_core.storage.tally import Tally, TallyQuery
 from f1mon_sql.connect.engine import make_engine, remake_after_fork
-from f1mon_sql.connect.errors import cause_of, unreachable
+from f1mon_sql.connect.errors import NOT_CONNECTED, cause_of, unreachable
 from f1mon_sql.connect.settings import Settings
 from f1mon_sql.connect.statements import letting_go
 from f1mon_sql.connect.target import target_of, target_of_engine
@@ -156,7 +155,7 @@ class SQLStorage:
     def _called(self, engine: Engine, call: Call[R]) -> R:
         try:
             connection = engine.connect()
-        except (SQLAlchemyError, TypeError) as error:
+        except NOT_CONNECTED as error:
             raise unreachable(error, self._verbs.target.secrets) from cause_of(error)
         with connection:
             return self._verbs.run(connection, call)

@@ -10,12 +10,11 @@ from typing import Any, TypeVar
 import attrs
 from sqlalchemy import Connection
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import SQLAlchemyError
 
 from f1mon_core.errors import SchemaError
 from f1mon_sql.connect import statements
 from f1mon_sql.connect.engine import make_engine
-from f1mon_sql.connect.errors import cause_of, translated
+from f1mon_sql.connect.errors import NOT_CONNECTED, cause_of, unreachable
 from f1mon_sql.connect.settings import Settings
 from f1mon_sql.connect.target import target_of
 from f1mon_sql.dialects import Dialect
@@ -144,8 +143,8 @@ def _opened(url: str | URL, settings: Settings) -> Iterator[Callable[[Callable[[
     def run(work: Callable[[Connection], Any], write: bool) -> Any:
         try:
             connection = engine.connect()
-        except SQLAlchemyError as error:
-            raise translated(error, target.secrets, committing=False) from cause_of(error)
+        except NOT_CONNECTED as error:
+            raise unreachable(error, target.secrets) from cause_of(error)
         with connection:
             return transactions.run(connection, work, write=write)
 
