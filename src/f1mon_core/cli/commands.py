@@ -120,8 +120,7 @@ def _in_one_line(ctx: click.Context) -> Iterator[None]:
     except click.UsageError as error:
         raise misused(error, ctx.meta[_WORDS]) from None
     except CannotError as error:
-        error.message = hidden(error.message, ctx.meta[_WORDS])
-        raise
+        raise type(error)(hidden(error.message, ctx.meta[_WORDS])) from error.__cause__
 
 
 def _registered() -> dict[str, list[EntryPoint]]:
