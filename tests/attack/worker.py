@@ -14,6 +14,7 @@ import signal
 import sys
 import threading
 import time
+import traceback
 from pathlib import Path
 
 from f1mon_core import AsyncMonitor, Monitor, Outcome, Prediction
@@ -71,6 +72,13 @@ def calls(monitor, name):
         (f"outcomes {name}", lambda: monitor.record_outcomes(happened(name))),
         (f"claim {name}", lambda: monitor.storage.transition("attacked", claiming(name), operation_id=name)),
     ]
+
+
+def _where(error):
+    """Where it was raised, on one line."""
+    return " < ".join(
+        f"{Path(one.filename).name}:{one.lineno}" for one in traceback.extract_tb(error.__traceback__)[:-9:-1]
+    )
 
 
 def told(about, answer):
@@ -137,7 +145,7 @@ def work(monitor, log, names, interrupts, chosen, kept):
                         continue
                     log("wrong", f"{about} has not succeeded for 60 s: {error}")
                 except Exception as error:  # noqa: BLE001 - whatever it is, it is no answer that was promised
-                    log("wrong", f"{about} {error!r}")
+                    log("wrong", f"{about} {error!r} {_where(error)}")
                 break
 
 
@@ -196,7 +204,7 @@ async def work_async(monitor, log, names, cancels, chosen, kept):
                         continue
                     log("wrong", f"{about} has not succeeded for 60 s: {error}")
                 except Exception as error:  # noqa: BLE001 - whatever it is, it is no answer that was promised
-                    log("wrong", f"{about} {error!r}")
+                    log("wrong", f"{about} {error!r} {_where(error)}")
                 break
 
 
