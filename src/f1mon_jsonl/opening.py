@@ -7,6 +7,7 @@ from urllib.parse import unquote
 
 from f1mon_core.errors import ConfigurationError
 from f1mon_core.records.times import Clock
+from f1mon_core.storage.address import masked
 from f1mon_core.storage.environment import DEFAULT_DIRECTORY
 from f1mon_jsonl.disk.directory import JOURNAL
 from f1mon_jsonl.storage import LOCK_TIMEOUT, Durability, JSONLStorage
@@ -44,6 +45,8 @@ def jsonl_exists(*, path: str | os.PathLike[str] | None = None, url: str | None 
 def _given(path: str | os.PathLike[str] | None, url: str | None) -> str | os.PathLike[str]:
     """The directory of `path=` or `url=`."""
     if url is None:
+        if isinstance(path, str) and "://" in path:
+            raise ConfigurationError(f"path= is a directory, and {masked(path)!r} an address: give it as url=")
         return DEFAULT_DIRECTORY if path is None else path
     if path is not None:
         raise ConfigurationError("give the directory once: as path= or as url=")
@@ -54,7 +57,11 @@ def directory_of(url: str) -> str:
     """The directory that a `jsonl://` address names: `jsonl:///srv/f1mon` is absolute, `jsonl://data/f1mon` is not."""
     scheme, separator, rest = url.partition("://")
     if not separator or scheme.lower() != "jsonl" or "?" in rest or "#" in rest:
-        raise ConfigurationError(f"the address of the file backend is jsonl:///directory, got {url!r}")
+        raise ConfigurationError(f"the address of the file backend is jsonl:///directory, got {masked(url)!r}")
     if not (directory := unquote(rest)):
         raise ConfigurationError("jsonl:// names no directory: give jsonl:///absolute/path or jsonl://relative/path")
+    if ":" in unquote(directory).partition("/")[0]:
+        raise ConfigurationError(
+            f"{masked(url)!r} is no address of a directory, which has no account and no port: give jsonl:///directory"
+        )
     return directory

@@ -16,6 +16,7 @@ import time
 import weakref
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from weakref import WeakSet
 
@@ -42,7 +43,7 @@ class Turns:
         self.current = Path(f"{database}{_TURN}")
         self._held: dict[int, int] = {}
         """Which turn has a descriptor, by its `id`: it ends where it is forgotten."""
-        self._idle: dict[Path, list[int]] = {self.next: [], self.current: []}
+        self._idle: dict[Path, dict[int, None]] = {self.next: {}, self.current: {}}
         self._closed = weakref.finalize(self, _close_all, self._idle)
         _all.add(self)
 
@@ -57,26 +58,33 @@ class Turns:
 
     def taken(self, path: Path, turn: Turn) -> int:
         """A descriptor of a lock file, for one turn. Raises `NotWritten` if there is none to be had."""
+        # An interrupt may come after every call, so a descriptor is always noted somewhere, and never between.
         with _guard:
-            while idle := self._idle[path]:
-                fd = idle.pop()
+            idle, key = self._idle[path], id(turn)
+            while True:
+                if not idle:
+                    try:
+                        idle.update(zip(map(_open, [path]), [None], strict=True))
+                    except OSError as error:
+                        raise _refusal(path, error) from error
+                fd = [*idle][-1]
                 if _is_linked(fd):
-                    self._held[fd] = id(turn)
+                    self._held[fd] = key
+                    turn.held = [*turn.held, (path, fd)]
+                    del idle[fd]
                     return fd
-            try:
-                fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
-            except OSError as error:
-                raise _refusal(path, error) from error
-            self._held[fd] = id(turn)
-            return fd
+                del idle[fd]
+                with suppress(OSError):  # somebody closed all descriptors of the process
+                    os.close(fd)
 
     def put_back(self, path: Path, fd: int) -> None:
         """Keep a descriptor whose lock was let go for the next turn, or close it if the queue is closed."""
         with _guard:
-            self._held.pop(fd, None)
             if self._closed.alive:
-                self._idle[path].append(fd)
+                self._idle[path][fd] = None
+                del self._held[fd]
             else:
+                del self._held[fd]
                 os.close(fd)
 
     def has(self, turn: Turn, fd: int) -> bool:
@@ -97,13 +105,13 @@ class Turn:
     What it holds it lets go of also where it is only forgotten, as when an interrupt comes between two steps.
     """
 
-    __slots__ = ("_held", "_pause", "_timeout", "_turns")
+    __slots__ = ("_pause", "_timeout", "_turns", "held")
 
     def __init__(self, turns: Turns, timeout: float, pause: Callable[[float], None]) -> None:
         self._turns = turns
         self._timeout = timeout
         self._pause = pause
-        self._held: list[tuple[Path, int]] = []
+        self.held: list[tuple[Path, int]] = []
 
     def __enter__(self) -> None:
         deadline = time.monotonic() + self._timeout
@@ -116,14 +124,13 @@ class Turn:
             raise
 
     def __exit__(self, *_: object) -> None:
-        while self._held:
+        while self.held:
             self._let_go(-1)
 
     __del__ = __exit__
 
     def _lock(self, path: Path, poll: float, deadline: float) -> None:
         fd = self._turns.taken(path, self)
-        self._held.append((path, fd))
         began = time.monotonic()
         while True:
             try:
@@ -140,15 +147,16 @@ class Turn:
                 return
 
     def _let_go(self, number: int) -> None:
-        path, fd = self._held[number]
-        if not self._turns.has(self, fd):
-            del self._held[number]
-            return
-        # Unlocked by name: a child forked meanwhile shares the descriptor, and closing one copy would not do it.
-        with suppress(OSError):  # somebody closed it, which let go of it too
-            fcntl.flock(fd, fcntl.LOCK_UN)
-        del self._held[number]
-        self._turns.put_back(path, fd)
+        path, fd = self.held[number]
+        if self._turns.has(self, fd):
+            # Unlocked by name: a child forked meanwhile shares the descriptor, and closing one copy would not do it.
+            with suppress(OSError):  # somebody closed it, which let go of it too
+                fcntl.flock(fd, fcntl.LOCK_UN)
+            self._turns.put_back(path, fd)
+        del self.held[number]
+
+
+_open = partial(os.open, flags=os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, mode=0o666)
 
 
 def _refusal(path: Path, error: OSError) -> StorageError:
@@ -167,20 +175,17 @@ def _refusal(path: Path, error: OSError) -> StorageError:
 
 
 def _is_linked(fd: int) -> bool:
-    """Whether the file of a descriptor is still there for others to lock; if not, the descriptor is closed."""
+    """Whether the file of a descriptor is still there for others to lock."""
     try:
-        if os.fstat(fd).st_nlink:
-            return True
-        os.close(fd)
+        return bool(os.fstat(fd).st_nlink)
     except OSError:  # somebody closed all descriptors of the process
         return False
-    return False
 
 
-def _close_all(idle: dict[Path, list[int]]) -> None:
+def _close_all(idle: dict[Path, dict[int, None]]) -> None:
     for fds in idle.values():
         while fds:
-            os.close(fds.pop())
+            os.close(fds.popitem()[0])
 
 
 _all: WeakSet[Turns] = WeakSet()

@@ -6,15 +6,19 @@ import difflib
 import importlib
 import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import EntryPoint, entry_points
 
 import click
+from click.exceptions import NoArgsIsHelpError
 
 from f1mon_core._version import __version__
-from f1mon_core.cli.errors import FAILED, CannotError, MisusedError, said, without_address
+from f1mon_core.cli.errors import FAILED, CannotError, MisusedError, hidden, misused, said
 from f1mon_core.cli.place import Place
 from f1mon_core.cli.streams import be_quiet, ended, warn
 from f1mon_core.errors import F1monError
+from f1mon_core.storage.address import masked
 from f1mon_core.storage.registry import missing_extra
 from f1mon_core.text import discreet, one_line
 
@@ -85,16 +89,38 @@ class _Commands(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl(rows)
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.meta[_WORDS] = tuple(args)
+        with _in_one_line(ctx):
+            return super().parse_args(ctx, args)
+
     def invoke(self, ctx: click.Context) -> None:
+        with _in_one_line(ctx):
+            self._invoked(ctx)
+
+    def _invoked(self, ctx: click.Context) -> None:
         try:
             super().invoke(ctx)  # what a command returns is nobody's exit code
         except F1monError as error:
             raise said(error) from error
         except UnicodeEncodeError as error:
             # Arguments and paths that are no text of their locale come as lone surrogates, which no store takes.
-            raise MisusedError(f"{error.object!r} is not {error.encoding.upper()}") from error
-        except click.UsageError as error:
-            raise without_address(error) from None
+            raise MisusedError(f"{masked(error.object)!r} is not {error.encoding.upper()}") from error
+
+
+_WORDS = "f1mon.words"
+
+
+@contextmanager
+def _in_one_line(ctx: click.Context) -> Iterator[None]:
+    try:
+        yield
+    except NoArgsIsHelpError:
+        raise
+    except click.UsageError as error:
+        raise misused(error, ctx.meta[_WORDS]) from None
+    except CannotError as error:
+        raise type(error)(hidden(error.message, ctx.meta[_WORDS])) from error.__cause__
 
 
 def _registered() -> dict[str, list[EntryPoint]]:

@@ -79,7 +79,7 @@ def demo(place: Place, directory: Path | None) -> None:
         monitor.add_rule(RULE)
         address = monitor.address
     click.echo(
-        f"A season in {printable(address)}: {RACES} races, {DRIVERS} predictions each by model {MODEL},\n"
+        f"A season in {printable(masked(address))}: {RACES} races, {DRIVERS} predictions each by model {MODEL},\n"
         f"{LATE} of every {DRIVERS} results known only days later, and from race {NEW_RULES_FROM} on the cars have "
         f"changed.\nRule: {RULE.metric_name} {RULE.comparison} {RULE.threshold} over eight weeks is a {RULE.severity}; "
         "then five weeks' cooldown.\n"
@@ -176,6 +176,8 @@ def _fresh(wanted: Path | None) -> Path:
     if wanted is None:
         names = (Path(f"f1mon-demo-{number}" if number else "f1mon-demo") for number in count())
         return next(path for path in names if not path.exists())
+    if ":/" in str(wanted):  # of a path there is one slash left
+        raise click.UsageError(f"DIRECTORY is a path, and {masked(str(wanted))!r} an address: give it as --url")
     if wanted.exists() and (not wanted.is_dir() or any(wanted.iterdir())):
         raise CannotError(f"{wanted} is not empty; the demo wants a fresh directory")
     return wanted

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 import click
 
@@ -15,7 +16,8 @@ from f1mon_core.errors import (
     MissingExtraError,
     UnknownBackendError,
 )
-from f1mon_core.text import discreet
+from f1mon_core.storage.address import masked
+from f1mon_core.text import discreet, one_line
 
 FAILED = 1
 """The store, or the request as such, failed: not found, refused, damaged, locked."""
@@ -38,10 +40,18 @@ _CONFIGURATION = (
 )
 
 
+_LINE = 10_000
+"""How many characters a line of an error has at most."""
+
+
 class CannotError(click.ClickException):
     """A command that cannot be carried out, said in one line."""
 
     exit_code = FAILED
+
+    def format_message(self) -> str:
+        """See `click.ClickException.format_message`."""
+        return one_line(self.message, _LINE)
 
 
 class MisusedError(CannotError):
@@ -53,9 +63,26 @@ class MisusedError(CannotError):
 _ADDRESS = re.compile(r"[^\s'\"(]*[:/].*@[^\s'\")]*", re.DOTALL)
 
 
-def without_address(error: click.UsageError) -> click.UsageError:
-    """The same error without an address in it: one in the wrong place, which may hold a password, is repeated whole."""
-    return click.UsageError(discreet(_ADDRESS.sub("***", error.format_message())), error.ctx)
+def hidden(message: str, words: Iterable[str]) -> str:
+    """A message without those arguments that are an address with a password, wherever they stood."""
+    parts = {part for word in words for part in (word, *word.split("=", 1), word.lstrip("-"))}
+    for part in sorted(parts, key=len, reverse=True):
+        if masked(part) != part:
+            for spelled in (part, repr(part)[1:-1]):
+                message = message.replace(spelled, "***")
+    return message
+
+
+def misused(error: click.UsageError, words: Iterable[str]) -> MisusedError:
+    """A wrong usage in one line.
+
+    Args:
+        error: What was found wrong.
+        words: The arguments as they were given.
+    """
+    message = discreet(_ADDRESS.sub("***", hidden(error.format_message(), words))).rstrip(".")
+    about = error.ctx.command_path if error.ctx is not None else "f1mon"
+    return MisusedError(f"{message}; see `{about} --help`")
 
 
 def said(error: F1monError) -> CannotError:

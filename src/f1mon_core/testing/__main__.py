@@ -19,7 +19,7 @@ import click
 import pytest
 
 from f1mon_core.errors import F1monError
-from f1mon_core.storage.address import masked
+from f1mon_core.storage.address import masked_in
 from f1mon_core.storage.registry import check_options, load_backend
 from f1mon_core.testing.clocks import SharedClock
 from f1mon_core.testing.contract import LAWS, run_law
@@ -85,7 +85,7 @@ def try_out(location: Callable[[], AbstractContextManager[Location]], colour: Co
         ):
             place.open()
     except (Exception, pytest.skip.Exception) as error:
-        raise click.UsageError(f"no place can be opened: {masked(_reason(error))}") from error
+        raise click.UsageError(f"no place can be opened: {masked_in(_reason(error))}") from error
 
 
 def options_of(arguments: list[str]) -> dict[str, Any]:

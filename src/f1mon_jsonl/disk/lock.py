@@ -58,9 +58,12 @@ class WriteLock:
             raise self._timed_out()
         try:
             with typed(NotWritten, f"could not lock {self._directory}"):
-                self._descriptor = self._taken(deadline)
+                self._take(deadline)
             self._holder = threading.get_ident()
         except BaseException:
+            # Also where an interrupt came when it was taken already.
+            if self._descriptor in self._descriptors:
+                self._closed(self._descriptor)
             self._turn.release()
             raise
 
@@ -75,18 +78,14 @@ class WriteLock:
             self._holder = 0
             self._turn.release()
 
-    def _taken(self, deadline: float) -> int:
-        """A descriptor that holds the lock of the file that lies there."""
+    def _take(self, deadline: float) -> None:
+        """Lock the file that lies there, with a descriptor that is known before it is locked."""
         while True:
-            descriptor = self._files.open(self._path, os.O_RDWR | os.O_CREAT)
+            self._descriptor = descriptor = self._files.open(self._path, os.O_RDWR | os.O_CREAT)
             self._descriptors.add(descriptor)
-            try:
-                self._wait(descriptor, deadline)
-                if self._files.fstat(descriptor).st_nlink:
-                    return descriptor
-            except BaseException:
-                self._closed(descriptor)
-                raise
+            self._wait(descriptor, deadline)
+            if self._files.fstat(descriptor).st_nlink:
+                return
             self._closed(descriptor)  # somebody deleted the file while we waited: lock the one that is there now
 
     def _wait(self, descriptor: int, deadline: float) -> None:

@@ -107,7 +107,7 @@ def _made(target: Target, make: Callable[[], E]) -> E:
     try:
         return make()
     except (ArgumentError, NoSuchModuleError) as error:
-        raise ConfigurationError(target.secrets.hide(str(error))) from None
+        raise ConfigurationError(" ".join(target.secrets.hide(str(error)).split())) from None
     except ModuleNotFoundError as error:
         raise MissingExtraError(
             f"{target.family} needs {error.name!r}, which is not installed: pip install 'f1mon[{target.family}]'",

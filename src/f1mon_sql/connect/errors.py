@@ -37,6 +37,13 @@ _READ_ONLY_STATE = "25006"
 _READ_ONLY_NUMBERS = {1792, 1836}
 _OPTION_PREVENTS = 1290
 _READ_ONLY = re.compile("read.only", re.IGNORECASE)
+_MISSET = re.compile(
+    r"bad value for \w+|invalid [\w ]*(?:value|port number|connection option)|definition of service .* not found"
+    r"|syntax error in service file|service file .* not found|could not match \d+ (?:port|host)|missing .= after"
+    r"|(?:certificate|key) file .* (?:does not exist|could not|has)|value .* invalid when|could not (?:read|parse) .*"
+    " file"
+)
+"""What libpq and psycopg say of an address or a variable before they have asked any server."""
 _POOLER = ("unsupported startup parameter", 'prepared statement "_pg3_')
 
 
@@ -93,12 +100,8 @@ def translated(error: SQLAlchemyError, secrets: Secrets, *, committing: bool) ->
     primary = None if code is None else code & 0xFF
     if isinstance(error, DBAPIError) and is_damage(error):
         return CorruptStoreError(f"the database is damaged ({said}); run `f1mon check`")
-    if any(sign in said for sign in _POOLER):
-        return ConfigurationError(
-            f"a pooler such as PgBouncer stands before the server and did not pass something on ({said}); nothing was"
-            " written: f1mon finds out by itself that it is there, so take PGOPTIONS out of the environment, and all"
-            " but `-c name=value` out of the address's options"
-        )
+    if (misset := _misset(said, asked=(state, number, code) != (None, None, None))) is not None:
+        return misset
     if isinstance(error, PoolTimeoutError):
         return LockTimeoutError(f"no connection became free in time ({said}); nothing was written")
     if primary in _BUSY or state in _LOCK_STATES or number in _LOCK_NUMBERS:
@@ -107,6 +110,19 @@ def translated(error: SQLAlchemyError, secrets: Secrets, *, committing: bool) ->
         return OutcomeUnknown(f"COMMIT was sent and its answer was lost ({said}); repeat the call, which is safe")
     lost = NotWritten(f"the database refused or was lost ({said}); nothing was written, and to repeat is safe")
     return refused(said, state, number, primary) or lost
+
+
+def _misset(said: str, *, asked: bool) -> ConfigurationError | None:
+    """The error of f1mon for an address or a variable that cannot work; `asked` is whether a server said so."""
+    if any(sign in said for sign in _POOLER):
+        return ConfigurationError(
+            f"a pooler such as PgBouncer stands before the server and did not pass something on ({said}); nothing was"
+            " written: f1mon finds out by itself that it is there, so take PGOPTIONS out of the environment, and all"
+            " but `-c name=value` out of the address's options"
+        )
+    if not asked and _MISSET.search(said):
+        return ConfigurationError(f"the address, or a variable such as PGPORT, cannot be used: {said}")
+    return None
 
 
 def read_only(error: SQLAlchemyError, secrets: Secrets, address: str, where: str) -> ReadOnlyError:
@@ -124,6 +140,13 @@ CONNECTING = (SQLAlchemyError, TypeError, ValueError, LookupError, RuntimeError,
 
 def unreachable(error: Exception, secrets: Secrets) -> F1monError:
     """The error of f1mon for no connection, from one of `CONNECTING`: nothing has been sent."""
+    if isinstance(error, UnicodeError):
+        # Its text or its `object` may hold what could not be encoded, a password perhaps.
+        if isinstance(error, UnicodeEncodeError) and error.encoding != "idna":
+            return ConfigurationError(
+                f"the user or the password has a character that the driver cannot send in {error.encoding}"
+            )
+        return ConfigurationError("the server's host is no name that a network could know: look at its dots and length")
     if isinstance(error, OSError):
         said = secrets.hide(str(error))
         return NotWritten(f"the database cannot be reached ({said}); nothing was written, and to repeat is safe")
@@ -136,6 +159,8 @@ def unreachable(error: Exception, secrets: Secrets) -> F1monError:
             f"SQLAlchemy cannot read what the server answers ({error}): the engine's connections must be UTF8, not"
             ' SQL_ASCII (connect_args={"client_encoding": "utf8"})'
         )
+    if not isinstance(error, SQLAlchemyError):
+        raise error
     return translated(error, secrets, committing=False)
 
 
@@ -157,8 +182,13 @@ def _codes(error: BaseException) -> tuple[str | None, int | None]:
     return state, first if type(first) is int else None
 
 
-def cause_of(error: Exception) -> BaseException:
-    """The driver's own error, to be named as the cause: SQLAlchemy's text would repeat the statement."""
+def cause_of(error: Exception) -> BaseException | None:
+    """The driver's own error, to be named as the cause: SQLAlchemy's text would repeat the statement.
+
+    None where it may hold a password.
+    """
+    if isinstance(error, UnicodeError):
+        return None
     original: BaseException | None = getattr(error, "orig", None)
     return error if original is None else original
 

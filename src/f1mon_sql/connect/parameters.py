@@ -15,7 +15,7 @@ import attrs
 
 from f1mon_core.errors import ConfigurationError
 
-SECRET = re.compile("password|passwd|pwd|secret|token|scram_", re.IGNORECASE)
+SECRET = re.compile("pass(?!file)|pwd|secret|token|scram_", re.IGNORECASE)
 """Names of parameters whose values nobody may see."""
 
 _TEXT = "text"
@@ -127,9 +127,16 @@ class Parameters:
     pooled: bool = False
 
 
-def read(family: str, given: Mapping[str, str | Sequence[str]]) -> Parameters:
-    """The parameters of an address. Raises `ConfigurationError` for one that is not known, naming those that are."""
+def read(family: str, given: Mapping[str, str | Sequence[str]], *, hiding: bool = False) -> Parameters:
+    """The parameters of an address. Raises `ConfigurationError` for one that is not known, naming those that are.
+
+    Args:
+        family: Of which databases the address is.
+        given: The parameters by name.
+        hiding: Whether a name that is not known is not shown either: beside a password it may be the rest of it.
+    """
     known, aliases = KNOWN[family], _ALIASES[family]
+    hiding = hiding or any(SECRET.search(name) for name in given)
     found: dict[str, Any] = {}
     if any("\0" in part for value in given.values() for part in value):
         raise ConfigurationError("the address holds a NUL, which no database takes")
@@ -137,7 +144,8 @@ def read(family: str, given: Mapping[str, str | Sequence[str]]) -> Parameters:
         plain = name.lower().replace("-", "_")
         canonical = aliases.get(plain, plain)
         if canonical not in known:
-            raise ConfigurationError(f"{_shown(name)} is no parameter of an address of {family}; {_list(known)}")
+            said = "'***'" if hiding else _shown(name)
+            raise ConfigurationError(f"{said} is no parameter of an address of {family}; {_list(known)}")
         if not isinstance(value, str):
             if canonical not in ("host", "port"):  # of which a cluster of PostgreSQL has several
                 raise ConfigurationError(f"the address says {_shown(name)} more than once")
@@ -154,7 +162,9 @@ def refuse_blank(family: str, query: str) -> None:
     for piece in filter(None, query.split("&")):
         name, _, value = piece.partition("=")
         if not value:
-            raise ConfigurationError(f"the address gives {_shown(name)} no value; {_list(KNOWN[family])}")
+            plain = name.lower().replace("-", "_")
+            said = _shown(name) if {plain} & {*KNOWN[family], *_ALIASES[family]} else "'***'"
+            raise ConfigurationError(f"the address gives {said} no value; {_list(KNOWN[family])}")
 
 
 def _shown(name: str) -> str:

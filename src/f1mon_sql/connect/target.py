@@ -114,7 +114,7 @@ def target_of(address: str | URL, *, asynchronous: bool = False) -> Target:
             url = url.set(password=value if isinstance(value, str) else value[-1])
     if isinstance(address, str):
         parameters.refuse_blank(family, address.partition("?")[2])
-    told = parameters.read(family, query)
+    told = parameters.read(family, query, hiding=query != url.query)
     shown = url.set(query={name: value for name, value in query.items() if not parameters.SECRET.search(name)})
     url = url.set(query=told.query)
     _check_place(family, url)
@@ -126,7 +126,13 @@ def target_of(address: str | URL, *, asynchronous: bool = False) -> Target:
 
 
 def _check_place(family: str, url: URL) -> None:
+    if any("\0" in part for part in (url.username, url.password, url.host, url.database) if part):
+        raise ConfigurationError("the address holds a NUL, which no database takes")
     if family == "sqlite":
+        if url.host or url.username or url.password or url.port is not None:
+            raise ConfigurationError(
+                "an address of sqlite is sqlite:///relative/path or sqlite:////absolute/path: no host, and no account"
+            )
         return
     named = url.database or (family == "postgresql" and {"dbname", "service"} & set(url.query))
     if not named and not (family == "postgresql" and any(os.environ.get(name) for name in _NAMED_ELSEWHERE)):

@@ -19,7 +19,7 @@ from f1mon_core.delivery.channels.protocol import Channel
 from f1mon_core.delivery.channels.settings import OWN, _email, _slack
 from f1mon_core.errors import ConfigurationError, F1monError, NotFoundError
 from f1mon_core.records.kinds import Alert
-from f1mon_core.storage.address import masked
+from f1mon_core.storage.address import masked_in
 from f1mon_core.storage.environment import DEFAULT_DIRECTORY
 
 CHANNELS_GROUP = "f1mon.channels"
@@ -175,7 +175,7 @@ def _addressed(address: str, where: str, more: Mapping[str, Any] = MappingProxyT
         made = _of_scheme(address.partition("://")[0], address)
         return _with_more(made, more)
     except ConfigurationError as error:
-        raise ConfigurationError(f"{where}: {masked(str(error))}") from error
+        raise ConfigurationError(f"{where}: {masked_in(str(error))}") from error
     except ValueError:
         # What the standard library says of an address it cannot take apart repeats the part, a password perhaps.
         raise ConfigurationError(
