@@ -16,6 +16,7 @@ from f1mon_core.storage.change import (
     state_key,
 )
 from f1mon_core.storage.contract import OPERATION_HOURS, Appended, CheckReport, Problem, Pruned, Storage
+from f1mon_core.storage.damage import Damage, damage_of
 from f1mon_core.storage.dumping import (
     CONTRACT,
     PAGE,
@@ -124,6 +125,7 @@ __all__ = [
     "CellKey",
     "Change",
     "CheckReport",
+    "Damage",
     "DocumentRange",
     "Dumped",
     "KeptOperation",
@@ -161,6 +163,7 @@ __all__ = [
     "check_state_key",
     "check_width",
     "checked_change",
+    "damage_of",
     "due_of",
     "fold_cells",
     "fold_count",

@@ -17,6 +17,7 @@ from f1mon_core.records.kinds import Fact
 from f1mon_core.records.times import Clock
 from f1mon_core.storage.change import Step
 from f1mon_core.storage.contract import Appended, CheckReport, Pruned, Storage
+from f1mon_core.storage.damage import Damage, damage_of
 from f1mon_core.storage.dumping import Dumped
 from f1mon_core.storage.select import Scalar, Select
 from f1mon_core.storage.tally import Tally, TallyQuery
@@ -65,6 +66,11 @@ class OffloadedStorage:
     def address(self) -> str:
         """The wrapped store's address."""
         return self.storage.address
+
+    @property
+    def damage(self) -> Damage | None:
+        """What the wrapped store knows to be damaged in it."""
+        return damage_of(self.storage)
 
     async def _off(self, call: Callable[[], R]) -> R:
         if self._closed:

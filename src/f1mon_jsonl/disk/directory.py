@@ -12,6 +12,8 @@ from f1mon_jsonl.disk.files import Files
 
 JOURNAL = "journal.jsonl"
 LOCK = "LOCK"
+DAMAGED = "damaged-"
+"""How the files of lines begin whose checksum did not hold."""
 REWRITTEN = "journal.jsonl.new"
 """What a compaction writes before it takes the journal's name."""
 
@@ -113,6 +115,10 @@ class Directory:
         try:
             write_all(self._files, descriptor, data, 0)
             self._files.fsync(descriptor)
+        except OSError:
+            with contextlib.suppress(OSError):  # half of it, under a name that says it is whole, helps nobody
+                self._files.unlink(self.of(name))
+            raise
         finally:
             self._files.close(descriptor)
         self._files.fsync_directory(self.path)

@@ -13,7 +13,7 @@ import random
 import threading
 import time
 
-from f1mon_core.errors import LockTimeoutError, NotWritten
+from f1mon_core.errors import CorruptStoreError, LockTimeoutError, NotWritten
 from f1mon_jsonl.disk.files import Files
 from f1mon_jsonl.disk.typed import typed
 
@@ -78,7 +78,12 @@ class WriteLock:
     def _taken(self, deadline: float) -> int:
         """A descriptor that holds the lock of the file that lies there."""
         while True:
-            descriptor = self._files.open(self._path, os.O_RDWR | os.O_CREAT)
+            try:
+                descriptor = self._files.open(self._path, os.O_RDWR | os.O_CREAT)
+            except FileNotFoundError:
+                raise CorruptStoreError(
+                    f"{self._directory} is gone; bring it back, or open the store again for a new one"
+                ) from None
             self._descriptors.add(descriptor)
             try:
                 self._wait(descriptor, deadline)

@@ -11,6 +11,7 @@ from f1mon_core.delivery.attempts import Enrich
 from f1mon_core.delivery.channels import Channels, directory_of
 from f1mon_core.storage import plans
 from f1mon_core.storage.contract import Storage
+from f1mon_core.storage.damage import Damage, damage_of
 from f1mon_core.storage.plans import Plan
 
 R = TypeVar("R")
@@ -42,6 +43,14 @@ class Running:
     def address(self) -> str:
         """What the store was opened on, fit to print: never with a password."""
         return self.storage.address
+
+    @property
+    def damage(self) -> Damage | None:
+        """What is known to be damaged in the store, on whose rest every answer rests; None if nothing is.
+
+        As known so far, without reading the whole store, as `check` does; a store of files knows it when it is opened.
+        """
+        return damage_of(self.storage)
 
     def _run(self, plan: Plan[R]) -> R:
         return plans.run(plan, self.storage)
