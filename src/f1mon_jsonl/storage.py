@@ -18,8 +18,8 @@ from f1mon_core.records.kinds import Fact
 from f1mon_core.records.times import Clock, host_clock, to_micros
 from f1mon_core.storage import answers, retention
 from f1mon_core.storage.change import Step, check_operation_id, check_state, check_state_key
+from f1mon_core.storage.condition import Damage, say_read_only
 from f1mon_core.storage.contract import Appended, CheckReport, Pruned
-from f1mon_core.storage.damage import Damage
 from f1mon_core.storage.dumping import Dumped, restoring
 from f1mon_core.storage.environment import DEFAULT_DIRECTORY
 from f1mon_core.storage.select import Scalar, Select
@@ -77,6 +77,7 @@ class JSONLStorage:
         self._files = _files or Files()
         self._durability = durability
         self._closed = False
+        self._read_only: str | None = None
         directory = self._directory = Directory(path, self._files)
         self._strict = strict
         self._doubts = Doubts(directory, self._files)
@@ -104,6 +105,8 @@ class JSONLStorage:
         else:
             self._view.read(lambda _: None)
             self._writer.seen = bool(self._view.reader.header)
+            self._read_only = directory.why_only_read()
+            say_read_only(self.address, self._read_only)
         forks.start_anew(self, JSONLStorage._after_fork)
 
     @property
@@ -206,6 +209,11 @@ class JSONLStorage:
     def damage(self) -> Damage | None:
         """See `storage.damage_of`: as known since the last verb."""
         return self._doubts.damage
+
+    @property
+    def read_only(self) -> str | None:
+        """See `storage.why_only_read`: as it was when the store was opened."""
+        return self._read_only
 
     def _doubt(self, reader: Reader) -> None:
         if (damage := self._doubts.of(reader)) is None:

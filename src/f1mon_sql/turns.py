@@ -7,6 +7,7 @@ kernel takes the locks from the dead.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import random
@@ -37,8 +38,7 @@ class Turns:
     """
 
     def __init__(self, database: Path) -> None:
-        self.next = Path(f"{database}{_NEXT}")
-        self.current = Path(f"{database}{_TURN}")
+        self.next, self.current = lock_files(database)
         self._held: dict[int, int] = {}
         """Which turn has a descriptor, by its `id`: it ends where it is forgotten."""
         self._idle: dict[Path, list[int]] = {self.next: [], self.current: []}
@@ -63,8 +63,13 @@ class Turns:
                     self._held[fd] = id(turn)
                     return fd
             try:
-                fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+                fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
             except OSError as error:
+                if error.errno == errno.ELOOP:
+                    raise NotWritten(
+                        f"{path} is a symbolic link, which f1mon neither makes nor follows; nothing was written: find"
+                        " out who put it there, and delete it"
+                    ) from error
                 raise NotWritten(f"cannot take a turn at {path}: {error.strerror}; nothing was written") from error
             self._held[fd] = id(turn)
             return fd
@@ -148,6 +153,11 @@ class Turn:
             fcntl.flock(fd, fcntl.LOCK_UN)
         del self._held[number]
         self._turns.put_back(path, fd)
+
+
+def lock_files(database: Path) -> tuple[Path, Path]:
+    """The two files beside a database at which its writers queue up."""
+    return Path(f"{database}{_NEXT}"), Path(f"{database}{_TURN}")
 
 
 def _is_linked(fd: int) -> bool:

@@ -14,7 +14,7 @@ from f1mon_core import AsyncMonitor, Monitor
 from f1mon_core.cli.commands import f1mon
 from f1mon_core.errors import CorruptStoreError, DamagedStoreWarning
 from f1mon_core.storage.change import Change
-from f1mon_core.storage.damage import damage_of
+from f1mon_core.storage.condition import damage_of
 from f1mon_core.storage.memory import MemoryStorage
 from f1mon_core.storage.offload import OffloadedStorage
 from f1mon_core.storage.select import Select

@@ -10,7 +10,7 @@ from typing import Any
 import attrs
 import click
 
-from f1mon_core.storage.damage import Damage
+from f1mon_core.storage.condition import Damage
 from f1mon_core.text import printable
 
 _DAMAGE = "f1mon.damage"

@@ -14,7 +14,7 @@ from f1mon_core.cli.output import note_damage
 from f1mon_core.errors import CorruptStoreError
 from f1mon_core.monitor import Monitor
 from f1mon_core.storage.address import masked
-from f1mon_core.storage.damage import damage_of
+from f1mon_core.storage.condition import damage_of
 from f1mon_core.storage.registry import open_existing_storage, open_storage
 
 _VARIABLES = ("F1MON_URL", "MONITORING_DB_PATH")

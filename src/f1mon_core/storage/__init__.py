@@ -15,8 +15,8 @@ from f1mon_core.storage.change import (
     operation_digest,
     state_key,
 )
+from f1mon_core.storage.condition import Damage, damage_of, say_read_only, why_only_read
 from f1mon_core.storage.contract import OPERATION_HOURS, Appended, CheckReport, Problem, Pruned, Storage
-from f1mon_core.storage.damage import Damage, damage_of
 from f1mon_core.storage.dumping import (
     CONTRACT,
     PAGE,
@@ -194,9 +194,11 @@ __all__ = [
     "prune_horizon",
     "refuse_pruned",
     "restoring",
+    "say_read_only",
     "segments_of",
     "sorted_out",
     "state_key",
     "timed",
     "upgrade_storage",
+    "why_only_read",
 ]

@@ -16,8 +16,8 @@ from f1mon_core.records.fields import Document, Json
 from f1mon_core.records.kinds import Fact
 from f1mon_core.records.times import Clock
 from f1mon_core.storage.change import Step
+from f1mon_core.storage.condition import Damage, damage_of, why_only_read
 from f1mon_core.storage.contract import Appended, CheckReport, Pruned, Storage
-from f1mon_core.storage.damage import Damage, damage_of
 from f1mon_core.storage.dumping import Dumped
 from f1mon_core.storage.select import Scalar, Select
 from f1mon_core.storage.tally import Tally, TallyQuery
@@ -71,6 +71,11 @@ class OffloadedStorage:
     def damage(self) -> Damage | None:
         """What the wrapped store knows to be damaged in it."""
         return damage_of(self.storage)
+
+    @property
+    def read_only(self) -> str | None:
+        """Why the wrapped store may only be read; None if it may be written."""
+        return why_only_read(self.storage)
 
     async def _off(self, call: Callable[[], R]) -> R:
         if self._closed:

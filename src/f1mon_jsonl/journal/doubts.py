@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 
+from f1mon_core.storage.condition import Damage
 from f1mon_core.storage.contract import Problem
-from f1mon_core.storage.damage import Damage
 from f1mon_jsonl.disk.directory import DAMAGED, JOURNAL, Directory, read_all
 from f1mon_jsonl.disk.files import Files
 from f1mon_jsonl.format import intact

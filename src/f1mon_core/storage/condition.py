@@ -1,6 +1,8 @@
-"""What a store that was opened knows to be damaged, so that no answer rests on it in silence."""
+"""What a store that was opened knows of itself: what is damaged in it, and that it may only be read."""
 
 from __future__ import annotations
+
+import logging
 
 import attrs
 
@@ -34,3 +36,23 @@ def damage_of(storage: Storage | AsyncStorage) -> Damage | None:
     """
     found: Damage | None = getattr(storage, "damage", None)
     return found
+
+
+# Only to be read ----------------------------------------------------------------------------------------------------
+
+_log = logging.getLogger("f1mon.backends")
+
+
+def why_only_read(storage: Storage | AsyncStorage) -> str | None:
+    """Why a store that is open may only be read by this process, as far as it knows; None if it may be written.
+
+    A backend that can tell has an attribute `read_only` with the reason, and says so once, when it is opened.
+    """
+    found: str | None = getattr(storage, "read_only", None)
+    return found
+
+
+def say_read_only(address: str, why: str | None) -> None:
+    """Say in the log that a store may only be read; nothing without a reason."""
+    if why is not None:
+        _log.warning("%s may only be read: %s; what is asked is answered, and a write is refused", address, why)
