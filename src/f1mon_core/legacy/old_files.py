@@ -85,6 +85,13 @@ class Torn:
     reason: str
 
 
+def wide_encoding(beginning: bytes) -> str | None:
+    """What a file is written in by its first two bytes, where that is UTF-16; else None."""
+    if beginning in {b"\xff\xfe", b"\xfe\xff"}:
+        return "UTF-16"
+    return {b"{\0": "UTF-16LE", b"[\0": "UTF-16LE", b"\0{": "UTF-16BE", b"\0[": "UTF-16BE"}.get(beginning)
+
+
 def lines(file: BinaryIO, number: int) -> Iterator[Line]:
     """The lines from where `file` stands, the first of them counted `number`; split at newlines only."""
     for count, whole in enumerate(file, number):
