@@ -105,7 +105,8 @@ class JSONLStorage:
         else:
             self._view.read(lambda _: None)
             self._writer.seen = bool(self._view.reader.header)
-            self._read_only = directory.why_only_read()
+            with typed(StorageError, f"could not look at {directory.path}"):
+                self._read_only = directory.why_only_read()
             say_read_only(self.address, self._read_only)
         forks.start_anew(self, JSONLStorage._after_fork)
 

@@ -270,8 +270,12 @@ class Writer:
         try:
             write_all(self._files, descriptor, data, offset)
         except BaseException as error:
-            if not isinstance(error, Exception) and self._files.fstat(descriptor).st_size == offset + len(data):
-                raise  # interrupted behind the whole line, which readers may have read: it stays
+            whole = False
+            if not isinstance(error, Exception):
+                with contextlib.suppress(OSError):
+                    whole = self._files.fstat(descriptor).st_size == offset + len(data)
+                if whole:
+                    raise  # interrupted behind the whole line, which readers may have read: it stays
             try:
                 self._files.ftruncate(descriptor, offset)
             except OSError as second:
