@@ -100,13 +100,7 @@ class FileAccount:
         """Why nothing of the file was adopted although something is in it; None if something was."""
         if not self.set_aside or self.adopted or self.repeated or self.pruned:
             return None
-        if self.encoding is not None:
-            return (
-                f"{self.name} is {self.encoding}, and the old system's files are UTF-8: all of it is set aside; convert"
-                f" it and adopt again: iconv -f {self.encoding} -t UTF-8 {self.name} > converted && mv converted"
-                f" {self.name}"
-            )
-        return f"nothing in {self.name} could be adopted: all of it is set aside"
+        return old_files.nothing_adopted(self.name, self.encoding)
 
     @property
     def clean(self) -> bool:
