@@ -226,6 +226,14 @@ class CorruptStoreError(StorageError):
     """What lies in the store is not what f1mon wrote; `check()` says where."""
 
 
+class DamagedStoreWarning(UserWarning):
+    """An answer rests on a store of which a part cannot be read any more: what is left of it is answered.
+
+    `check()` and `f1mon check` list what is damaged. Turned into an error by
+    `warnings.simplefilter("error", DamagedStoreWarning)` it refuses such answers, as `f1mon --strict` does.
+    """
+
+
 class SchemaError(StorageError):
     """The store's schema is older or newer than this f1mon; the message says what to run."""
 

@@ -19,6 +19,7 @@ def open_jsonl(
     url: str | None = None,
     durability: Durability = "commit",
     lock_timeout: float = LOCK_TIMEOUT,
+    strict: bool = False,
     clock: Clock | None = None,
 ) -> JSONLStorage:
     """Open a directory of files as a store.
@@ -28,13 +29,14 @@ def open_jsonl(
         url: The directory as an address: `jsonl:///absolute/path` or `jsonl://relative/path`.
         durability: See `JSONLStorage`.
         lock_timeout: Seconds to wait for another writer; infinity for as long as it takes.
+        strict: Whether a damaged store is a `CorruptStoreError`, and not answered from with a `DamagedStoreWarning`.
         clock: Overrides the host's clock.
 
     Raises:
         ConfigurationError: If an option cannot be meant.
         StorageError: If the directory cannot be made or read.
     """
-    return JSONLStorage(_given(path, url), durability=durability, lock_timeout=lock_timeout, clock=clock)
+    return JSONLStorage(_given(path, url), durability=durability, lock_timeout=lock_timeout, strict=strict, clock=clock)
 
 
 def jsonl_exists(*, path: str | os.PathLike[str] | None = None, url: str | None = None, **_options: object) -> bool:

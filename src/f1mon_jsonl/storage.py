@@ -5,18 +5,20 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import warnings
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Literal, TypeAlias, TypeVar
 from urllib.parse import quote
 
 from f1mon_core import forks
-from f1mon_core.errors import ClosedError, ConfigurationError, StorageError
+from f1mon_core.errors import ClosedError, ConfigurationError, CorruptStoreError, DamagedStoreWarning, StorageError
 from f1mon_core.records.fields import Document, Json
 from f1mon_core.records.kinds import Fact
 from f1mon_core.records.times import Clock, host_clock, to_micros
 from f1mon_core.storage import answers, retention
 from f1mon_core.storage.change import Step, check_operation_id, check_state, check_state_key
+from f1mon_core.storage.condition import Damage, say_read_only
 from f1mon_core.storage.contract import Appended, CheckReport, Pruned
 from f1mon_core.storage.dumping import Dumped, restoring
 from f1mon_core.storage.environment import DEFAULT_DIRECTORY
@@ -26,7 +28,9 @@ from f1mon_jsonl.disk.directory import Directory
 from f1mon_jsonl.disk.files import Files
 from f1mon_jsonl.disk.typed import typed
 from f1mon_jsonl.journal.compaction import Rewrite
+from f1mon_jsonl.journal.doubts import Doubts
 from f1mon_jsonl.journal.loading import Loader
+from f1mon_jsonl.journal.reader import Reader
 from f1mon_jsonl.journal.view import View
 from f1mon_jsonl.verbs import append, check, dump, find, prune, tally, transition
 from f1mon_jsonl.writer import Session, Writer
@@ -50,6 +54,8 @@ class JSONLStorage:
         durability: "commit": what was acknowledged is on the disk. "os": it is in the operating system's hands, which
             survives a crash of the process but not of the machine.
         lock_timeout: Seconds to wait for another writer before `LockTimeoutError`; infinity for as long as it takes.
+        strict: Whether what is damaged is a `CorruptStoreError` at opening and in every verb but `check`, and not a
+            `DamagedStoreWarning`.
         clock: Overrides the host's clock.
     """
 
@@ -59,6 +65,7 @@ class JSONLStorage:
         *,
         durability: Durability = "commit",
         lock_timeout: float = LOCK_TIMEOUT,
+        strict: bool = False,
         clock: Clock | None = None,
         _files: Files | None = None,
     ) -> None:
@@ -70,8 +77,11 @@ class JSONLStorage:
         self._files = _files or Files()
         self._durability = durability
         self._closed = False
+        self._read_only: str | None = None
         directory = self._directory = Directory(path, self._files)
-        self._view = View(directory, self._files)
+        self._strict = strict
+        self._doubts = Doubts(directory, self._files)
+        self._view = View(directory, self._files, self._doubt)
         self._writer = Writer(
             self._view,
             self.clock,
@@ -95,6 +105,9 @@ class JSONLStorage:
         else:
             self._view.read(lambda _: None)
             self._writer.seen = bool(self._view.reader.header)
+            with typed(StorageError, f"could not look at {directory.path}"):
+                self._read_only = directory.why_only_read()
+            say_read_only(self.address, self._read_only)
         forks.start_anew(self, JSONLStorage._after_fork)
 
     @property
@@ -171,7 +184,8 @@ class JSONLStorage:
         """See `Storage.check`."""
         self._check_open()
         with self._view.reading():
-            return check.check(self._directory, self._files, durable=self._durability == "commit")
+            report = check.check(self._directory, self._files, durable=self._durability == "commit")
+            return check.with_doubt(report, self._view.doubtful)
 
     def close(self) -> None:
         """See `Storage.close`. Under durability="os" what was written is synced first, and the names of new files."""
@@ -191,6 +205,27 @@ class JSONLStorage:
     def _commit(self, decide: Callable[[Session], R]) -> R:
         self._check_open()
         return self._writer.commit(decide)
+
+    @property
+    def damage(self) -> Damage | None:
+        """See `storage.damage_of`: as known since the last verb."""
+        return self._doubts.damage
+
+    @property
+    def read_only(self) -> str | None:
+        """See `storage.why_only_read`: as it was when the store was opened."""
+        return self._read_only
+
+    def _doubt(self, reader: Reader) -> None:
+        if (damage := self._doubts.of(reader)) is None:
+            return
+        told = f"{self._directory.path} is {damage}"
+        if self._strict:
+            raise CorruptStoreError(f"{told}; strict answers nothing from it and writes nothing: run `f1mon check`")
+        told = f"{told}; what is left is answered: run `f1mon check`"
+        if self._doubts.is_news():
+            _log.warning(told, extra={"path": self._directory.path, "pieces": damage.pieces})
+        warnings.warn(told, DamagedStoreWarning, stacklevel=2)
 
     def _check_open(self) -> None:
         if self._closed:

@@ -18,7 +18,7 @@ from f1mon_jsonl.disk.directory import JOURNAL, LOCK, read_all, write_all
 from f1mon_jsonl.disk.lock import WriteLock
 from f1mon_jsonl.disk.sync import Syncer
 from f1mon_jsonl.disk.typed import typed
-from f1mon_jsonl.format import FORMAT, header_line, might_be_header, transaction_line
+from f1mon_jsonl.format import FORMAT, decode_any_line, header_line, might_be_header, transaction_line
 from f1mon_jsonl.index.state import oldest_result
 from f1mon_jsonl.journal import compaction
 from f1mon_jsonl.journal.compaction import Rewrite
@@ -46,6 +46,8 @@ class Session:
         now: The store's clock, read after the lock was taken.
         journal, end: The journal's identity, and up to where it was read or written.
         taken_over: Bytes of others, written again, that no line vouches for.
+        made: Whether it made the journal, which was not there.
+        was_torn: Whether bytes that nobody finished were set aside.
         members: What to commit, as JSON text by member; nothing is written without any.
     """
 
@@ -56,6 +58,8 @@ class Session:
     journal: object = None
     end: int = 0
     taken_over: int = 0
+    made: bool = False
+    was_torn: bool = False
     members: list[tuple[str, str]] = attrs.field(factory=list)
 
     def loader(self) -> Loader:
@@ -121,15 +125,15 @@ class Writer:
                 session.descriptor, session.size = self._view.open(os.O_RDWR)
             except FileNotFoundError:
                 if self.seen:
-                    raise CorruptStoreError(
-                        f"{self._journal} is gone; bring it back, or open the store again for a new one"
-                    ) from None
+                    raise self._view.gone() from None
                 session.descriptor, session.size = self._view.open(os.O_RDWR | os.O_CREAT | os.O_EXCL)
+                session.made = True
 
     def _decided(self, session: Session, decide: Callable[[Session], R]) -> R:
         with typed(NotWritten, f"could not read {self._directory.path}"):
             self._view.refresh(session.descriptor, session.size, locked=True)
             self._mend(session)
+            self._view.doubt(self._view.reader)
         if self._view.reader.format < FORMAT:
             self._upgrade(session)
         session.now = fields.instant(self._clock(), "clock")
@@ -148,7 +152,7 @@ class Writer:
                 raise self._not_a_journal()
             self._directory.set_aside("torn", reader.generation, reader.end, tail)
             self._files.ftruncate(descriptor, reader.end)
-            session.size = reader.end
+            session.size, session.was_torn = reader.end, True
             # Or a power loss could mix the torn bytes with the next line, into one that looks damaged for ever.
             self._files.fdatasync(descriptor)
             _log.warning(
@@ -160,6 +164,12 @@ class Writer:
         if self._durable:
             self._take_over(session)
         if reader.end == 0:
+            if not (session.made or session.was_torn):
+                _log.warning(
+                    "%s was empty: a new store begins in it; if there was one, bring its journal back",
+                    self._journal,
+                    extra={"path": self._directory.path},
+                )
             line = header_line()
             self._write_at(descriptor, line, 0)
             self._files.fsync(descriptor)
@@ -212,7 +222,11 @@ class Writer:
         with typed(NotWritten, f"could not write to {self._journal}"):
             synced = self._vouched_for(session)
             line = transaction_line(reader.number + reader.bad_since + 1, synced, session.members)
+            decoded = decode_any_line(line[:-1])  # what cannot be read back is never written
+            self._in_place(session.descriptor, reader.end)
             self._write_at(session.descriptor, line, reader.end)
+        with typed(OutcomeUnknown, f"could not look at {self._journal}"):
+            self._in_place(session.descriptor, reader.end + len(line))
         self._wrote = True
         if self._durable:
             # The disk is at work while the index is: a durable append takes 8 to 15 % longer without.
@@ -220,10 +234,26 @@ class Writer:
                 self._files.write_out(session.descriptor, reader.end, len(line))
         session.end = reader.end + len(line)
         try:
-            reader.take(line)
+            reader.take_decoded(decoded, line)
         except BaseException:
             self._view.forget()
             raise
+
+    def _in_place(self, descriptor: int, size: int) -> None:
+        """Refuse where somebody who takes no lock harmed the journal since it was opened.
+
+        Asked before a line is written, and again before it is acknowledged.
+        """
+        compaction.refuse_replaced(self._directory, self._files, descriptor, size)
+        reader, pread = self._view.reader, self._files.pread
+        header = pread(descriptor, len(reader.header), 0)
+        if (
+            header != reader.header
+            or pread(descriptor, len(reader.guard), reader.end - len(reader.guard)) != reader.guard
+        ):
+            raise CorruptStoreError(
+                f"{self._journal} was overwritten while it was written to; what was being written is not acknowledged"
+            )
 
     def _vouched_for(self, session: Session) -> int:
         """Up to which byte the line to be written can say that the journal is on the disk.
@@ -245,6 +275,12 @@ class Writer:
         try:
             write_all(self._files, descriptor, data, offset)
         except BaseException as error:
+            whole = False
+            if not isinstance(error, Exception):
+                with contextlib.suppress(OSError):
+                    whole = self._files.fstat(descriptor).st_size == offset + len(data)
+                if whole:
+                    raise  # interrupted behind the whole line, which readers may have read: it stays
             try:
                 self._files.ftruncate(descriptor, offset)
             except OSError as second:

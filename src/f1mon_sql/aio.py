@@ -96,6 +96,11 @@ class AsyncSQLStorage:
         """See `AsyncStorage.address`."""
         return self._verbs.target.address
 
+    @property
+    def read_only(self) -> str | None:
+        """Why nothing may be written to it by this process, as known since it was opened; None if something may."""
+        return self._verbs.transactions.read_only
+
     async def append(self, facts: Iterable[Fact]) -> Appended:
         """See `Storage.append`."""
         return await self._call(self._verbs.append(facts))

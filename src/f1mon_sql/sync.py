@@ -85,6 +85,11 @@ class SQLStorage:
         return self._verbs.target.address
 
     @property
+    def read_only(self) -> str | None:
+        """Why nothing may be written to it by this process, as known since it was opened; None if something may."""
+        return self._verbs.transactions.read_only
+
+    @property
     def concurrency(self) -> int:
         """How many verbs it runs at once."""
         return 1 if self._verbs.target.in_memory else self._verbs.settings.pool_size

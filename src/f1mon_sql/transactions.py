@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 from typing import TypeVar
 
 import attrs
@@ -15,9 +16,19 @@ from sqlalchemy import Connection
 from sqlalchemy.engine import AdaptedConnection
 from sqlalchemy.exc import SQLAlchemyError
 
-from f1mon_core.errors import LockTimeoutError, ReadOnlyError
+from f1mon_core.errors import CorruptStoreError, LockTimeoutError, ReadOnlyError, StorageError
 from f1mon_sql.connect import statements
-from f1mon_sql.connect.errors import cause_of, is_read_only, is_stale, is_transient, read_only, translated
+from f1mon_sql.connect.errors import (
+    cause_of,
+    denied,
+    is_denied,
+    is_read_only,
+    is_stale,
+    is_transient,
+    read_only,
+    translated,
+)
+from f1mon_sql.connect.reading import READS_ONLY, State, why_only_read
 from f1mon_sql.connect.settings import Settings
 from f1mon_sql.connect.target import Target
 from f1mon_sql.dialects import Dialect, dialect_of
@@ -28,6 +39,8 @@ R = TypeVar("R")
 
 _ATTEMPTS = 8
 """How often a transaction that a server gave up to end a deadlock is run before that is an error."""
+_UNHARMED = 40
+"""How often a reader looks anew who cannot see writers, and found that somebody wrote."""
 _AT_ONCE = 1.0
 """Seconds within which a statement fails on a connection that is not there. What takes longer was at work."""
 
@@ -72,8 +85,15 @@ class Transactions:
         self.shared = shared
         self.dialect: Dialect = dialect_of(target.family)
         file = target.database_file
+        self.read_only: str | None = None
+        """Why nothing may be written; None if something may, as far as is known."""
+        self._file: Path | None = None
+        if file is not None and not shared:
+            self.read_only = why_only_read(file, take_turns=settings.take_turns)
+            self._file = file if self.read_only else None
+        queues = file is not None and settings.take_turns and self._file is None
         # Beside the file itself, which others may know by another name: SQLite follows links too.
-        self.turns = Turns(file.resolve()) if file is not None and settings.take_turns else None
+        self.turns = Turns(file.resolve()) if file is not None and queues else None
         self._alone = threading.Lock() if target.in_memory else None
         self._is_pinged_by_begin = not shared and self.dialect.begins_by_statement
         """Whether the first statement finds out if a connection of the pool is still there."""
@@ -93,8 +113,42 @@ class Transactions:
         Raises:
             NotWritten: If it failed, and nothing is stored. `LockTimeoutError` if because of a lock.
             OutcomeUnknown: If the answer to COMMIT was lost.
+            ReadOnlyError: If it writes where this process may only read.
             CorruptStoreError: If the database says it is damaged.
         """
+        if self._file is not None:
+            return self._read_unharmed(self._file, connection, work, write=write, snapshot=snapshot)
+        return self._run(connection, work, write=write, snapshot=snapshot)
+
+    def _read_unharmed(
+        self, file: Path, connection: Connection, work: Callable[[Connection], R], *, write: bool, snapshot: bool
+    ) -> R:
+        """Run what reads from a file without taking part in its locks, again where somebody wrote to it meanwhile."""
+        if write:
+            raise ReadOnlyError(
+                f"{self.target.address} may only be read by this process: {self.read_only}; nothing was written. Write"
+                " as somebody who may, and open the store again if that has changed"
+            )
+        pause = pausing(connection)
+        for _ in range(_UNHARMED):
+            if not connection.info[READS_ONLY].is_settled(file):
+                _replace(connection)
+            state: State = connection.info[READS_ONLY]
+            try:
+                found = self._run(connection, work, write=False, snapshot=snapshot)
+            except CorruptStoreError:
+                if state.is_settled(file):
+                    raise
+            else:
+                if state.is_settled(file):
+                    return found
+            pause(0.05)
+        raise StorageError(
+            f"{self.target.address} is being written to without a way for a reader to see by whom: let this process"
+            f" read and write {file}-shm, or the directory"
+        )
+
+    def _run(self, connection: Connection, work: Callable[[Connection], R], *, write: bool, snapshot: bool) -> R:
         pause = pausing(connection)
         deadlocks, may_be_stale, may_be_demoted = 0, self._is_pinged_by_begin, True
         while True:
@@ -111,6 +165,8 @@ class Transactions:
                     # Behind a name or a proxy another server may have become the primary, and this one still answers.
                     may_be_demoted = False
                     self._elsewhere(connection)
+                elif write and self.read_only is not None and is_denied(error):
+                    raise denied(error, self.target.secrets, self.target.address) from cause_of(error)
                 elif is_transient(error) and deadlocks < _ATTEMPTS - 1:
                     deadlocks += 1
                     pause(random.uniform(0.2, 1.0) * 0.005 * 2**deadlocks)  # noqa: S311 - only to part the two
@@ -148,7 +204,7 @@ class Transactions:
         pause: Callable[[float], None],
     ) -> R:
         # Setting up a connection may change the journal's mode, which is writing too.
-        writes = attempt.write or not connection.info.get(PREPARED)
+        writes = attempt.write or (self._file is None and not connection.info.get(PREPARED))
         with self._exclusion(pause, write=writes):
             statements.look(connection, shared=self.shared)
             with self._prepared(connection):

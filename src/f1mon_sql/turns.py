@@ -39,8 +39,7 @@ class Turns:
     """
 
     def __init__(self, database: Path) -> None:
-        self.next = Path(f"{database}{_NEXT}")
-        self.current = Path(f"{database}{_TURN}")
+        self.next, self.current = lock_files(database)
         self._held: dict[int, int] = {}
         """Which turn has a descriptor, by its `id`: it ends where it is forgotten."""
         self._idle: dict[Path, dict[int, None]] = {self.next: {}, self.current: {}}
@@ -172,6 +171,11 @@ def _refusal(path: Path, error: OSError) -> StorageError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return NoSpaceError(f"cannot take a turn at {path}: {error.strerror}; nothing was written: make room")
     return NotWritten(f"cannot take a turn at {path}: {error.strerror}; nothing was written")
+
+
+def lock_files(database: Path) -> tuple[Path, Path]:
+    """The two files beside a database at which its writers queue up."""
+    return Path(f"{database}{_NEXT}"), Path(f"{database}{_TURN}")
 
 
 def _is_linked(fd: int) -> bool:

@@ -351,15 +351,14 @@ def test_a_handle_that_goes_on_syncs_once_a_commit(place):
     assert files.synced == ["data"] * 5
 
 
-def test_a_journal_restored_from_a_copy_is_synced_anew(place):
-    """What this handle knew to be on the disk was another file, or other bytes of it."""
+def test_a_journal_replaced_by_its_copy_is_synced_anew(place):
+    """What this handle knew to be on the disk was another file."""
     files = Recording()
     store = place.open(_files=files)
     store.append([prediction("0")])
     copy = place.journal.read_bytes()
-    for number in range(1, 10):
-        store.append([prediction(str(number))])
-    place.journal.write_bytes(copy)
+    place.journal.with_name("copy").write_bytes(copy)
+    place.journal.with_name("copy").rename(place.journal)
     files.synced.clear()
     store.append([prediction("new")])
     assert files.synced[0] == "data"  # what it found, of which the new line says that it is on the disk

@@ -20,7 +20,10 @@ from f1mon_core.legacy.adoption import adopt as adopt_files
 @json_option
 @pass_place
 def adopt(place: Place, directory: Path, *, as_json: bool) -> None:
-    """Adopt the old system's files in DIRECTORY; again is harmless, and they stay as they are."""
+    """Adopt the old system's files in DIRECTORY; again is harmless, and they stay as they are.
+
+    Exit code 1 if nothing of a file could be adopted, as where it is UTF-16, or what is set aside could not be kept.
+    """
     with place.open(create=True) as monitor:
         account = adopt_files(monitor.storage, directory)
     if as_json:
@@ -33,8 +36,9 @@ def adopt(place: Place, directory: Path, *, as_json: bool) -> None:
         )
     else:
         click.echo(str(attrs.evolve(account, not_kept=None)))
-    if account.not_kept is not None:
-        raise CannotError(account.not_kept)
+    said = [account.not_kept, *(one.lost for one in account.files)]
+    if told := [one for one in said if one is not None]:
+        raise CannotError("; ".join(told))
 
 
 def _as_document(account: FileAccount) -> dict[str, object]:

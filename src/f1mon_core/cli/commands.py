@@ -6,6 +6,7 @@ import difflib
 import importlib
 import logging
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import EntryPoint, entry_points
@@ -17,7 +18,7 @@ from f1mon_core._version import __version__
 from f1mon_core.cli.errors import FAILED, CannotError, MisusedError, hidden, misused, said
 from f1mon_core.cli.place import Place
 from f1mon_core.cli.streams import be_quiet, ended, warn
-from f1mon_core.errors import F1monError
+from f1mon_core.errors import DamagedStoreWarning, F1monError
 from f1mon_core.storage.address import masked
 from f1mon_core.storage.registry import missing_extra
 from f1mon_core.text import discreet, one_line
@@ -163,11 +164,19 @@ class _Talk(logging.Handler):
 @click.option("--backend", metavar="NAME", help="Backend by name: jsonl, sql, … (see `f1mon backends`).")
 @click.option("--url", metavar="ADDRESS", help="Store by address: sqlite:///f1mon.db, postgresql://…, jsonl:///dir.")
 @click.option("--path", metavar="DIRECTORY", help="Directory of the file backend.")
+@click.option("--strict", is_flag=True, help="Refuse a store that is damaged, instead of a warning.")
 @click.option("-v", "--verbose", is_flag=True, help="Say more on stderr.")
 @click.option("-q", "--quiet", is_flag=True, help="Say only what is wrong on stderr.")
 @click.pass_context
 def f1mon(
-    ctx: click.Context, *, backend: str | None, url: str | None, path: str | None, verbose: bool, quiet: bool
+    ctx: click.Context,
+    *,
+    backend: str | None,
+    url: str | None,
+    path: str | None,
+    strict: bool,
+    verbose: bool,
+    quiet: bool,
 ) -> None:
     """Predictions, the outcomes that arrive late, and the alerts about them.
 
@@ -190,7 +199,9 @@ def f1mon(
         log.setLevel(level)
 
     ctx.call_on_close(silence)
-    ctx.obj = Place(backend=backend, url=url, path=path)
+    ctx.with_resource(warnings.catch_warnings())
+    warnings.simplefilter("ignore", DamagedStoreWarning)  # the log says the same, in one line
+    ctx.obj = Place(backend=backend, url=url, path=path, strict=strict)
 
 
 def main() -> None:

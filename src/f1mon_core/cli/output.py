@@ -7,9 +7,13 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+import attrs
 import click
 
+from f1mon_core.storage.condition import Damage
 from f1mon_core.text import printable
+
+_DAMAGE = "f1mon.damage"
 
 
 def stamp(instant: datetime | None) -> str:
@@ -29,8 +33,20 @@ def table(header: Sequence[str], rows: Sequence[Sequence[Any]], *, right: Sequen
         click.echo("  ".join(cells).rstrip())
 
 
+def note_damage(damage: Damage) -> None:
+    """From now on what this command prints as a JSON object says that the store is damaged."""
+    click.get_current_context().meta[_DAMAGE] = damage
+
+
 def document(value: Any) -> None:
-    """Print one JSON document; instants as ISO 8601 in UTC with microseconds."""
+    """Print one JSON document; instants as ISO 8601 in UTC with microseconds.
+
+    An object that rests on a damaged store has the member `damage`.
+    """
+    ctx = click.get_current_context(silent=True)
+    damage = None if ctx is None else ctx.meta.get(_DAMAGE)
+    if damage is not None and isinstance(value, dict):
+        value = {**value, "damage": attrs.asdict(damage)}
     click.echo(json.dumps(value, indent=2, allow_nan=False, default=_instant))
 
 

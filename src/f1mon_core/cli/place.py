@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import Any
 
 import attrs
 import click
 
 from f1mon_core.cli.errors import MisusedError
+from f1mon_core.cli.output import note_damage
+from f1mon_core.errors import CorruptStoreError
 from f1mon_core.monitor import Monitor
 from f1mon_core.storage.address import masked
+from f1mon_core.storage.condition import damage_of
 from f1mon_core.storage.registry import open_existing_storage, open_storage
 
 _VARIABLES = ("F1MON_URL", "MONITORING_DB_PATH")
@@ -27,6 +31,7 @@ class Place:
     backend: str | None = attrs.field(default=None, repr=_masked)
     url: str | None = attrs.field(default=None, repr=_masked)
     path: str | None = attrs.field(default=None, repr=_masked)
+    strict: bool = False
 
     @property
     def named(self) -> bool:
@@ -50,7 +55,15 @@ class Place:
             options["path"] = self.path
             backend = backend or ("jsonl" if self.url is None else None)
         opened = open_storage if create else open_existing_storage
-        return Monitor(opened(backend, **options))
+        storage = opened(backend, **options)
+        if (damage := damage_of(storage)) is not None:
+            note_damage(damage)
+            if self.strict:
+                storage.close()
+                raise CorruptStoreError(
+                    f"{storage.address} is {damage}; --strict answers nothing from it: run `f1mon check`"
+                )
+        return Monitor(storage)
 
 
 def _is_text(given: str) -> bool:
@@ -58,5 +71,21 @@ def _is_text(given: str) -> bool:
     return not any("\ud800" <= one <= "\udfff" for one in given)
 
 
-pass_place = click.make_pass_decorator(Place)
-"""Hands a command the `Place` it works on."""
+def _be_strict(ctx: click.Context, _parameter: click.Parameter, given: bool) -> None:
+    if given and (place := ctx.find_object(Place)) is not None:
+        ctx.obj = attrs.evolve(place, strict=True)
+
+
+strict_option = click.option(
+    "--strict",
+    is_flag=True,
+    expose_value=False,
+    callback=_be_strict,
+    help="Refuse a store that is damaged, instead of a warning; exit code 1.",
+)
+_passed = click.make_pass_decorator(Place)
+
+
+def pass_place(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Hands a command the `Place` it works on, and gives it the option `--strict`."""
+    return strict_option(_passed(command))

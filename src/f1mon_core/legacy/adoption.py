@@ -82,6 +82,7 @@ class FileAccount:
         repaired: Line numbers, and what was repaired.
         renamed: Old alert ids that another alert has, and the ids their alerts got.
         set_aside: What could not be stored.
+        encoding: What the file is written in, where that is UTF-16 and not UTF-8, so that no line can be read.
     """
 
     name: str
@@ -92,6 +93,14 @@ class FileAccount:
     repaired: list[tuple[int, str]] = attrs.field(factory=list)
     renamed: list[tuple[str, str]] = attrs.field(factory=list)
     set_aside: list[SetAside] = attrs.field(factory=list)
+    encoding: str | None = None
+
+    @property
+    def lost(self) -> str | None:
+        """Why nothing of the file was adopted although something is in it; None if something was."""
+        if not self.set_aside or self.adopted or self.repeated or self.pruned:
+            return None
+        return old_files.nothing_adopted(self.name, self.encoding)
 
     @property
     def clean(self) -> bool:
@@ -171,14 +180,15 @@ def adopt(storage: Storage, directory: Path) -> Account:
             status = os.fstat(file.fileno())
             if (marker.size, marker.mtime_ns) == (status.st_size, status.st_mtime_ns):
                 continue
-            account = FileAccount(name)
+            account = FileAccount(name, encoding=old_files.wide_encoding(file.read(2)))
+            file.seek(0)
             read = _READERS[name](storage, file, account, marker)
         accounts.append(account)
         made = attrs.evolve(read, size=status.st_size, mtime_ns=status.st_mtime_ns, directory=_shown(directory))
         settled.append((key, attrs.asdict(made)))
     kept, not_kept = _keep(directory, [one for account in accounts for one in account.set_aside])
     for account, (key, document) in zip(accounts, settled, strict=True):
-        if not_kept is None or not account.set_aside:
+        if account.encoding is None and (not_kept is None or not account.set_aside):
             storage.transition(key, _storing(document), operation_id=new_operation_id())
     account_of_all = Account(directory, tuple(accounts), kept, not_kept)
     for account in accounts:

@@ -85,6 +85,23 @@ class Torn:
     reason: str
 
 
+def wide_encoding(beginning: bytes) -> str | None:
+    """What a file is written in by its first two bytes, where that is UTF-16; else None."""
+    if beginning in {b"\xff\xfe", b"\xfe\xff"}:
+        return "UTF-16"
+    return {b"{\0": "UTF-16LE", b"[\0": "UTF-16LE", b"\0{": "UTF-16BE", b"\0[": "UTF-16BE"}.get(beginning)
+
+
+def nothing_adopted(name: str, encoding: str | None) -> str:
+    """Why nothing of a file was adopted, and what to do where that is for its encoding."""
+    if encoding is None:
+        return f"nothing in {name} could be adopted: all of it is set aside"
+    return (
+        f"{name} is {encoding}, and the old system's files are UTF-8: all of it is set aside; convert it and adopt"
+        f" again: iconv -f {encoding} -t UTF-8 {name} > converted && mv converted {name}"
+    )
+
+
 def lines(file: BinaryIO, number: int) -> Iterator[Line]:
     """The lines from where `file` stands, the first of them counted `number`; split at newlines only."""
     for count, whole in enumerate(file, number):

@@ -15,6 +15,7 @@ from f1mon_core.storage.change import (
     operation_digest,
     state_key,
 )
+from f1mon_core.storage.condition import Damage, damage_of, say_read_only, why_only_read
 from f1mon_core.storage.contract import OPERATION_HOURS, Appended, CheckReport, Problem, Pruned, Storage
 from f1mon_core.storage.dumping import (
     CONTRACT,
@@ -126,6 +127,7 @@ __all__ = [
     "CellKey",
     "Change",
     "CheckReport",
+    "Damage",
     "DocumentRange",
     "Dumped",
     "FactRange",
@@ -165,6 +167,7 @@ __all__ = [
     "check_state_key",
     "check_width",
     "checked_change",
+    "damage_of",
     "due_of",
     "fold_cells",
     "fold_count",
@@ -196,9 +199,11 @@ __all__ = [
     "prune_horizon",
     "refuse_pruned",
     "restoring",
+    "say_read_only",
     "segments_of",
     "sorted_out",
     "state_key",
     "timed",
     "upgrade_storage",
+    "why_only_read",
 ]

@@ -16,6 +16,7 @@ from f1mon_core.records.fields import Document, Json
 from f1mon_core.records.kinds import Fact
 from f1mon_core.records.times import Clock
 from f1mon_core.storage.change import Step
+from f1mon_core.storage.condition import Damage, damage_of, why_only_read
 from f1mon_core.storage.contract import Appended, CheckReport, Pruned, Storage
 from f1mon_core.storage.dumping import Dumped
 from f1mon_core.storage.select import Scalar, Select
@@ -65,6 +66,16 @@ class OffloadedStorage:
     def address(self) -> str:
         """The wrapped store's address."""
         return self.storage.address
+
+    @property
+    def damage(self) -> Damage | None:
+        """What the wrapped store knows to be damaged in it."""
+        return damage_of(self.storage)
+
+    @property
+    def read_only(self) -> str | None:
+        """Why the wrapped store may only be read; None if it may be written."""
+        return why_only_read(self.storage)
 
     async def _off(self, call: Callable[[], R]) -> R:
         if self._closed:

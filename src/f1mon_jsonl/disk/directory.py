@@ -12,6 +12,8 @@ from f1mon_jsonl.disk.files import Files
 
 JOURNAL = "journal.jsonl"
 LOCK = "LOCK"
+DAMAGED = "damaged-"
+"""How the files of lines begin whose checksum did not hold."""
 REWRITTEN = "journal.jsonl.new"
 """What a compaction writes before it takes the journal's name."""
 
@@ -66,11 +68,22 @@ class Directory:
 
     def has_journal(self) -> bool:
         """Whether there is a journal."""
+        return self._has(self.of(JOURNAL))
+
+    def _has(self, path: str) -> bool:
         try:
-            self._files.lstat(self.of(JOURNAL))
+            self._files.lstat(path)
         except FileNotFoundError:
             return False
         return True
+
+    def why_only_read(self) -> str | None:
+        """Why this process cannot write to the journal that lies there; None if it can."""
+        lock = self.of(LOCK)
+        for path in (self.of(JOURNAL), lock if self._has(lock) else self.path):
+            if not self._files.may_write(path):
+                return f"{path} may not be written"
+        return None
 
     def open(self, name: str, flags: int) -> int:
         """A descriptor of one of its files; see `open_sized`."""
@@ -113,6 +126,10 @@ class Directory:
         try:
             write_all(self._files, descriptor, data, 0)
             self._files.fsync(descriptor)
+        except OSError:
+            with contextlib.suppress(OSError):  # half of it, under a name that says it is whole, helps nobody
+                self._files.unlink(self.of(name))
+            raise
         finally:
             self._files.close(descriptor)
         self._files.fsync_directory(self.path)

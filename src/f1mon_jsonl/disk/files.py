@@ -108,6 +108,10 @@ class Files:
                 best, kind = point, right.split(" ")[0]
         return kind
 
+    def may_write(self, path: str) -> bool:
+        """Whether this process may write to a file, or make files in a directory; False too where there is none."""
+        return os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
+
     def flock(self, descriptor: int, operation: int) -> None:
         """Take (`LOCK_EX | LOCK_NB`) or release (`LOCK_UN`) the lock of an open file."""
         fcntl.flock(descriptor, operation)

@@ -13,7 +13,7 @@ import random
 import threading
 import time
 
-from f1mon_core.errors import LockTimeoutError, NotWritten
+from f1mon_core.errors import CorruptStoreError, LockTimeoutError, NotWritten
 from f1mon_jsonl.disk.files import Files
 from f1mon_jsonl.disk.typed import typed
 
@@ -81,7 +81,12 @@ class WriteLock:
     def _take(self, deadline: float) -> None:
         """Lock the file that lies there, with a descriptor that is known before it is locked."""
         while True:
-            self._descriptor = descriptor = self._files.open(self._path, os.O_RDWR | os.O_CREAT)
+            try:
+                self._descriptor = descriptor = self._files.open(self._path, os.O_RDWR | os.O_CREAT)
+            except FileNotFoundError:
+                raise CorruptStoreError(
+                    f"{self._directory} is gone; bring it back, or open the store again for a new one"
+                ) from None
             self._descriptors.add(descriptor)
             self._wait(descriptor, deadline)
             if self._files.fstat(descriptor).st_nlink:

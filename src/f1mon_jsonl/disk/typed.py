@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 from collections.abc import Iterator
 
-from f1mon_core.errors import F1monError, StorageError
+from f1mon_core.errors import F1monError, NotWritten, ReadOnlyError, StorageError
+
+_READ_ONLY = {errno.EROFS, errno.EACCES, errno.EPERM}
+"""What does not get better by repeating it."""
 
 
 @contextlib.contextmanager
@@ -16,4 +20,9 @@ def typed(error: type[StorageError], message: str) -> Iterator[None]:
     except F1monError:
         raise
     except OSError as cause:
+        if error is NotWritten and cause.errno in _READ_ONLY:
+            raise ReadOnlyError(
+                f"{message}: {cause}; this process may only read there, and nothing was written: write as somebody who"
+                " may, or let it write the directory and the files in it"
+            ) from cause
         raise error(f"{message}: {cause}") from cause

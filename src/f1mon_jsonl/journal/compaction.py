@@ -79,9 +79,9 @@ def rewrite(
         RottenError: If a line was damaged since it was read: plan anew on what can be read now.
     """
     for damage in reader.damages:
-        if damage.size:
-            bad = read_all(files, descriptor, damage.offset, damage.offset + damage.size)
-            directory.set_aside("damaged", reader.generation, damage.offset, bad)
+        bad = read_all(files, descriptor, damage.offset, damage.offset + damage.size)
+        # Of lines that are missing only the word is left, or the new generation would seem to have lost nothing.
+        directory.set_aside("damaged", reader.generation, damage.offset, bad or f"{damage.reason}\n".encode())
     target = directory.open(REWRITTEN, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
     try:
         written = _NewFile(files, target)
@@ -92,6 +92,7 @@ def rewrite(
             written.line(members)
         written.finish()
         files.fsync(target)
+        refuse_replaced(directory, files, descriptor, reader.end)
         files.rename(directory.of(REWRITTEN), directory.of(JOURNAL))
     except BaseException:
         with contextlib.suppress(OSError):
@@ -100,6 +101,24 @@ def rewrite(
             files.unlink(directory.of(REWRITTEN))
         raise
     return target
+
+
+def refuse_replaced(directory: Directory, files: Files, descriptor: int, size: int) -> None:
+    """Refuse where somebody who takes no lock cut the journal, or put another in its place, since it was opened.
+
+    Raises:
+        CorruptStoreError: If it has not so many bytes, or the name is no longer its own.
+    """
+    path, found = directory.of(JOURNAL), files.fstat(descriptor)
+    try:
+        named = files.lstat(path)
+    except FileNotFoundError:
+        named = None
+    if named is None or (named.st_dev, named.st_ino) != (found.st_dev, found.st_ino) or found.st_size != size:
+        raise CorruptStoreError(
+            f"{path} was cut or replaced while it was written to; what was being written is not acknowledged: bring"
+            " the journal back, open the store again and repeat it"
+        )
 
 
 class _NewFile:

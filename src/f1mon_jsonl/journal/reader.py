@@ -27,10 +27,11 @@ from f1mon_jsonl.format import (
     intact,
 )
 from f1mon_jsonl.index.whole import Index
+from f1mon_jsonl.journal import conversions
 
 CHUNK = 1 << 20
 _GUARD = 32
-"""The last bytes read, compared when reading on: a journal restored from a copy is then read anew."""
+"""The last bytes read, compared when reading on (`journal.known`)."""
 _SETTLING = 0.002
 """Seconds after which a bad line is read again: a reader may have met a repair under way."""
 _TRIES = 5
@@ -65,8 +66,11 @@ class Reader:
             was known of its predecessor is not known of it.
         header: The bytes of the first line, which tell one generation from another.
         end: Behind the last byte consumed; whatever lies there is torn, or dead behind a hole.
+        last: Where the last line consumed begins.
+        hole: Where zeros end the journal although more lies behind them; None if none do.
         number: The highest line number met.
-        format: What the header says; where it is damaged, what is written.
+        format: What the header says; 0 where it is damaged.
+        file: Device and inode of the file that was read, once somebody noted them.
         bad_since: Bad lines behind that one.
         vouched: The highest byte that lines say was synced.
     """
@@ -79,6 +83,9 @@ class Reader:
     generation: int = 0
     format: int = FORMAT
     end: int = 0
+    last: int = 0
+    hole: int | None = None
+    file: tuple[int, int] | None = None
     lines: int = 0
     number: int = 0
     bad_since: int = 0
@@ -87,13 +94,6 @@ class Reader:
     damages: list[Damage] = attrs.field(factory=list)
     _furthest: int | None = attrs.field(default=None, init=False)
     """The highest byte that lines still to be read say was synced, once a bad line made it matter."""
-
-    def continues(self, descriptor: int) -> bool:
-        """Whether a file is the one read so far, which may have grown."""
-        return (
-            self.files.pread(descriptor, len(self.header), 0) == self.header
-            and self.files.pread(descriptor, len(self.guard), self.end - len(self.guard)) == self.guard
-        )
 
     def read_on(self, descriptor: int, *, locked: bool) -> None:
         """Take in what was appended since.
@@ -112,17 +112,23 @@ class Reader:
 
     def _read_on(self, descriptor: int, *, locked: bool) -> None:
         self._furthest = None
+        self.hole = None
         for chunk in chunks(self.files, descriptor, self.end):
             if not self._take_chunk(chunk, None if locked else descriptor, descriptor):
+                self.hole = self.end
                 return
 
     def take(self, line: bytes) -> None:
         """Take in a line this handle has just written."""
         if self.header:
             piece = line[:-1]
-            self._took(decode_any_line(piece), piece)
+            self.take_decoded(decode_any_line(piece), line)
         else:
             self._take_header(line, None, -1)
+
+    def take_decoded(self, decoded: Transaction, line: bytes) -> None:
+        """Take in a line this handle has just written, and decoded before that."""
+        self._took(decoded, line[:-1])
 
     def _take_chunk(self, chunk: bytes, unlocked: int | None, descriptor: int) -> bool:
         """Take in whole lines; False at a hole, where the journal ends."""
@@ -138,6 +144,7 @@ class Reader:
             if lines:
                 self.index.extend(lines, pieces, self.end)
                 self.lines += len(lines)
+                self.last = self.end + len(chunk) - len(pieces[-1]) - 1
                 self.end += len(chunk)
                 self.number, self.bad_since = lines[-1].n, 0
                 self.vouched = max(self.vouched, *(line.synced for line in lines))
@@ -163,10 +170,12 @@ class Reader:
     def _take_header(self, line: bytes, unlocked: int | None, descriptor: int) -> bool:
         header = parsed_header(line[:-1])
         if header is None:
+            conversions.refuse(line)
             if self._is_hole(line[:-1], descriptor):
                 return False
             self._confirm(unlocked, line)
             self.damages.append(Damage(1, 0, len(line), "the header is damaged; the lines behind it are read"))
+            self.format = 0
         else:
             self.store, self.generation, self.format = header.store, header.generation, header.format
         self.header = line
@@ -204,12 +213,13 @@ class Reader:
     def _passed(self, piece: bytes) -> None:
         """Go on behind a line."""
         self.lines += 1
+        self.last = self.end
         self.end += len(piece) + 1
         self.guard = (self.guard + piece[-_GUARD:] + b"\n")[-_GUARD:]
 
     def _checked(self, piece: bytes) -> tuple[Transaction | None, str]:
         if not intact(piece):
-            return None, "the checksum does not hold"
+            return None, conversions.reason(piece) or "the checksum does not hold"
         try:
             line = decode_any_line(piece)
         except (msgspec.ValidationError, KeyError, TypeError, AttributeError) as error:

@@ -9,12 +9,13 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import TypeVar
 
-from f1mon_core.errors import StorageError
+from f1mon_core.errors import CorruptStoreError, StorageError
 from f1mon_jsonl.disk.directory import JOURNAL, Directory
 from f1mon_jsonl.disk.files import Files
 from f1mon_jsonl.disk.typed import typed
 from f1mon_jsonl.index.cells import Blocks
 from f1mon_jsonl.index.whole import Index
+from f1mon_jsonl.journal.known import Known
 from f1mon_jsonl.journal.loading import Loader
 from f1mon_jsonl.journal.reader import Reader
 
@@ -28,15 +29,19 @@ class View:
         descriptors: All that are open, the lock's included, so that a forked child can close its copies.
         mutex: Held by whoever reads on or asks the index.
         under_way: The verbs under way, so that a forked child knows whether it can trust what it inherited.
+        doubt: Told what is damaged, before anything is answered from it.
     """
 
-    def __init__(self, directory: Directory, files: Files) -> None:
+    def __init__(self, directory: Directory, files: Files, doubt: Callable[[Reader], None]) -> None:
         self.directory = directory
+        self.doubt = doubt
+        self._was: Known | None = None
         self.files = files
         self.descriptors: set[int] = set()
         self.mutex = threading.RLock()
         self.under_way: set[object] = set()
-        self.forget()
+        self.reader = Reader(files)
+        self.blocks = Blocks(self.reader.index)
 
     @property
     def index(self) -> Index:
@@ -52,6 +57,7 @@ class View:
         try:
             with self.reading(), self.mutex, self._opened() as (descriptor, size):
                 self.refresh(descriptor, size, locked=False)
+                self.doubt(self.reader)
                 return answer(self.loader(descriptor))
         finally:
             self.under_way.discard(verb)
@@ -61,18 +67,34 @@ class View:
         return typed(StorageError, f"could not read {self.directory.path}")
 
     def refresh(self, descriptor: int, size: int, *, locked: bool) -> None:
-        """Bring the index up to date with the journal that lies there now, and holds so many bytes."""
-        if not self.reader.continues(descriptor):
+        """Bring the index up to date with the journal that lies there now, and holds so many bytes.
+
+        Raises:
+            CorruptStoreError: If it is not the one that this handle has read, or less of it.
+        """
+        known = Known.of(self.reader) or self._was
+        if known is not None and not known.is_still(self.files, descriptor):
             self.forget()
         try:
             if size > self.reader.end:
                 self.reader.read_on(descriptor, locked=locked)
+            if self._was is not None:
+                self._was.must_be_in(self.reader)
         except BaseException:
             self.forget()
             raise
+        self._was = None
+        if self.reader.file is None and self.reader.header:
+            found = self.files.fstat(descriptor)
+            self.reader.file = (found.st_dev, found.st_ino)
 
     def forget(self) -> None:
-        """Begin with an empty index, which the next verb fills."""
+        """Begin with an empty index, which the next verb fills; what had been read must be there again."""
+        known = Known.of(self.reader)
+        if known is not None and (
+            self._was is None or known.end >= self._was.end or known.generation > self._was.generation
+        ):
+            self._was = known
         self.reader = Reader(self.files)
         self.blocks = Blocks(self.reader.index)
 
@@ -88,6 +110,22 @@ class View:
         self.descriptors.add(descriptor)
         return descriptor, size
 
+    def doubtful(self) -> str | None:
+        """Why the journal that lies there is not the one that this handle has read; None if it is."""
+        try:
+            with self.mutex, self._opened() as (descriptor, _):
+                if (known := Known.of(self.reader) or self._was) is not None:
+                    known.is_still(self.files, descriptor)
+        except CorruptStoreError as error:
+            return str(error)
+        return None
+
+    def gone(self) -> CorruptStoreError:
+        """The error where no journal lies any more."""
+        return CorruptStoreError(
+            f"{self.directory.of(JOURNAL)} is gone; bring it back, or open the store again for a new one"
+        )
+
     def shut(self, descriptor: int) -> None:
         """Close a descriptor, if it is still ours."""
         if descriptor not in self.descriptors:
@@ -98,7 +136,10 @@ class View:
 
     @contextlib.contextmanager
     def _opened(self) -> Iterator[tuple[int, int]]:
-        descriptor, size = self.open(os.O_RDONLY)
+        try:
+            descriptor, size = self.open(os.O_RDONLY)
+        except FileNotFoundError:
+            raise self.gone() from None
         try:
             yield descriptor, size
         finally:

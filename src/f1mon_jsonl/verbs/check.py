@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import fcntl
 import os
+from collections.abc import Callable
 
 from f1mon_core.errors import CorruptStoreError, InvalidRecordError, SchemaError
 from f1mon_core.records import documents
 from f1mon_core.storage.contract import CheckReport, Problem
 from f1mon_jsonl.disk.directory import JOURNAL, LOCK, REWRITTEN, Directory, read_all
 from f1mon_jsonl.disk.files import Files
-from f1mon_jsonl.format import intact
 from f1mon_jsonl.index.lines import Spot
 from f1mon_jsonl.index.whole import Index
+from f1mon_jsonl.journal.doubts import BEHIND_ZEROS, set_aside, whole_transactions
 from f1mon_jsonl.journal.loading import Loader
 from f1mon_jsonl.journal.reader import Reader
 
@@ -39,6 +40,13 @@ def check(directory: Directory, files: Files, *, durable: bool) -> CheckReport:
     return CheckReport(reader.index.counts(), problems)
 
 
+def with_doubt(report: CheckReport, doubtful: Callable[[], str | None]) -> CheckReport:
+    """A report, and whether the journal that was read is the one of the handle that asks."""
+    if any(problem.where == JOURNAL for problem in report.problems) or (doubt := doubtful()) is None:
+        return report
+    return CheckReport(report.facts, [Problem("error", JOURNAL, doubt), *report.problems])
+
+
 def _of_lines(reader: Reader) -> list[Problem]:
     return [
         Problem("error", f"{JOURNAL}, line {damage.line}, byte {damage.offset}", damage.reason)
@@ -50,8 +58,8 @@ def _of_tail(reader: Reader, files: Files, descriptor: int) -> list[Problem]:
     if (size := files.fstat(descriptor).st_size) <= reader.end:
         return []
     where = f"{JOURNAL}, byte {reader.end}"
-    if whole := _whole_transactions(read_all(files, descriptor, reader.end, size)):
-        return [Problem("error", where, f"{_BEHIND_ZEROS.format(whole)}; the next writer sets them aside")]
+    if whole := whole_transactions(read_all(files, descriptor, reader.end, size)):
+        return [Problem("error", where, f"{BEHIND_ZEROS.format(whole)}; the next writer sets them aside")]
     return [
         Problem("warning", where, f"{size - reader.end} bytes that nobody finished; the next writer sets them aside")
     ]
@@ -77,14 +85,7 @@ def _spots(index: Index) -> list[Spot]:
 
 
 def _of_directory(directory: Directory, files: Files) -> list[Problem]:
-    problems = []
-    for name in directory.set_aside_files():
-        descriptor = directory.open(name, os.O_RDONLY)
-        try:
-            data = read_all(files, descriptor, 0, files.fstat(descriptor).st_size)
-        finally:
-            files.close(descriptor)
-        problems.append(_of_bytes(name, data))
+    problems = set_aside(directory, files)
     if _was_cut_off(directory, files):
         problems.append(Problem("warning", REWRITTEN, "a compaction was cut off; the next one respots the file"))
     if kind := directory.network_file_system():
@@ -111,21 +112,3 @@ def _was_cut_off(directory: Directory, files: Files) -> bool:
         return False
     finally:
         files.close(descriptor)
-
-
-def _of_bytes(name: str, data: bytes) -> Problem:
-    if name.startswith("damaged-"):
-        return Problem("error", name, "a damaged line that a compaction set aside; delete the file to end this report")
-    if whole := _whole_transactions(data):
-        return Problem("error", name, f"{_BEHIND_ZEROS.format(whole)}; repeat what is missing, then delete the file")
-    if intact(data):
-        return Problem("warning", name, "1 whole transactions that lack the newline; they were never acknowledged")
-    return Problem("warning", name, "the torn end of a journal, set aside; it was never acknowledged")
-
-
-_BEHIND_ZEROS = "{} whole transactions behind zeros; whether they were acknowledged is not known"
-
-
-def _whole_transactions(data: bytes) -> int:
-    """How many lines that somebody finished lie in what is no part of the journal."""
-    return sum(map(intact, data.split(b"\n")[:-1]))

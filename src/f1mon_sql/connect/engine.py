@@ -18,7 +18,9 @@ from sqlalchemy.pool import ConnectionPoolEntry, Pool, QueuePool, StaticPool
 
 from f1mon_core import forks
 from f1mon_core.errors import ConfigurationError, MissingExtraError
+from f1mon_sql.connect import reading
 from f1mon_sql.connect.loops import connected, track
+from f1mon_sql.connect.reading import why_only_read
 from f1mon_sql.connect.settings import Settings
 from f1mon_sql.connect.target import Target
 from f1mon_sql.dialects import dialect_of
@@ -126,12 +128,25 @@ def make_parent(path: Path) -> None:
 def _prepare_sessions(engine: Engine, target: Target, settings: Settings) -> None:
     """Set up each connection of an engine that f1mon made."""
     dialect = dialect_of(target.family)
+    if (file := target.database_file) is not None and why_only_read(file, take_turns=settings.take_turns):
+        _open_to_read(engine, file)
 
     @event.listens_for(engine, "connect")
     def set_up(connection: Any, record: ConnectionPoolEntry) -> None:
         if target.encrypted:
             _refuse_plain(connection)
         dialect.set_up(connection, record.info, settings, target.session)
+
+
+def _open_to_read(engine: Engine, file: Path) -> None:
+    """Open each connection of an engine as one that only reads, and makes no file."""
+
+    @event.listens_for(engine, "do_connect")
+    def connect(dialect: Any, record: ConnectionPoolEntry, arguments: list[Any], options: dict[str, Any]) -> Any:
+        state = reading.State.of(file)
+        made = dialect.connect(reading.read_only_address(file, state), *arguments[1:], **{**options, "uri": True})
+        reading.set_up(made, record.info, state)
+        return made
 
 
 def _refuse_plain(connection: Any) -> None:

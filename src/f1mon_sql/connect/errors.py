@@ -44,6 +44,9 @@ _MISSET = re.compile(
     " file"
 )
 """What libpq and psycopg say of an address or a variable before they have asked any server."""
+_DENIED_STATE = "42501"
+_DENIED_NUMBERS = {1044, 1142, 1143, 1227}
+_READ_ONLY_FILE = {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM}
 _POOLER = ("unsupported startup parameter", 'prepared statement "_pg3_')
 
 
@@ -76,6 +79,15 @@ def is_read_only(error: BaseException) -> bool:
     if number == _OPTION_PREVENTS:
         return _READ_ONLY.search(str(error)) is not None  # another option may be in the way
     return state == _READ_ONLY_STATE or number in _READ_ONLY_NUMBERS
+
+
+def is_denied(error: BaseException) -> bool:
+    """Whether a server answered that the role or account may not do what it was asked, or SQLite that the file is not
+    to be written; it stays so until somebody grants it.
+    """
+    state, number = _codes(error)
+    code = getattr(getattr(error, "orig", None), "sqlite_errorcode", None)
+    return state == _DENIED_STATE or number in _DENIED_NUMBERS or (code is not None and code & 0xFF in _READ_ONLY_FILE)
 
 
 def is_damage(error: DBAPIError) -> bool:
@@ -131,6 +143,14 @@ def read_only(error: SQLAlchemyError, secrets: Secrets, address: str, where: str
         f"{address} leads to a server that takes no writes: {where} ({secrets.hide(_said(error))}); nothing"
         " was written. While a failover is under way, repeat it; else let the address lead to the primary, or the role"
         " write"
+    )
+
+
+def denied(error: SQLAlchemyError, secrets: Secrets, address: str) -> ReadOnlyError:
+    """The error of f1mon where somebody writes who may only read."""
+    return ReadOnlyError(
+        f"{address} may only be read by who is connected ({secrets.hide(_said(error))}); nothing was written: let"
+        " somebody write who may, or grant it"
     )
 
 

@@ -157,6 +157,14 @@ class Dialect(ABC):
         del connection
         return "this file"
 
+    def why_only_read(self, connection: Connection) -> str | None:
+        """Why a session may only read f1mon's tables, as far as can be told beforehand; None if it may write.
+
+        Of a file that is known before it is opened.
+        """
+        del connection
+        return None
+
     # Schema ---------------------------------------------------------------------------------------------------------
 
     def has_table(self, connection: Connection, name: str) -> bool:

@@ -13,6 +13,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from f1mon_core.errors import ConfigurationError, LockTimeoutError, TooLargeError
 from f1mon_core.storage.contract import Problem
 from f1mon_sql.connect import statements
+from f1mon_sql.connect.errors import is_denied
 from f1mon_sql.connect.settings import Settings
 from f1mon_sql.dialects.base import HORIZONS_SQL, Dialect, insert_sql, turned, update_sql
 from f1mon_sql.tables.definitions import utf8
@@ -111,6 +112,17 @@ class Mysql(Dialect):
             connection, "SELECT @@hostname, @@port, @@read_only, CONCAT('server_id ', @@server_id)"
         )
         return f"{host}, port {port}, {name}, read_only={read_only}"
+
+    def why_only_read(self, connection: Connection) -> str | None:
+        """See `Dialect.why_only_read`; to explain a statement needs the privileges that it needs, and does nothing."""
+        try:
+            statements.rows(connection, "EXPLAIN INSERT INTO f1mon_predictions (prediction_id, ordinal) VALUES ('', 0)")
+        except DBAPIError as error:
+            if not is_denied(error):
+                raise
+            ((account,),) = statements.rows(connection, "SELECT CURRENT_USER()")
+            return f"{account} has no INSERT on its tables"
+        return None
 
     # Schema ---------------------------------------------------------------------------------------------------------
 

@@ -177,6 +177,19 @@ class Postgresql(Dialect):
         why = "a standby" if standby else f"default_transaction_read_only is {default} there"
         return f"{host or 'a socket'}, port {port}, {why}"
 
+    def why_only_read(self, connection: Connection) -> str | None:
+        """See `Dialect.why_only_read`."""
+        ((role, granted, standby, default),) = statements.rows(
+            connection,
+            "SELECT current_user::text, pg_catalog.has_table_privilege('f1mon_predictions', 'INSERT'),"
+            " pg_catalog.pg_is_in_recovery(), current_setting('default_transaction_read_only') = 'on'",
+        )
+        if not granted:
+            return f"role {role} has no INSERT on its tables"
+        if standby:
+            return "the server is a standby"
+        return "default_transaction_read_only is on" if default else None
+
     # Schema ---------------------------------------------------------------------------------------------------------
 
     @contextmanager

@@ -18,6 +18,7 @@ from sqlalchemy import Connection
 from f1mon_core.errors import ConfigurationError, NotWritten
 from f1mon_core.storage.contract import Problem
 from f1mon_sql.connect import statements
+from f1mon_sql.connect.reading import READS_ONLY
 from f1mon_sql.connect.settings import Settings, milliseconds
 from f1mon_sql.dialects.base import (
     HORIZONS_SQL,
@@ -73,7 +74,10 @@ class Sqlite(Dialect):
             raw.isolation_level = None
         if shared:
             return _lent(connection, found, _pragmas(settings, in_memory=in_memory))
-        _set_pragmas(connection, _pragmas(settings, in_memory=in_memory))
+        wanted = _pragmas(settings, in_memory=in_memory)
+        if READS_ONLY in connection.info:
+            wanted = {"busy_timeout": wanted["busy_timeout"]}  # the others are for who writes
+        _set_pragmas(connection, wanted)
         connection.rollback()
         connection.info[PREPARED] = True
         return UNCHANGED

@@ -15,6 +15,7 @@ from f1mon_core.records.fields import Document, Json
 from f1mon_core.records.kinds import Fact
 from f1mon_core.records.times import Clock, from_micros, host_clock
 from f1mon_core.storage.change import Step, check_operation_id, check_state, check_state_key
+from f1mon_core.storage.condition import say_read_only
 from f1mon_core.storage.contract import Appended, CheckReport, Pruned
 from f1mon_core.storage.dumping import Dumped, restoring
 from f1mon_core.storage.select import Scalar, Select
@@ -150,13 +151,20 @@ class Verbs:
     # Schema ---------------------------------------------------------------------------------------------------------
 
     def revision(self) -> Call[str | None]:
-        """The schema's revision; None where f1mon has no tables."""
-        return Call(versions.stored_revision)
+        """The schema's revision; None where f1mon has no tables. It finds out too whether they may only be read."""
+        return Call(self._revision)
+
+    def _revision(self, connection: Connection) -> str | None:
+        revision = versions.stored_revision(connection)
+        if self.transactions.read_only is None and versions.version_of(revision) is versions.Version.CURRENT:
+            self.transactions.read_only = self.dialect.why_only_read(connection)
+        return revision
 
     def created(self, revision: str | None) -> Call[None] | None:
         """The call that creates the schema, None if it is there; an error if it is not the one of this f1mon."""
         version = versions.version_of(revision)
         if version is versions.Version.CURRENT:
+            say_read_only(self.target.address, self.transactions.read_only)
             return None
         if version is versions.Version.NEWER:
             raise versions.refusal(revision, self.target.address)

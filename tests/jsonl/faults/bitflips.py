@@ -120,7 +120,7 @@ def silently_wrong(base: Path, truths: list[Contents]) -> list[str]:
     try:
         store = opener(SMALL, base)(ActClock())
         try:
-            found, problems = contents(store), store.check().problems
+            found, problems, damage = contents(store), store.check().problems, store.damage
         finally:
             store.close()
     except StorageError:
@@ -133,6 +133,8 @@ def silently_wrong(base: Path, truths: list[Contents]) -> list[str]:
     shown = [fact for fact in found.facts if not (problems and fact[0] in KEPT)]
     wrong = [f"shows {fact}" for fact in shown if fact not in facts]
     wrong += [f"shows the document {one}" for one in found.state if one not in documents]
+    if damage is None and any(one.severity == "error" for one in problems):
+        wrong.append(f"answers without a warning: {problems}")
     wrong += ["shows a fact twice"] * (len(set(found.facts)) != len(found.facts))
     if (found.facts, found.state) != (whole.facts, whole.state) and not problems:
         wrong.append(f"does not report: {found.against(whole)}")

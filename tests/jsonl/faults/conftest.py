@@ -1,10 +1,21 @@
 """What the fault harness counted, printed at the end of the run."""
 
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
 
 import pytest
 
+from f1mon_core.errors import DamagedStoreWarning
+
 _LINES = pytest.StashKey[list[str]]()
+
+
+@pytest.fixture(autouse=True)
+def damage_expected() -> Iterator[None]:
+    """Harmed stores warn, which is no error here; the children that are forked inherit it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DamagedStoreWarning)
+        yield
 
 
 @pytest.fixture

@@ -13,8 +13,7 @@ from unittest import mock
 
 from f1mon_jsonl.disk.directory import JOURNAL
 from f1mon_jsonl.disk.files import Files
-from f1mon_jsonl.journal import loading, reader
-from f1mon_jsonl.verbs import check
+from f1mon_jsonl.journal import doubts, loading, reader
 from f1mon_jsonl.writer import Writer
 
 from .layers import Layer
@@ -173,7 +172,7 @@ def repair_by_newline() -> Iterator[None]:
 def no_checksum() -> Iterator[None]:
     """Takes every line that is JSON."""
     with contextlib.ExitStack() as patches:
-        for module in (reader, loading, check):
+        for module in (reader, loading, doubts):
             patches.enter_context(mock.patch.object(module, "intact", return_value=True))
         yield
 

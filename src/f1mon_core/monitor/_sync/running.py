@@ -10,6 +10,7 @@ from f1mon_core.delivery import enrichment, worker
 from f1mon_core.delivery.attempts import Enrich
 from f1mon_core.delivery.channels import Channels, directory_of
 from f1mon_core.storage import plans
+from f1mon_core.storage.condition import Damage, damage_of, why_only_read
 from f1mon_core.storage.contract import Storage
 from f1mon_core.storage.plans import Plan
 
@@ -42,6 +43,22 @@ class Running:
     def address(self) -> str:
         """What the store was opened on, fit to print: never with a password."""
         return self.storage.address
+
+    @property
+    def damage(self) -> Damage | None:
+        """What is known to be damaged in the store, on whose rest every answer rests; None if nothing is.
+
+        As known so far, without reading the whole store, as `check` does; a store of files knows it when it is opened.
+        """
+        return damage_of(self.storage)
+
+    @property
+    def read_only(self) -> str | None:
+        """Why the store may only be read by this process, as it knew when it was opened; None if it may be written.
+
+        What would write is a `ReadOnlyError`.
+        """
+        return why_only_read(self.storage)
 
     def _run(self, plan: Plan[R]) -> R:
         return plans.run(plan, self.storage)
