@@ -4,7 +4,10 @@ import attrs
 import pytest
 
 from f1mon_core import DeliveryError
+from f1mon_core.delivery import attempts
+from f1mon_core.delivery.attempts import Policy
 from f1mon_core.delivery.channels.protocol import Reached
+from f1mon_core.storage import plans
 
 
 @pytest.fixture
@@ -145,6 +148,37 @@ def test_who_was_told_by_an_earlier_alert_is_told_the_end_while_a_later_one_fail
     monitor.evaluate_rule(rule, 0.9, "m")
     assert monitor.deliver().outcomes == {"delivered": 1, "failed": 1}
     assert "resolved" in {one.purpose for one in spy.messages}
+
+
+def test_an_alert_that_arrives_while_its_end_is_looked_at_is_seen(monitor, rule, spy, clock, channels, monkeypatch):
+    """Another worker delivers the alert just after the first look at what was told, or is to be."""
+    spy.error = DeliveryError("HTTP 500")
+    monitor.evaluate_rule(rule, 0.5, "m")
+    monitor.deliver()
+    monitor.evaluate_rule(rule, 0.9, "m")
+    (alert,) = [one for one in monitor.deliveries() if one.purpose == "alert"]
+    spy.error, looked = None, []
+
+    def looking(original):
+        def look(*given):
+            found = yield from original(*given)
+            if not looked:
+                looked.append(None)
+                clock.forward(60)
+                key = f"delivery/{alert.alert_id}/spy"
+                assert plans.run(attempts.attempt(key, channels, Policy()), monitor.storage) == "delivered"
+            return found
+
+        return look
+
+    with monkeypatch.context() as patched:
+        for name in ("_ahead", "_told"):
+            patched.setattr(attempts, name, looking(getattr(attempts, name)))
+        monitor.deliver()
+    assert looked
+    clock.forward(60)
+    monitor.deliver()
+    assert [one.purpose for one in spy.messages] == ["alert", "alert", "resolved"]
 
 
 def test_nobody_is_told_an_end_while_nobody_has_the_alert(monitor, rule, spy, clock):

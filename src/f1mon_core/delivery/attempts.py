@@ -158,8 +158,9 @@ def _unless_out_of_turn(held: _Held, alert: Alert) -> Plan[Outcome | None]:
     if purpose == "reminder" and ((yield from _taken_on(alert)) or (yield from _was_closed(alert.incident_id))):
         return (yield from held.drop())
     of_incident = {one.alert_id for one in (yield from _alerts_of(alert.incident_id))}
-    told = yield from _told(of_incident, channel)
+    # In this order: what arrives between the two looks is seen by the second, and what was told is never overlooked.
     ahead = yield from _ahead(of_incident, channel)
+    told = yield from _told(of_incident, channel)
     waits = [one for one in ahead if purpose == "reminder" or not _is_told_past(one, told=told)]
     now = yield from plans.now()
     if waits:
