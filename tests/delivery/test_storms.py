@@ -1,5 +1,6 @@
 """Storms: what is told in one message, and what is kept while another rule fires."""
 
+import asyncio
 import contextlib
 import json
 import threading
@@ -10,7 +11,7 @@ import attrs
 import pytest
 from click.testing import CliRunner
 
-from f1mon_core import AlertRule, DeliveryError, InvalidRecordError
+from f1mon_core import AlertRule, AsyncMonitor, DeliveryError, InvalidRecordError
 from f1mon_core.alerts import rule_files
 from f1mon_core.cli import f1mon
 from f1mon_core.delivery import groups
@@ -24,6 +25,7 @@ from f1mon_core.errors import ConfigurationError
 from f1mon_core.monitor import Monitor
 from f1mon_core.storage.change import Change
 from f1mon_core.storage.memory import MemoryStorage
+from f1mon_core.storage.offload import OffloadedStorage
 from f1mon_core.storage.select import Select
 
 from ..factories import raised
@@ -479,3 +481,19 @@ def test_an_alert_of_an_older_f1mon_is_told_as_ever(monitor, spy):
     plain = {name: value for name, value in storage.state(key)[key].items() if name != "of"}
     storage.transition(key, lambda _document, _now: Change(plain), operation_id="older")
     assert monitor.deliver().outcomes == {"delivered": 1}
+
+
+def test_an_event_loop_tells_of_a_group_too(clock, channels, spy, storm, feed_dead, kept):
+    async def main():
+        async with AsyncMonitor(OffloadedStorage(MemoryStorage(clock=clock)), channels=channels) as monitor:
+            for model in "abc":
+                await monitor.evaluate_rule(attrs.evolve(storm, group_wait_minutes=0), 0.5, model)
+            assert (await monitor.deliver()).outcomes == {"delivered": 3}
+            for rule in (feed_dead, attrs.evolve(kept, rule_id="kept")):
+                await monitor.add_rule(rule)
+            await monitor.evaluate_rule("feed-dead", 0, "m")
+            await monitor.evaluate_rule("kept", 0.5, "m")
+            assert (await monitor.deliver()).outcomes == {"delivered": 1, "inhibited": 1}
+
+    asyncio.run(main())
+    assert [len(one.alerts) for one in spy.messages] == [3, 0]

@@ -94,7 +94,8 @@ def open_incidents() -> Plan[list[OpenIncident]]:
     found: list[OpenIncident] = []
     for _, rule_id, watch in (yield from _open()):
         one = OpenIncident.of(rule_id, watch)
-        found.append(attrs.evolve(one, inhibited_by=(yield from inhibitors.of_rule(rule_id, (), one.model_version))))
+        by = (yield from inhibitors.of_rule(rule_id, (), one.model_version)) if one.phase == "firing" else None
+        found.append(attrs.evolve(one, inhibited_by=by))
     return found
 
 

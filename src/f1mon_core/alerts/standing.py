@@ -94,6 +94,8 @@ def standings(rule_id: str | None = None) -> Plan[list[Standing]]:
             held += [own] if own.sample is not None or not held else []
         for watch in held:
             one = Standing.of(rule, watch, now)
-            by = yield from inhibitors.of_rule(rule.rule_id, (), one.model_version)
-            found.append(attrs.evolve(one, inhibited_by=by))
+            if one.phase == "firing":
+                by = yield from inhibitors.of_rule(rule.rule_id, (), one.model_version)
+                one = attrs.evolve(one, inhibited_by=by)
+            found.append(one)
     return found
