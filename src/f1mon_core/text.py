@@ -23,6 +23,18 @@ def one_line(text: str, limit: int = 1_000) -> str:
     return line if len(line) <= limit else f"{line[: limit - 1]}…"
 
 
+def shortened(text: str, limit: int) -> str:
+    """Text of at most so many characters; what is left out, and counted, is in its middle: its end says what to do."""
+    if len(text) <= limit:
+        return text
+    lines, end = text.count("\n"), text[text.rfind("\n") :][-limit // 2 :]
+    room = limit - len(end) - len(f"\n… {lines} lines left out …")
+    begin = text[: max(room, 0)]
+    if "\n" in begin.strip("\n"):
+        begin = begin[: begin.rfind("\n")]  # whole lines
+    return f"{begin}\n… {lines - begin.count(chr(10)) - end.count(chr(10))} lines left out …{end}"
+
+
 def discreet(text: str) -> str:
     """Text of somebody else's error without what may be a secret: of an address only its scheme stays."""
     return _SECRET.sub(r"\1***", _ADDRESS.sub(r"\1://***", text))

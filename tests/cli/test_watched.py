@@ -1,16 +1,19 @@
 """Who watches the evaluator, and who hears: overdue rules, the call after a round, dead letters, open incidents."""
 
+import asyncio
 import json
 import re
 import threading
+import time
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from f1mon_core import AlertRule, Monitor, NotFoundError, open_storage
+from f1mon_core import AlertRule, AsyncMonitor, Monitor, NotFoundError, open_storage
 from f1mon_core.cli import delivery as cli_delivery
-from f1mon_core.cli import heartbeat
+from f1mon_core.delivery import heartbeat
+from f1mon_core.errors import ConfigurationError
 
 LOW = AlertRule(
     "low", "accuracy", "threshold", 0.8, "<", "warning", "c", channels=("console",), cooldown_minutes=0, scope="rule"
@@ -157,6 +160,63 @@ def test_nobody_there_is_a_warning(run, store, service):
     service.shutdown()
     service.server_close()
     assert "could not be reached" in run(*store, "evaluate", "--ping", url, code=3).stderr
+
+
+def until(done):
+    deadline = time.monotonic() + 20
+    while not done() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert done()
+
+
+def test_a_monitor_calls_it_too_after_each_whole_evaluation(run, store, service, monkeypatch):
+    monkeypatch.setenv("F1MON_PING", service.url)
+    with Monitor.open("jsonl", path="store") as monitor:
+        monitor.evaluate()
+        assert service.calls == []  # where nobody asked
+        monitor.ping_after_evaluation()
+        monitor.evaluate(rule_id="low")
+        assert service.calls == []
+        monitor.evaluate()
+        assert [(method, said) for method, _, said in service.calls] == [("POST", "1 fired")]
+        monitor.ping_after_evaluation("")
+        monitor.evaluate()
+        assert len(service.calls) == 1
+        with pytest.raises(ConfigurationError, match="address to call") as raised:
+            monitor.ping_after_evaluation("ftp://x/secret")
+        assert "secret" not in str(raised.value)
+
+
+def test_the_monitor_of_an_event_loop_calls_it_too(store, service):
+    async def main():
+        async with await AsyncMonitor.open("jsonl", path="store") as monitor:
+            await monitor.ping_after_evaluation(service.url)
+            await monitor.evaluate()
+            stop = asyncio.Event()
+            asyncio.get_running_loop().call_later(0.3, stop.set)
+            await monitor.deliver_until(stop, 0.05, ping=service.url)
+
+    asyncio.run(main())
+    until(lambda: len(service.calls) == 2)
+
+
+def test_a_worker_calls_an_address_of_its_own_once_a_minute(run, store, service, monkeypatch):
+    """An evaluator that stopped must not hide behind a worker that goes on."""
+    monkeypatch.setenv("F1MON_PING", service.url)
+    stop = threading.Event()
+    with Monitor.open("jsonl", path="store") as monitor:
+        threading.Timer(0.3, stop.set).start()
+        monitor.deliver_until(stop, 0.02)
+        assert service.calls == []
+        monkeypatch.setenv("F1MON_DELIVER_PING", service.url)
+        stop.clear()
+        threading.Timer(0.3, stop.set).start()
+        monitor.deliver_until(stop, 0.02)
+        until(lambda: service.calls)
+        assert len(service.calls) == 1
+    run(*store, "deliver")
+    assert len(service.calls) == 2
+    assert "secret" not in run(*store, "deliver", "--ping", "ftp://secret", code=2).stderr
 
 
 @pytest.fixture

@@ -8,8 +8,9 @@ from f1mon_core import text as printing
 from f1mon_core.alerts import cooldown, outbox, rule_edits, verdict, watch
 from f1mon_core.alerts import incident as incidents
 from f1mon_core.alerts.incident import _Turn
+from f1mon_core.alerts.inhibition import Inhibitors
 from f1mon_core.alerts.verdict import Verdict
-from f1mon_core.delivery import attempts, messages, rests, turns, worker
+from f1mon_core.delivery import attempts, groups, messages, rests, turns, worker
 from f1mon_core.delivery.attempts import Policy
 from f1mon_core.delivery.channels import email as mails
 from f1mon_core.delivery.channels import slack, webhook
@@ -56,6 +57,20 @@ def waiting_without_a_hold(*given, _original=outbox.waiting, **said):
 def never_rests(_channel, _duration):
     return rests.OPEN
     yield  # a plan
+
+
+def nobody_inhibits(*_):
+    return None
+    yield  # a plan
+
+
+def never_ended(document, _alert):
+    return document.get("end")
+    yield  # a plan
+
+
+def claimed_by_everybody(_token, _duration):
+    return lambda document, _now: Change(document, result=True)
 
 
 def always_in_turn(_held, _alert):
@@ -200,6 +215,18 @@ MUTANTS = {
     "nothing is delivered after an evaluation": (
         [(Monitor, "_deliver_due", lambda _: None)],
         "delivery/test_delivery.py::test_whoever_has_no_worker_is_told_everything_at_the_next_evaluation",
+    ),
+    "a group is told of by whoever looks": (
+        [(groups, "_claiming", claimed_by_everybody)],
+        "delivery/test_storms.py::test_the_first_waits_for_others_and_the_next_message_for_its_interval",
+    ),
+    "nothing inhibits": (
+        [(Inhibitors, "of_rule", nobody_inhibits)],
+        "delivery/test_storms.py::test_what_is_inhibited_is_kept_and_told_once_it_is_released",
+    ),
+    "what has ended is repeated as if it went on": (
+        [(attempts, "end_of", never_ended)],
+        "delivery/test_told_the_end.py::test_what_is_told_again_after_the_end_says_that_it_has_ended",
     ),
     "Slack marks go through": (
         [(slack, "slack_text", str)],

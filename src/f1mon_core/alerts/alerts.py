@@ -9,7 +9,7 @@ from typing import Any, TypeAlias, cast
 import attrs
 
 from f1mon_core import recording
-from f1mon_core.alerts import incident, outbox, watch
+from f1mon_core.alerts import grouping, incident, outbox, watch
 from f1mon_core.alerts.evaluate_rule import alert_of
 from f1mon_core.errors import ConflictError, InvalidQueryError, NotFoundError
 from f1mon_core.records import documents
@@ -56,7 +56,8 @@ def create_alert(
             at=now,
             at_given=False,
         )
-        also = outbox.waiting(made.alert_id, channels, now, severity=made.severity)
+        said: Document = {**grouping.said(None, model_version, component), "severity": made.severity}
+        also = outbox.waiting(made.alert_id, channels, now, said=said)
         return Change(document, [made], also, {"alert": documents.to_document(made)})
 
     done = yield from plans.settle(state_key("alert", operation_id), step, operation_id=operation_id)

@@ -48,6 +48,7 @@ def doubts(rules: Iterable[AlertRule] | None = None) -> Plan[list[Doubt]]:
             continue
         found += yield from _of_metric(rule)
         found += yield from _of_model(rule)
+        found += yield from _of_inhibition(rule, wanted)
     return found
 
 
@@ -85,6 +86,30 @@ def _of_model(rule: AlertRule) -> Plan[list[Doubt]]:
     models = {str(model) for (model,) in (yield from plans.count(Select.of(Prediction), ("model_version",)))}
     told = f"no prediction of {rule.model_version!r} is stored" + closest(rule.model_version, models)
     return [Doubt(rule.rule_id, "model_version", told)]
+
+
+def _of_inhibition(rule: AlertRule, wanted: Iterable[AlertRule]) -> Plan[list[Doubt]]:
+    if not rule.inhibited_by:
+        return []
+    known = {one.rule_id: one for one in (*(yield from stored_rules.stored_rules()), *wanted)}
+    found: list[Doubt] = []
+    for source in rule.inhibited_by:
+        if source not in known:
+            told = f"no rule {source!r} is stored" + closest(source, known.keys() - {rule.rule_id})
+            found.append(Doubt(rule.rule_id, "inhibited_by", told))
+        elif not known[source].enabled:
+            found.append(Doubt(rule.rule_id, "inhibited_by", f"rule {source!r} is disabled, and inhibits nothing"))
+    behind: set[str] = set()
+    left = [rule.rule_id]
+    while left:
+        one = known.get(left.pop())
+        new = set() if one is None else {*one.inhibited_by} - behind
+        behind |= new
+        left += new
+    if rule.rule_id in behind:
+        told = f"it inhibits itself through {', '.join(rule.inhibited_by)}; rules of such a circle are all told"
+        found.append(Doubt(rule.rule_id, "inhibited_by", told))
+    return found
 
 
 def _watches(rule: AlertRule) -> Plan[list[Watch]]:

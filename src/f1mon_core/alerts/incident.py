@@ -13,7 +13,7 @@ from typing import Any, cast
 
 import attrs
 
-from f1mon_core.alerts import cooldown, outbox, rule_files, verdict
+from f1mon_core.alerts import cooldown, grouping, outbox, rule_files, verdict
 from f1mon_core.alerts.rules import AlertRule, micros, rank
 from f1mon_core.alerts.verdict import Reading, Verdict, judged
 from f1mon_core.alerts.watch import Incident, Instance, Phase, Sample, Watch, read, written
@@ -177,10 +177,14 @@ class _Turn:
         if cooldown.elapsed(incident.notified, self.micros) >= micros(rule.remind_minutes):
             self._remind(incident, reason)
 
+    def _said(self, incident: Incident) -> Document:
+        return grouping.said(self.rule, incident.model_version, self.rule.component)
+
     def _remind(self, incident: Incident, reason: str) -> None:
         incident.reminders += 1
         incident.notified = self.micros
-        self.also |= outbox.waiting(incident.alerts[-1], self.rule.channels, self.now, "reminder", incident.reminders)
+        number, said = incident.reminders, self._said(incident)
+        self.also |= outbox.waiting(incident.alerts[-1], self.rule.channels, self.now, "reminder", number, said)
         self._event("reminded", reason, alert_id=incident.alerts[-1])
 
     def _fire(self, incident: Incident, severity: str, reason: str) -> None:
@@ -206,7 +210,8 @@ class _Turn:
             self._move("firing", reason)
         watch.phase_reason = reason
         self.facts.append(alert)
-        self.also |= outbox.waiting(alert.alert_id, self.rule.channels, self.now, severity=severity)
+        said: Document = {**self._said(incident), "severity": severity}
+        self.also |= outbox.waiting(alert.alert_id, self.rule.channels, self.now, said=said)
         details: Document = {"alert_id": alert.alert_id, "severity": severity}
         if stepped_back:
             details["clock_stepped_back"] = True
@@ -334,6 +339,15 @@ def event_of(
     )
 
 
+def note_of(alert: Alert, event: str, reason: str, now: datetime, seed: str, details: Document) -> IncidentEvent | None:
+    """A line in the history of an alert's incident about what became of telling it; None for an alert without one."""
+    if alert.incident_id is None or alert.rule_id is None:
+        return None
+    # An alert follows its first breach and precedes what becomes of telling it, also at one and the same instant.
+    incident = Incident(alert.incident_id, to_micros(now), alert.model_version, event_at=to_micros(alert.instant) + 1)
+    return event_of(incident, alert.rule_id, event, reason, now, seed, {"alert_id": alert.alert_id, **details})
+
+
 def ending(
     incident: Incident, rule: AlertRule, now: datetime, event: str, reason: str, value: float | None = None
 ) -> dict[str, Document]:
@@ -345,7 +359,8 @@ def ending(
     if not rule.notify_resolved or not incident.alerts:
         return {}
     end: Document = {"event": event, "reason": reason, "value": value, "opened": incident.opened, "at": to_micros(now)}
-    return outbox.waiting(incident.alerts[-1], [*incident.channels, *rule.channels], now, "resolved", end=end)
+    said: Document = {**grouping.said(rule, incident.model_version, rule.component), "end": end}
+    return outbox.waiting(incident.alerts[-1], [*incident.channels, *rule.channels], now, "resolved", said=said)
 
 
 def message_of(rule: AlertRule, value: float | None, threshold: float, reason: str) -> str:

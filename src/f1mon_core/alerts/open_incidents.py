@@ -10,14 +10,15 @@ import attrs
 
 from f1mon_core.alerts import outbox, rule_edits
 from f1mon_core.alerts import watch as watches
-from f1mon_core.alerts.incident import ending, event_of
+from f1mon_core.alerts.incident import ending, note_of
+from f1mon_core.alerts.inhibition import Inhibitors
 from f1mon_core.alerts.rules import AlertRule
 from f1mon_core.alerts.watch import Incident, Phase, Watch
 from f1mon_core.errors import InvalidQueryError, NotFoundError
 from f1mon_core.records.fields import Document
 from f1mon_core.records.ids import new_operation_id
 from f1mon_core.records.kinds import Acknowledgement, Alert
-from f1mon_core.records.times import from_micros, to_micros
+from f1mon_core.records.times import from_micros
 from f1mon_core.storage import plans
 from f1mon_core.storage.change import Change, Step, key_parts, state_prefix
 from f1mon_core.storage.plans import Plan
@@ -40,6 +41,7 @@ class OpenIncident:
         severity: That of the newest breach.
         alert_ids: Its alerts, oldest first.
         taken_by, taken_at: Who acknowledged it ("somebody" without a name), and when.
+        inhibited_by: The rule that fires for its model now and keeps it from being told.
     """
 
     incident_id: str
@@ -53,6 +55,7 @@ class OpenIncident:
     alert_ids: tuple[str, ...]
     taken_by: str | None
     taken_at: datetime | None
+    inhibited_by: str | None = None
 
     @classmethod
     def of(cls, rule_id: str, watch: Watch) -> OpenIncident:
@@ -88,7 +91,13 @@ def _open() -> Plan[list[tuple[str, str, Watch]]]:
 
 def open_incidents() -> Plan[list[OpenIncident]]:
     """What is pending or fires, oldest first."""
-    return [OpenIncident.of(rule_id, watch) for _, rule_id, watch in (yield from _open())]
+    inhibitors = Inhibitors()
+    found: list[OpenIncident] = []
+    for _, rule_id, watch in (yield from _open()):
+        one = OpenIncident.of(rule_id, watch)
+        by = (yield from inhibitors.of_rule(rule_id, (), one.model_version)) if one.phase == "firing" else None
+        found.append(attrs.evolve(one, inhibited_by=by))
+    return found
 
 
 def _is_stated(reason: object) -> bool:
@@ -171,12 +180,8 @@ def _discarding(alert: Alert | None, reason: str, by: str | None, operation_id: 
     def step(document: Document | None, now: datetime) -> Change:
         if document is None:
             return Change(None, result=False)
-        if alert is None or alert.incident_id is None or alert.rule_id is None:
-            return Change(None, result=True)
-        incident = Incident(alert.incident_id, to_micros(now), alert.model_version)
-        details: Document = {"alert_id": alert.alert_id, "channel": document["channel"], "by": by}
-        details["error"] = document.get("error")
-        event = event_of(incident, alert.rule_id, "discarded", reason, now, operation_id, details)
-        return Change(None, [event], result=True)
+        details: Document = {"channel": document["channel"], "by": by, "error": document.get("error")}
+        event = None if alert is None else note_of(alert, "discarded", reason, now, operation_id, details)
+        return Change(None, [] if event is None else [event], result=True)
 
     return step

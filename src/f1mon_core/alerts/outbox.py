@@ -8,12 +8,12 @@ arrived, or for `dead/<alert_id>/<name>` when it never will. Both hold their ale
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from typing import Literal, TypeAlias
 
-from f1mon_core.records.fields import MAX_ID_CHARACTERS, Document, Json
-from f1mon_core.records.kinds import Delivery
+from f1mon_core.records.fields import MAX_ID_CHARACTERS, Document
+from f1mon_core.records.kinds import Delivery, Fact
 from f1mon_core.records.times import duration_micros, to_micros
 from f1mon_core.storage.change import Change, Step, state_key, state_prefix
 from f1mon_core.storage.entries import text_of, whole_of
@@ -33,7 +33,7 @@ def waiting(
     now: datetime,
     purpose: Purpose = "alert",
     number: int = 0,
-    **said: Json,
+    said: Document | None = None,
 ) -> dict[str, Document]:
     """The documents that put an alert on its way to its channels, for `Change.also`.
 
@@ -43,8 +43,8 @@ def waiting(
         now: The instant of the commit.
         purpose: What is told: the alert itself, a reminder of it, or that it resolved.
         number: Which reminder it is.
-        **said: What else the documents say: "severity", by which the most urgent are served first; of an end its
-            "end".
+        said: What else the documents say: "severity", by which the most urgent are served first; what `grouping.said`
+            says; of an end its "end".
     """
     documents: dict[str, Document] = {}
     for channel in dict.fromkeys(channels):
@@ -60,7 +60,7 @@ def waiting(
             "attempts": 0,
             "failures": 0,
             "holds": [alert_id],
-            **said,
+            **(said or {}),
         }
     return documents
 
@@ -77,17 +77,52 @@ def lease(token: str, duration: timedelta) -> Step:
     def step(document: Document | None, now: datetime) -> Change:
         if document is None or not is_due(document, now):
             return Change(document)
-        kept = {name: value for name, value in document.items() if name not in _OF_LEASE}
-        taken: Document = {
-            **kept,
-            "token": token,
-            "attempts": whole_of(document, "attempts") + 1,
-            "due": to_micros(now) + duration_micros(duration),
-            "set_at": to_micros(now),
-        }
+        taken = _taken(document, token, now, to_micros(now) + duration_micros(duration))
         return Change(taken, result=taken)
 
     return step
+
+
+def lease_together(token: str, until: int, batch: str) -> Step:
+    """Take a delivery that is told in one message with others, all until the same instant; else as `lease`.
+
+    Whatever becomes of them, they come back at one instant, so that nobody takes a part of them.
+    """
+
+    def step(document: Document | None, now: datetime) -> Change:
+        if document is None or not is_due(document, now) or document.get("batch") not in (None, batch):
+            return Change(document)
+        taken: Document = {**_taken(document, token, now, until), "batch": batch}
+        return Change(taken, result=taken)
+
+    return step
+
+
+def _taken(document: Document, token: str, now: datetime, until: int) -> Document:
+    kept = {name: value for name, value in document.items() if name not in _OF_LEASE}
+    if (inhibited := kept.pop("inhibited", None)) is not None:
+        kept["was_inhibited"] = inhibited
+    attempts = whole_of(document, "attempts") + 1
+    return {**kept, "token": token, "attempts": attempts, "due": until, "set_at": to_micros(now)}
+
+
+def inhibit(by: str, noted: Callable[[datetime], Fact | None]) -> Step:
+    """Write down by which rule a delivery that nobody holds is inhibited, with a line in the incident's history."""
+
+    def step(document: Document | None, now: datetime) -> Change:
+        if document is None or not is_due(document, now) or inhibited_by(document) == by:
+            return Change(document)
+        fact = noted(now)
+        marked: Document = {**document, "inhibited": {"by": by, "since": to_micros(now)}}
+        return Change(marked, [] if fact is None else [fact])
+
+    return step
+
+
+def inhibited_by(document: Document, mark: str = "inhibited") -> str | None:
+    """The rule that a delivery is inhibited by, as far as it was written down."""
+    found = document.get(mark)
+    return str(found["by"]) if isinstance(found, dict) else None
 
 
 def keep_payload(token: str, payload: Document) -> Step:
@@ -128,18 +163,30 @@ def _fitting(name: str) -> str:
     return f"{name[: MAX_ID_CHARACTERS - len(digest) - 1]}~{digest}"
 
 
-def put_off(token: str, wait: timedelta, *, silenced: bool = False) -> Step:
-    """Give a delivery back, to be taken again after `wait`. The result says whether the lease still held."""
+def put_off(token: str, wait: timedelta, *, silenced: bool = False, marks: Document | None = None) -> Step:
+    """Give a delivery back, to be taken again after `wait`. The result says whether the lease still held.
+
+    It leaves the message it was to share with others. `marks` is what else its document says from now on.
+    """
+    more = marks
 
     def step(document: Document | None, now: datetime) -> Change:
         if document is None or document.get("token") != token:
             return Change(document, result=False)
-        marks: Document = {"silenced": True} if silenced else {}
+        document = alone(document)
+        marks: Document = {**(more or {}), **({"silenced": True} if silenced else {})}
         if silenced and document.get("look_again"):
             return Change({**_given_back(document, now, timedelta(0)), **marks}, result=True)
         return Change({**_given_back(document, now, wait), **marks}, result=True)
 
     return step
+
+
+def alone(document: Document) -> Document:
+    """A delivery that shares no message with others any more."""
+    if "batch" not in document:
+        return document
+    return {name: value for name, value in document.items() if name not in {"batch", "payload"}}
 
 
 def hasten() -> Step:
@@ -167,11 +214,13 @@ def fail(
     *,
     of_channel: bool = False,
     marks: Document | None = None,
+    until: int | None = None,
 ) -> Step:
     """Give a delivery back after a failure, or bury it once it is too old and failed often enough.
 
-    With `of_channel` it was the channel that failed, and the delivery keeps its place before the repeats. `marks` is
-    what else its document says from now on. The result is None if the lease was lost, else whether it was buried.
+    It is tried again after `wait`, or at the instant `until`. With `of_channel` it was the channel that failed, and
+    the delivery keeps its place before the repeats. `marks` is what else its document says from now on. The result is
+    None if the lease was lost, else whether it was buried.
     """
 
     def step(document: Document | None, now: datetime) -> Change:
@@ -183,7 +232,8 @@ def fail(
             return Change(None, also=_buried(document, now, error), result=True)
         if of_channel:
             document["of_channel"] = channel_failures(document) + 1
-        return Change({**_given_back(document, now, wait), "error": error, "failures": failures}, result=False)
+        again: Document = {**_given_back(document, now, wait), "error": error, "failures": failures}
+        return Change(again if until is None else {**again, "due": until}, result=False)
 
     return step
 
@@ -197,6 +247,11 @@ def refused(document: Document) -> dict[str, str]:
     """Who of several it will not reach, and what was said."""
     found = document.get("refused")
     return {who: str(why) for who, why in found.items()} if isinstance(found, dict) else {}
+
+
+def put_off_people(document: Document) -> list[str]:
+    """Who of several was put off at the last attempt."""
+    return [*found] if isinstance(found := document.get("put_off"), dict) else []
 
 
 def channel_failures(document: Document) -> int:
@@ -224,12 +279,14 @@ def _given_back(document: Document, now: datetime, wait: timedelta) -> Document:
     return {**kept, "due": to_micros(now) + duration_micros(wait), "set_at": to_micros(now)}
 
 
-def drop(token: str) -> Step:
-    """Take a delivery out of the outbox without a trace, because there is nothing to tell any more."""
+def drop(token: str, noted: Callable[[datetime], Fact | None] | None = None) -> Step:
+    """Take a delivery out of the outbox, because there is nothing to tell any more; `noted` is what is left of it."""
 
-    def step(document: Document | None, now: datetime) -> Change:  # noqa: ARG001 - the shape of a step
-        held = document is not None and document.get("token") == token
-        return Change(None if held else document, result=held)
+    def step(document: Document | None, now: datetime) -> Change:
+        if document is None or document.get("token") != token:
+            return Change(document, result=False)
+        fact = None if noted is None else noted(now)
+        return Change(None, [] if fact is None else [fact], result=True)
 
     return step
 
@@ -262,9 +319,9 @@ def revive() -> Step:
     def step(document: Document | None, now: datetime) -> Change:
         if document is None:
             return Change(None, result=False)
-        again: Document = {
-            name: value for name, value in document.items() if name not in {"died", "error", "of_channel", "refused"}
-        }
+        # Rendered anew: its incident may have ended meanwhile, and others it is told with may not be dead.
+        forgotten = {"died", "error", "of_channel", "refused", "put_off", "batch", "payload"}
+        again: Document = {name: value for name, value in document.items() if name not in forgotten}
         again |= {"failures": 0, "created": to_micros(now), "due": to_micros(now), "set_at": to_micros(now)}
         return Change(None, also={waiting_key(document): again}, result=True)
 

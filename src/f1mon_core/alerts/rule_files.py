@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
+import re
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -13,6 +15,9 @@ from f1mon_core.alerts import possible
 from f1mon_core.alerts.rules import AlertRule
 from f1mon_core.errors import ConfigurationError, InvalidRecordError
 from f1mon_core.records.fields import Document, Json
+
+_UNKNOWN = re.compile(r"extra fields found \(([^)]*)\)")
+_NUMBER = re.compile(r" @ .*\[(\d+)\]")
 
 converter = cattrs.Converter(forbid_extra_keys=True, unstruct_collection_overrides={tuple: list})
 """The converter of rules; errors carry the path to what was refused."""
@@ -74,7 +79,8 @@ def from_toml(text: str, name: str = "rules.toml") -> list[AlertRule]:
     if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
         raise ConfigurationError(f"{name}: rules must be an array of tables, [[rules]]")
     tables = [{"metric_type": "threshold", **table} for table in tables]
-    found: list[AlertRule] = _structured(name, lambda: converter.structure(tables, list[AlertRule]))
+    ids = [table.get("rule_id") for table in tables]
+    found: list[AlertRule] = _structured(name, lambda: converter.structure(tables, list[AlertRule]), ids)
     seen: set[str] = set()
     for rule in found:
         if rule.rule_id in seen:
@@ -83,12 +89,25 @@ def from_toml(text: str, name: str = "rules.toml") -> list[AlertRule]:
     return found
 
 
-def _structured(name: str, structure: Callable[[], Any]) -> Any:
+def _structured(name: str, structure: Callable[[], Any], ids: Sequence[Any] = ()) -> Any:
     try:
         return structure()
     except cattrs.BaseValidationError as error:
-        told = cattrs.transform_error(error, name, _told)
+        told = [_with_rule(line, ids) for line in cattrs.transform_error(error, name, _told)]
         raise ConfigurationError("\n".join(told)) from error
+
+
+def _with_rule(line: str, ids: Sequence[Any]) -> str:
+    """What is refused, with the id of its rule behind the place where it stands, and the closest names of fields."""
+    told: list[str] = []
+    found = _NUMBER.search(line)
+    if found is not None and int(found[1]) < len(ids) and isinstance(rule_id := ids[int(found[1])], str):
+        told.append(f"rule {rule_id!r}")
+    if (unknown := _UNKNOWN.search(line)) is not None:
+        names = [*attrs.fields_dict(AlertRule)]
+        close = [difflib.get_close_matches(name, names, n=1) for name in unknown[1].split(", ")]
+        told += [f"did you mean {one[0]!r}?" for one in close if one]
+    return f"{line} ({'; '.join(told)})" if told else line
 
 
 def _told(error: BaseException, kind: type | None) -> str:

@@ -39,6 +39,9 @@ SCOPES = ("rule", "instance")
 GATES = ("point", "interval")
 NO_DATA_POLICIES = ("keep", "ok", "fire")
 BASES = ("prediction", "outcome", "matured")
+GROUPED_BY = ("rule", "model", "component")
+GROUP_WAIT_MINUTES, GROUP_INTERVAL_MINUTES = 0.5, 5.0
+"""Where a rule or a channel groups and does not say otherwise."""
 MAX_MINUTES = 100 * 366 * 24 * 60
 """A century: more is a typing error, and would not fit a timedelta for ever."""
 MICROS_PER_MINUTE = 60_000_000
@@ -75,6 +78,19 @@ def _channels(value: Any, field: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(fields.identifier(name, field) for name in value))
 
 
+def _rule_ids(value: Any, field: str) -> tuple[str, ...]:
+    if isinstance(value, str) or not isinstance(value, Sequence):
+        raise InvalidRecordError(field, value, "must be a list of rule ids")
+    return tuple(dict.fromkeys(fields.identifier(name, field) for name in value))
+
+
+def _group_by(value: Any, field: str) -> tuple[str, ...]:
+    if isinstance(value, str) or not isinstance(value, Sequence):
+        raise InvalidRecordError(field, value, f"must be a list of {', '.join(GROUPED_BY)}")
+    named = {_one_of(GROUPED_BY)(name, field) for name in value}
+    return tuple(name for name in GROUPED_BY if name in named)
+
+
 def _conditions(value: Any, field: str) -> Document:
     checked = fields.json_object(value, field)
     for bound in ("min_value", "max_value"):
@@ -96,6 +112,8 @@ Comparison: TypeAlias = Annotated[str, _one_of(tuple(COMPARISONS))]
 Minutes: TypeAlias = Annotated[float, _minutes]
 Width: TypeAlias = Annotated[float, _width]
 Channels: TypeAlias = Annotated[tuple[str, ...], _channels]
+RuleIds: TypeAlias = Annotated[tuple[str, ...], _rule_ids]
+GroupBy: TypeAlias = Annotated[tuple[str, ...], _group_by]
 Conditions: TypeAlias = Annotated[Document, _conditions]
 Escalation: TypeAlias = Annotated[dict[str, float], _escalation]
 Scope: TypeAlias = Annotated[str, _one_of(SCOPES)]
@@ -140,6 +158,11 @@ class AlertRule:
         overdue_minutes: How long it may go without an evaluation before it is named overdue; None is 25 hours.
         sample_minutes: How old the breach before may be for `for_minutes` to count on from it: over a gap, or over
             values that are no data, nobody knows that it lasted. None is twice `for_minutes`.
+        group_by: Its alerts are told in one message with others of the same channel that have these in common: of
+            "rule", "model" and "component" one or more. Empty leaves it to the channel's own settings.
+        group_wait_minutes: How long the first alert of a message waits for others; None is half a minute.
+        group_interval_minutes: How long after a message of the group the next one comes at the earliest; None is 5.
+        inhibited_by: While one of these rules fires for the same model, its alerts are kept and not told.
 
     Raises:
         InvalidRecordError: If a field is refused, or the rule could never fire; the message names what.
@@ -176,6 +199,10 @@ class AlertRule:
     description: Text = attrs.field(default="", kw_only=True)
     overdue_minutes: Width | None = attrs.field(default=None, kw_only=True)
     sample_minutes: Width | None = attrs.field(default=None, kw_only=True)
+    group_by: GroupBy = attrs.field(default=(), kw_only=True)
+    group_wait_minutes: Minutes | None = attrs.field(default=None, kw_only=True)
+    group_interval_minutes: Minutes | None = attrs.field(default=None, kw_only=True)
+    inhibited_by: RuleIds = attrs.field(default=(), kw_only=True)
 
     def __attrs_post_init__(self) -> None:
         for name, check, optional in checks(type(self)):
@@ -199,6 +226,12 @@ class AlertRule:
             raise InvalidRecordError("conditions.min_value", low, f"must be at most max_value {high!r}")
         if (self.basis == "matured") is (self.horizon_minutes is None):
             raise InvalidRecordError("horizon_minutes", self.horizon_minutes, "goes with basis = 'matured' and only it")
+
+        for name in ("group_wait_minutes", "group_interval_minutes"):
+            if (given := getattr(self, name)) is not None and not self.group_by:
+                raise InvalidRecordError(name, given, "goes with group_by and only it")
+        if self.rule_id in self.inhibited_by:
+            raise InvalidRecordError("inhibited_by", self.rule_id, "must not be the rule itself")
 
     def _check_recovery(self) -> None:
         if (recover := self.recover_threshold) is None:

@@ -9,6 +9,7 @@ import attrs
 
 from f1mon_core.alerts import cooldown, stored_rules
 from f1mon_core.alerts import watch as watches
+from f1mon_core.alerts.inhibition import Inhibitors
 from f1mon_core.alerts.rules import AlertRule
 from f1mon_core.alerts.watch import Phase, Watch
 from f1mon_core.records.times import from_micros, to_micros
@@ -29,6 +30,7 @@ class Standing:
         cooldown_left: How long no alert of the same severity comes yet.
         incident_id: The open incident.
         taken_by: Who has acknowledged it.
+        inhibited_by: The rule that fires for the same model now and keeps this one from being told.
     """
 
     rule: AlertRule
@@ -46,6 +48,7 @@ class Standing:
     cooldown_left: timedelta
     incident_id: str | None
     taken_by: str | None
+    inhibited_by: str | None = None
 
     @classmethod
     def of(cls, rule: AlertRule, watch: Watch, now: datetime) -> Standing:
@@ -80,6 +83,7 @@ def standings(rule_id: str | None = None) -> Plan[list[Standing]]:
     """Every stored rule, or the one named, with its instances; a rule that has none yet stands for itself."""
     now = yield from plans.now()
     found: list[Standing] = []
+    inhibitors = Inhibitors()
     for rule in (yield from stored_rules.stored_rules()):
         if rule_id not in (None, rule.rule_id):
             continue
@@ -88,5 +92,10 @@ def standings(rule_id: str | None = None) -> Plan[list[Standing]]:
         if rule.scope == "instance":
             held = list((yield from stored_rules.instances(rule.rule_id)).values())
             held += [own] if own.sample is not None or not held else []
-        found += [Standing.of(rule, watch, now) for watch in held]
+        for watch in held:
+            one = Standing.of(rule, watch, now)
+            if one.phase == "firing":
+                by = yield from inhibitors.of_rule(rule.rule_id, (), one.model_version)
+                one = attrs.evolve(one, inhibited_by=by)
+            found.append(one)
     return found

@@ -55,12 +55,15 @@ def alerts(
         held = monitor.acknowledgements([one.alert_id for one in found])
         statistics = monitor.alert_statistics()
         dead = {one.alert_id for one in monitor.unheard()}
+        kept = {one.alert_id: one.inhibited_by for one in monitor.deliveries() if one.inhibited_by is not None}
     if as_json:
-        document([_as_document(one, held.get(one.alert_id)) | {"dead": one.alert_id in dead} for one in found])
+        known = [(one, {"dead": one.alert_id in dead, "inhibited_by": kept.get(one.alert_id)}) for one in found]
+        document([_as_document(one, held.get(one.alert_id)) | more for one, more in known])
         return
     rows = [
         (stamp(one.at), one.severity, one.alert_id, one.model_version, f"{one.title}: {one.message}",
-         _state(held.get(one.alert_id)) + (", dead letter" if one.alert_id in dead else ""))
+         _state(held.get(one.alert_id)) + (", dead letter" if one.alert_id in dead else "")
+         + (f", inhibited by {kept[one.alert_id]}" if one.alert_id in kept else ""))
         for one in found
     ]  # fmt: skip
     table(("time", "severity", "id", "model", "alert", "state"), rows)

@@ -17,6 +17,7 @@ from f1mon_core.cli.output import document, stamp, table
 from f1mon_core.cli.parameters import Window, exit_zero_option, json_option, quiet_option
 from f1mon_core.cli.place import Place, pass_place
 from f1mon_core.cli.streams import talk, warn
+from f1mon_core.delivery import heartbeat
 from f1mon_core.delivery.report import Pending
 from f1mon_core.monitor import Monitor
 from f1mon_core.records.fields import SEVERITIES
@@ -34,12 +35,17 @@ _log = logging.getLogger("f1mon.alerts")
 @quiet_option
 @click.option("--watch", is_flag=True, help="Go on until interrupted.")
 @click.option("--interval", type=click.FloatRange(0.05, 3600), default=1.0, show_default=True, help="Seconds.")
+@click.option(
+    "--ping", metavar="URL", envvar=heartbeat.AFTER_DELIVERING, help="Called while it works; else F1MON_DELIVER_PING."
+)
 @pass_place
-def deliver(place: Place, *, watch: bool, interval: float, exit_zero: bool) -> None:
+def deliver(place: Place, *, watch: bool, interval: float, exit_zero: bool, ping: str | None) -> None:
     """Send what is due to its channels; any number of these may run at once.
 
     Exit code 5 while there is a dead letter of an open incident. With --watch, rules that nobody evaluates are named.
+    After a round that could serve the outbox --ping is called, with --watch at most once a minute.
     """
+    address = heartbeat.named(ping or "", heartbeat.AFTER_DELIVERING)
     with place.open(create=watch) as monitor:
         if watch:
             stop = threading.Event()
@@ -51,9 +57,11 @@ def deliver(place: Place, *, watch: bool, interval: float, exit_zero: bool) -> N
                 signal.signal(number, end)
             talk("delivering until interrupted")
             threading.Thread(target=_name_overdue, args=(monitor, stop), daemon=True).start()
-            monitor.deliver_until(stop, interval)
+            monitor.deliver_until(stop, interval, ping=address or "")
             return
         report = monitor.deliver()
+        if address is not None:
+            heartbeat.call(address, "delivered")
         unheard = len(monitor.unheard())
     told = ", ".join(f"{number} {outcome}" for outcome, number in sorted(report.outcomes.items()))
     talk(told or "nothing is due")
@@ -95,7 +103,7 @@ def list_deliveries(place: Place, *, as_json: bool) -> None:
         document([_told(state, one) for state, one in found])
         return
     rows = [
-        (state, one.alert_id, one.name, stamp(from_micros(one.created)), _due(one), one.failures, one.error)
+        (state, one.alert_id, one.name, stamp(from_micros(one.created)), _due(one), one.failures, _why(one))
         for state, one in found
     ]
     table(("state", "alert", "channel", "since", "next try", "failures", "last error"), rows, right=(5,))
@@ -140,6 +148,17 @@ def _due(one: Pending) -> str:
     return "-" if one.due is None else stamp(from_micros(one.due))
 
 
+def _why(one: Pending) -> str | None:
+    """Why it is still there."""
+    if one.inhibited_by is not None:
+        return f"inhibited by {one.inhibited_by}"
+    if one.error is not None:
+        return one.error
+    if one.silenced:
+        return "silenced"
+    return f"grouped by {', '.join(one.group)}" if one.group and one.due is not None else None
+
+
 def _told(state: str, one: Pending) -> dict[str, object]:
     return {
         "state": state,
@@ -151,6 +170,9 @@ def _told(state: str, one: Pending) -> dict[str, object]:
         "attempts": one.attempts,
         "failures": one.failures,
         "error": one.error,
+        "inhibited_by": one.inhibited_by,
+        "silenced": one.silenced,
+        "group": list(one.group),
     }
 
 

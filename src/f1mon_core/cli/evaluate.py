@@ -10,13 +10,13 @@ import click
 from f1mon_core.alerts.doubts import closest
 from f1mon_core.alerts.rules import AlertRule
 from f1mon_core.alerts.standing import Standing
-from f1mon_core.cli import heartbeat
 from f1mon_core.cli.errors import FIRED, MisusedError, said
 from f1mon_core.cli.output import document, stamp, table
 from f1mon_core.cli.parameters import Window, exit_zero_option, json_option, quiet_option
 from f1mon_core.cli.place import Place, pass_place
 from f1mon_core.cli.standing import HEADER, NUMBERS, row, say_channels, say_doubts, told
 from f1mon_core.cli.streams import talk, warn
+from f1mon_core.delivery import heartbeat
 from f1mon_core.errors import EvaluationError
 from f1mon_core.monitor import Monitor
 from f1mon_core.records.kinds import Alert

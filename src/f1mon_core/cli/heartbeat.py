@@ -1,49 +1,5 @@
-"""The address that is called after each whole round of evaluation, for a service that misses the call."""
+"""The old name of `f1mon_core.delivery.heartbeat`, which a monitor needs too; until 1.0."""
 
-from __future__ import annotations
+from f1mon_core.delivery.heartbeat import _PAUSE_SECONDS, TIMEOUT_SECONDS, TRIES, checked, ping
 
-import time
-import urllib.error
-import urllib.request
-from urllib.parse import urlsplit
-
-from f1mon_core.cli.errors import MisusedError
-
-TRIES = 3
-TIMEOUT_SECONDS = 10.0
-_PAUSE_SECONDS = 0.5
-
-
-def checked(address: str) -> str:
-    """An address that can be called. Raises `MisusedError`, without repeating it: it is often the only secret."""
-    try:
-        parts = urlsplit(address)
-        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
-    except ValueError:
-        usable = False
-    if not usable or not address.isascii() or any(character <= " " for character in address):
-        raise MisusedError("the address to call after a round (--ping, F1MON_PING) must be http://… or https://…")
-    return address
-
-
-def ping(address: str, said: str) -> str | None:
-    """Call it with POST, and GET where that is not allowed; why it could not be reached, None if it was."""
-    failure = "not reached"
-    body: bytes | None = said.encode()
-    for attempt in range(TRIES):
-        if attempt:
-            time.sleep(_PAUSE_SECONDS * attempt)
-        asked = urllib.request.Request(address, body, {"User-Agent": "f1mon"})  # noqa: S310 - the scheme is checked
-        try:
-            with urllib.request.urlopen(asked, timeout=TIMEOUT_SECONDS):  # noqa: S310 - as above
-                return None
-        except urllib.error.HTTPError as error:
-            failure = f"HTTP {error.code}"
-            if error.code in (404, 405, 501):
-                body = None
-        except OSError as error:
-            reason = getattr(error, "reason", error)
-            failure = type(reason).__name__ if isinstance(reason, Exception) else str(reason)
-        except Exception as error:  # noqa: BLE001 - an answer that is no HTTP ends no evaluation
-            failure = type(error).__name__
-    return failure
+__all__ = ["TIMEOUT_SECONDS", "TRIES", "_PAUSE_SECONDS", "checked", "ping"]

@@ -32,7 +32,7 @@ def incidents(place: Place, *, as_json: bool) -> None:
             len(one.alert_ids),
             one.taken_by,
             one.incident_id,
-            one.reason,
+            one.reason if one.inhibited_by is None else f"{one.reason}; inhibited by {one.inhibited_by}",
         )
         for one in found
     ]

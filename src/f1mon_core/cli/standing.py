@@ -27,7 +27,7 @@ def row(one: Standing) -> tuple[Any, ...]:
         None if one.coverage is None else f"{one.coverage:.1%}",
         interval,
         one.phase,
-        one.reason,
+        one.reason if one.inhibited_by is None else f"{one.reason}; inhibited by {one.inhibited_by}",
         _left(one.cooldown_left),
         stamp(one.evaluated),
     )
@@ -44,6 +44,7 @@ def told(one: Standing) -> dict[str, Any]:
         "cooldown_left_seconds": seconds,
         "incident_id": one.incident_id,
         "taken_by": one.taken_by,
+        "inhibited_by": one.inhibited_by,
     }
 
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Collection, Generator, Mapping, Sequence
-from datetime import timedelta
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Any, Literal, Protocol, TypeAlias, cast
 
 import attrs
 
 from f1mon_core.alerts import outbox, silences
 from f1mon_core.alerts import watch as watches
+from f1mon_core.alerts.incident import note_of
+from f1mon_core.alerts.inhibition import Inhibitors
+from f1mon_core.alerts.rules import rank
 from f1mon_core.delivery import rests
 from f1mon_core.delivery.channels import Channel, Channels
 from f1mon_core.delivery.channels.protocol import Reached, SeveralChannel
@@ -20,7 +23,7 @@ from f1mon_core.errors import DeliveryError, F1monError, NotFoundError
 from f1mon_core.records.fields import Document
 from f1mon_core.records.ids import new_operation_id
 from f1mon_core.records.kinds import Acknowledgement, Alert, Delivery, IncidentEvent
-from f1mon_core.records.times import from_micros
+from f1mon_core.records.times import from_micros, to_micros
 from f1mon_core.storage import plans
 from f1mon_core.storage.change import state_prefix
 from f1mon_core.storage.entries import text_of, whole_of
@@ -30,7 +33,11 @@ from f1mon_core.text import discreet, one_line
 
 _log = logging.getLogger("f1mon.delivery")
 
-Outcome: TypeAlias = Literal["delivered", "failed", "dead", "silenced", "dropped", "lost", "waiting"]
+Outcome: TypeAlias = Literal[
+    "delivered", "failed", "dead", "silenced", "dropped", "lost", "waiting", "grouped", "inhibited"
+]
+INHIBITED_SECONDS = 15.0
+"""How long a delivery that turns out to be inhibited when it is taken is left alone."""
 
 
 class Enrich(Protocol):
@@ -73,7 +80,7 @@ class Policy:
         return max(timedelta(seconds=jittered), timedelta(seconds=after or 0.0))
 
 
-def attempt(  # noqa: PLR0911 - one for each way a delivery ends
+def attempt(
     key: str, channels: Channels, policy: Policy, enrich: Enrich | None = None, trial: str = rests.OPEN
 ) -> Plan[Outcome]:
     """Take one delivery, send it, and write down what came of it; `trial` is what `rests.admission` answered."""
@@ -85,15 +92,22 @@ def attempt(  # noqa: PLR0911 - one for each way a delivery ends
     found = yield from plans.find(Select.of(Alert, where={"alert_id": taken["alert_id"]}))
     if not found:
         return (yield from held.bury("the alert was pruned"))
-    alert = found[0]
+    return (yield from told_alone(held, found[0], channels, enrich))
+
+
+def told_alone(  # noqa: PLR0911 - one for each way a delivery ends
+    held: _Held, alert: Alert, channels: Channels, enrich: Enrich | None
+) -> Plan[Outcome]:
+    """Send what is held, unless it is not to be sent now, and write down what came of it."""
     settled = yield from _not_now(held, alert)
     if settled is not None:
         return settled
+    policy, taken = held.policy, held.document
     try:
-        channel = yield from plans.outside(lambda: channels.get(taken["channel"]))
+        channel = yield from plans.outside(lambda: channels.get(text_of(taken, "channel")))
     except NotFoundError as error:
         now = yield from plans.now()
-        if abs(now - from_micros(taken["created"])) < policy.unknown_grace:
+        if abs(now - from_micros(whole_of(taken, "created"))) < policy.unknown_grace:
             return (yield from held.put_off("waiting", policy.unknown_grace / 4))
         return (yield from held.bury(str(error)))
     except F1monError as error:
@@ -125,33 +139,79 @@ def _send(channel: Channel, message: Message, settled: Collection[str]) -> Reach
 
 def _not_now(held: _Held, alert: Alert) -> Plan[Outcome | None]:
     """What became of a delivery that is not to be sent now; None if it is."""
-    settled = yield from _unless_out_of_turn(held, alert)
-    return settled if settled is not None else (yield from _unless_silenced(held, alert))
+    for unless in (_unless_inhibited, _unless_out_of_turn, _unless_silenced):
+        if (settled := (yield from unless(held, alert))) is not None:
+            return settled
+    return None
 
 
 def _unless_out_of_turn(held: _Held, alert: Alert) -> Plan[Outcome | None]:
     """What becomes of a reminder or a "resolved" that is not to be sent now; None if it is.
 
-    It waits until the alerts of its incident have left the channel's queue. A reminder has nothing to say once somebody
-    took the alert on, a "resolved" where nobody was told that it fired.
+    It waits until the alerts of its incident have left the channel's queue; but whoever has them is told the end while
+    others, who were put off, are still to be told that it fired. A reminder has nothing to say once somebody took the
+    alert on, a "resolved" where nobody was told that it fired.
     """
     purpose, channel = held.document["purpose"], text_of(held.document, "channel")
     if purpose == "alert" or alert.incident_id is None:
         return None
     if purpose == "reminder" and ((yield from _taken_on(alert)) or (yield from _was_closed(alert.incident_id))):
         return (yield from held.drop())
-    of_incident = yield from _alert_ids(alert.incident_id)
+    of_incident = {one.alert_id for one in (yield from _alerts_of(alert.incident_id))}
+    # In this order: what arrives between the two looks is seen by the second, and what was told is never overlooked.
+    ahead = yield from _ahead(of_incident, channel)
+    told = yield from _told(of_incident, channel)
+    waits = [one for one in ahead if purpose == "reminder" or not _is_told_past(one, told=told)]
     now = yield from plans.now()
-    for alert_id in sorted(of_incident):
-        for document in (yield from plans.state(state_prefix("delivery", alert_id))).values():
-            of_this = document["alert_id"] == alert_id and document["channel"] == channel
-            if of_this and document["purpose"] == "alert":
-                until = from_micros(whole_of(document, "due")) if "token" not in document else now
-                return (yield from held.put_off("waiting", max(until - now, held.policy.base)))
-    if purpose == "resolved" and not held.document.get("silenced") and not (yield from _told(of_incident, channel)):
-        if (yield from _letters(of_incident, channel)):
-            return (yield from held.bury("the alert that this resolves did not arrive"))
-        return (yield from held.drop())
+    if waits:
+        return (yield from held.put_off("waiting", _until_due(waits[0], now, held.policy)))
+    if purpose == "resolved":
+        told_some = any(outbox.told(one) for one in ahead)
+        if not held.document.get("silenced") and not told and not told_some:
+            if (yield from _letters(of_incident, channel)):
+                return (yield from held.bury("the alert that this resolves did not arrive"))
+            return (yield from held.drop())
+        held.later = frozenset(who for one in ahead for who in outbox.put_off_people(one))
+        held.wait = max((_until_due(one, now, held.policy) for one in ahead), default=held.policy.base)
+    return None
+
+
+def _ahead(alert_ids: Collection[str], channel: str) -> Plan[list[Document]]:
+    """What a channel is still to be told of these alerts."""
+    found: list[Document] = []
+    for alert_id in sorted(alert_ids):
+        of_alert = (yield from plans.state(state_prefix("delivery", alert_id))).values()
+        waiting = [one for one in of_alert if one["alert_id"] == alert_id and one["channel"] == channel]
+        found += [one for one in waiting if one["purpose"] == "alert"]
+    return found
+
+
+def _is_told_past(document: Document, *, told: bool) -> bool:
+    """Whether the end may be told before an alert arrived: somebody has it, or an earlier one while it fails."""
+    return bool(outbox.told(document)) or (told and whole_of(document, "failures") > 0 and "token" not in document)
+
+
+def _until_due(document: Document, now: datetime, policy: Policy) -> timedelta:
+    until = from_micros(whole_of(document, "due")) if "token" not in document else now
+    return max(until - now, policy.base)
+
+
+def _unless_inhibited(held: _Held, alert: Alert) -> Plan[Outcome | None]:
+    """What becomes of a delivery that another rule inhibits, or did until now; None if it is to be sent.
+
+    What ends is told to whoever was told that it fired, whatever fires beside it.
+    """
+    if held.document["purpose"] == "resolved":
+        return None
+    if (by := (yield from Inhibitors().of_delivery(held.document))) is not None:
+        if held.document["purpose"] == "reminder":
+            return (yield from held.drop())
+        return (yield from held.inhibited(by))
+    was = outbox.inhibited_by(held.document, "was_inhibited")
+    if was is not None and not (yield from _still_worth_telling(held, alert)):
+        why = f"inhibited by {was} until now; it has ended meanwhile, or was told by another alert"
+        _log.info("delivery %s is dropped: %s", held.key, why, extra={"delivery": held.key})
+        return (yield from held.drop(alert, why))
     return None
 
 
@@ -193,18 +253,21 @@ def _still_worth_telling(held: _Held, alert: Alert) -> Plan[bool]:
     """
     if alert.incident_id is None:
         return True
-    told = yield from _told((yield from _alert_ids(alert.incident_id)), text_of(held.document, "channel"))
+    of_incident = yield from _alerts_of(alert.incident_id)
+    channel = text_of(held.document, "channel")
     if held.document["purpose"] == "resolved":
-        return told
+        return (yield from _told([one.alert_id for one in of_incident], channel))
+    # Whoever knows of a warning does not know that it became critical.
+    as_severe = [one.alert_id for one in of_incident if rank(one.severity) >= rank(alert.severity)]
+    told = yield from _told(as_severe, channel)
     watch = watches.read((yield from plans.document(watches.alert_key(alert))))
     current = watch.incident
     fires = watch.phase == "firing" and current is not None and current.incident_id == alert.incident_id
     return fires and not told and current is not None and current.alerts[-1] == alert.alert_id
 
 
-def _alert_ids(incident_id: str) -> Plan[set[str]]:
-    found = yield from plans.find(Select.of(Alert, where={"incident_id": incident_id}))
-    return {one.alert_id for one in found}
+def _alerts_of(incident_id: str) -> Plan[Sequence[Alert]]:
+    return (yield from plans.find(Select.of(Alert, where={"incident_id": incident_id})))
 
 
 def _told(alert_ids: Collection[str], channel: str) -> Plan[bool]:
@@ -222,21 +285,25 @@ def _letters(alert_ids: Collection[str], channel: str) -> Plan[list[Document]]:
 
 
 def _message(held: _Held, alert: Alert, enrich: Enrich | None) -> Plan[Message | None]:
-    """The message, rendered once and kept; None if the lease was lost meanwhile."""
-    if (kept := held.document.get("payload")) is not None and (message := Message.of_document(kept, alert)) is not None:
+    """The message, rendered once and kept; None if the lease was lost meanwhile.
+
+    Only what an incident's end makes untrue is rendered again: then it says that it has ended.
+    """
+    end = yield from end_of(held.document, alert)
+    message = None if (kept := held.document.get("payload")) is None else Message.of_document(kept, alert)
+    if message is not None and (message.end is not None or end is None):
         return message
     purpose = cast("outbox.Purpose", held.document["purpose"])
     name, channel = text_of(held.document, "name"), text_of(held.document, "channel")
     key = alert.alert_id + name.removeprefix(channel)
-    found = held.document.get("end")
-    end = found if isinstance(found, dict) else None
     store = yield from plans.ask(lambda storage: storage.address)
-    message = rendered(alert, purpose, key, end=end, store=store)
+    late = whole_of(held.document, "attempts") > 1
+    message = rendered(alert, purpose, key, end=end, store=store, late=late)
     if enrich is not None:
         try:
             added = yield from plans.outside(lambda: enrich(alert))
             sections = (yield from added) if isinstance(added, Generator) else added
-            message = rendered(alert, purpose, key, sections, end=end, store=store)
+            message = rendered(alert, purpose, key, sections, end=end, store=store, late=late)
         except Exception:  # noqa: BLE001 - the alert matters more than what would have been said beside it
             _log.exception("the enrichment of alert %s failed", alert.alert_id, extra={"alert_id": alert.alert_id})
     step = outbox.keep_payload(held.token, message.to_document())
@@ -244,15 +311,42 @@ def _message(held: _Held, alert: Alert, enrich: Enrich | None) -> Plan[Message |
     return message if kept_whole else None
 
 
-@attrs.frozen
+def end_of(document: Document, alert: Alert) -> Plan[Document | None]:
+    """How what is told ended: of "resolved", and of an alert whose incident has ended before it was told."""
+    found = document.get("end")
+    if isinstance(found, dict) or alert.incident_id is None:
+        return found if isinstance(found, dict) else None
+    incident = watches.read((yield from plans.document(watches.alert_key(alert)))).incident
+    if incident is not None and incident.incident_id == alert.incident_id:
+        return None
+    events = yield from plans.find(Select.of(IncidentEvent, where={"incident_id": alert.incident_id}))
+    ends = [one for one in events if one.event in ("resolved", "closed")]
+    if not ends:
+        return None
+    last, value = ends[-1], ends[-1].details.get("value")
+    reason = f"by {last.details.get('by') or 'hand'}: {last.reason}" if last.details.get("by_hand") else last.reason
+    opened, at = to_micros(events[0].instant), to_micros(last.instant)
+    return {"event": last.event, "reason": reason, "value": value, "opened": opened, "at": at}
+
+
+@attrs.define
 class _Held:
-    """A delivery under lease, and the ways to end the lease."""
+    """A delivery under lease, and the ways to end the lease.
+
+    Attributes:
+        later: Who of several is told this only after an alert that they are still to be told.
+        wait: How long those of `later` wait.
+        until: When it is tried again if it fails; None for what the policy says.
+    """
 
     key: str
     token: str
     document: Document
     policy: Policy
     trial: str = rests.OPEN
+    later: frozenset[str] = frozenset()
+    wait: timedelta = timedelta(0)
+    until: int | None = None
 
     def _end(self, step: Any, outcome: Outcome) -> Plan[Outcome]:
         held = yield from plans.settle(self.key, step, operation_id=new_operation_id())
@@ -267,7 +361,7 @@ class _Held:
     @property
     def settled(self) -> list[str]:
         """Who of several needs no further attempt."""
-        return [*outbox.told(self.document), *outbox.refused(self.document)]
+        return [*outbox.told(self.document), *outbox.refused(self.document), *self.later]
 
     def reached(self, reached: Reached) -> Plan[Outcome]:
         """Everybody has it, or those who do not are tried again, or named in a dead letter."""
@@ -275,25 +369,43 @@ class _Held:
         told = list(dict.fromkeys([*outbox.told(self.document), *reached.told]))
         refused = {**outbox.refused(self.document), **_shown(reached.refused)}
         whole = attrs.evolve(reached, told=told, refused=refused, put_off=_shown(reached.put_off))
-        marks: Document = {"told": [*told], "refused": {**refused}}
+        marks: Document = {"told": [*told], "refused": {**refused}, "put_off": {**whole.put_off}}
         if reached.put_off:
             return (yield from self.again(whole.reason(), marks=marks))
+        if self.later:
+            return (yield from self.put_off("waiting", self.wait, marks=marks))
         if refused:
             return (yield from self.bury(whole.reason(), marks))
         details: Document | None = {"told": [*told]} if len(told) > len(reached.told) else None
         return (yield from self._end(outbox.complete(self.token, details), "delivered"))
 
-    def drop(self) -> Plan[Outcome]:
-        return (yield from self._end(outbox.drop(self.token), "dropped"))
+    def drop(self, alert: Alert | None = None, why: str = "") -> Plan[Outcome]:
+        """Nothing is to be told any more; where an alert is given, the history of its incident says why."""
+        noted = None if alert is None else self._noted(alert, "dropped", why)
+        return (yield from self._end(outbox.drop(self.token, noted), "dropped"))
 
-    def put_off(self, outcome: Outcome, duration: timedelta, *, silenced: bool = False) -> Plan[Outcome]:
-        return (yield from self._end(outbox.put_off(self.token, duration, silenced=silenced), outcome))
+    def put_off(
+        self, outcome: Outcome, duration: timedelta, *, silenced: bool = False, marks: Document | None = None
+    ) -> Plan[Outcome]:
+        return (yield from self._end(outbox.put_off(self.token, duration, silenced=silenced, marks=marks), outcome))
+
+    def inhibited(self, by: str) -> Plan[Outcome]:
+        _log.info("delivery %s is inhibited by %s", self.key, by, extra={"delivery": self.key})
+        now = yield from plans.now()
+        marks: Document = {"inhibited": {"by": by, "since": to_micros(now)}}
+        return (yield from self.put_off("inhibited", timedelta(seconds=INHIBITED_SECONDS), marks=marks))
+
+    def _noted(self, alert: Alert, event: str, why: str) -> Callable[[datetime], IncidentEvent | None]:
+        details: Document = {"channel": self.document["channel"]}
+        seed = f"{self.key}/{self.token}"
+        return lambda now: note_of(alert, event, why, now, seed, details)
 
     def bury(self, reason: str, marks: Document | None = None) -> Plan[Outcome]:
         _log.error("delivery %s is dead: %s", self.key, reason, extra={"delivery": self.key})
         return (yield from self._end(outbox.bury(self.token, one_line(reason), marks), "dead"))
 
-    def failed(self, error: Exception) -> Plan[Outcome]:
+    def failed(self, error: Exception, *, first: bool = True) -> Plan[Outcome]:
+        """What a failed attempt means; of several in one message the `first` speaks for the channel."""
         reason = str(error) if isinstance(error, F1monError) else f"{type(error).__name__}: {error}"
         reason = one_line(discreet(reason))
         if isinstance(error, DeliveryError) and not error.retry:
@@ -301,10 +413,10 @@ class _Held:
             return (yield from self.bury(reason))
         after = error.after if isinstance(error, DeliveryError) else None
         of_channel = _is_the_channels(error)
-        if of_channel:
-            yield from self._let_rest(reason, after)
-        else:
+        if not of_channel:
             yield from self._answered()
+        elif first:
+            yield from self._let_rest(reason, after)
         return (yield from self.again(reason, after, of_channel=of_channel))
 
     def again(
@@ -313,7 +425,9 @@ class _Held:
         _log.warning("delivery %s failed: %s", self.key, reason, extra={"delivery": self.key})
         duration = self.policy.wait(whole_of(self.document, "failures"), after)
         give_up, least = self.policy.give_up, self.policy.least_failures
-        step = outbox.fail(self.token, duration, reason, give_up, least, of_channel=of_channel, marks=marks)
+        step = outbox.fail(
+            self.token, duration, reason, give_up, least, of_channel=of_channel, marks=marks, until=self.until
+        )
         dead = yield from plans.settle(self.key, step, operation_id=new_operation_id())
         return "lost" if dead is None else "dead" if dead else "failed"
 

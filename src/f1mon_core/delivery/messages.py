@@ -49,8 +49,11 @@ class Message:
         text: Plain text of several lines.
         html: The same as an HTML fragment.
         alert: The alert as it is stored; a callback gets this one.
-        end: Of "resolved": the event ("resolved", or "closed" by an edit), the reason, the value then, and when it
-            began and ended, in microseconds since 1970. None where an older f1mon wrote it.
+        end: Of "resolved", and of what is told only after it had ended: the event ("resolved", or "closed" by an
+            edit), the reason, the value then, and when it began and ended, in microseconds since 1970. None where an
+            older f1mon wrote it.
+        alerts: Of a message of several alerts all of them, the most severe first, which is `alert`; else empty.
+        lines: What such a message says of each of them.
     """
 
     key: str
@@ -61,38 +64,46 @@ class Message:
     html: str
     alert: Alert
     end: Document | None = None
+    alerts: Sequence[Alert] = ()
+    lines: Sequence[str] = ()
 
     def to_document(self) -> Document:
-        """As a JSON object, without the alert, which is stored already."""
-        return attrs.asdict(self, filter=attrs.filters.exclude("alert"))
+        """As a JSON object, without the alert, which is stored already; of a message of one alert."""
+        return attrs.asdict(self, filter=attrs.filters.exclude("alert", "alerts", "lines"))
 
     @classmethod
     def of_document(cls, document: Any, alert: Alert) -> Message | None:
         """The message of a JSON object and its alert; None if another f1mon wrote it with other fields."""
-        names = {field.name for field in attrs.fields(cls)} - {"alert"}
+        names = {field.name for field in attrs.fields(cls)} - {"alert", "alerts", "lines"}
         if not isinstance(document, Mapping) or {*document, "end"} != names:
             return None
         return cls(**document, alert=alert)
 
     def data(self) -> Document:
-        """What a webhook is sent: the message and the alert's fields, every text in them harmless."""
-        fields = documents.to_document(self.alert)
-        shown = ("alert_id", "severity", "metric_name", "metric_value", "threshold", "component", "model_version")
-        told: Document = {
-            "key": self.key,
-            "purpose": self.purpose,
-            "subject": self.subject,
-            "title": self.alert.title,
-            "message": self.alert.message,
-            "rule_id": self.alert.rule_id,
-            "incident_id": self.alert.incident_id,
-            "at": None if self.alert.at is None else self.alert.at.isoformat(),
-            "context": self.alert.context,
-            **{name: fields.get(name) for name in shown},
-        }
+        """What a webhook is sent: the message and the alert's fields, every text in them harmless.
+
+        Of several alerts the fields are those of the first, and "alerts" has those of each, "count" how many.
+        """
+        told: Document = {"key": self.key, "purpose": self.purpose, "subject": self.subject, **_fields(self.alert)}
+        if self.alerts:
+            told |= {"count": len(self.lines), "alerts": [_fields(one) for one in self.alerts]}
         if self.end is not None:
             told["end"] = {**self.end, "opened": _stamp(self.end["opened"]), "at": _stamp(self.end["at"])}
         return {**cast("Document", _harmless(told)), "text": _unaddressed(self.text)}
+
+
+def _fields(alert: Alert) -> Document:
+    fields = documents.to_document(alert)
+    shown = ("alert_id", "severity", "metric_name", "metric_value", "threshold", "component", "model_version")
+    return {
+        "title": alert.title,
+        "message": alert.message,
+        "rule_id": alert.rule_id,
+        "incident_id": alert.incident_id,
+        "at": None if alert.at is None else alert.at.isoformat(),
+        "context": alert.context,
+        **{name: fields.get(name) for name in shown},
+    }
 
 
 def _harmless(value: Any) -> Any:
@@ -118,6 +129,7 @@ def rendered(
     *,
     end: Document | None = None,
     store: str | None = None,
+    late: bool = False,
 ) -> Message:
     """The message of an alert.
 
@@ -128,17 +140,18 @@ def rendered(
         sections: What enrichment added.
         end: How what is told of ended.
         store: The address of its store, without secrets.
+        late: Whether it is not the first attempt, so that the subject says of an incident that has ended that it has.
     """
     message = one_line(alert.message)
     named = alert.title if purpose == "test" else _named(alert)
-    prefix = "Ended: " if end is not None and end["event"] == "closed" else _PREFIX[purpose]
-    subject = f"{prefix}[{alert.severity.upper()}] {one_line(named, _SUBJECT_CHARACTERS)}"
+    subject = f"{prefix_of(purpose, end, late=late)}[{alert.severity.upper()}] {one_line(named, _SUBJECT_CHARACTERS)}"
     rows = [*_rows_of_end(alert, end), *_rows(alert)]
     parts = [Section(one_line(part.heading), [one_line(line) for line in part.lines]) for part in sections]
     lines = [subject, "", message, "", *(f"{name}: {value}" for name, value in rows)]
     for part in parts:
         lines += ["", f"{part.heading}:", *(f"- {line}" for line in part.lines)]
-    todo = None if purpose in ("resolved", "test") else acknowledge_command(alert, store)
+    over = end is not None or purpose in ("resolved", "test")
+    todo = None if over else acknowledge_command(alert, store)
     lines += [""] if todo is None else ["", f"To take it on: {todo}"]
     return Message(
         key,
@@ -150,6 +163,14 @@ def rendered(
         alert,
         end,
     )
+
+
+def prefix_of(purpose: str, end: Document | None, *, late: bool = False) -> str:
+    """What a subject begins with; of what is told again after it ended, that it has ended since."""
+    ended = "Ended" if end is not None and end["event"] == "closed" else "Resolved"
+    if purpose == "resolved":
+        return f"{ended}: "
+    return f"{ended} since: {_PREFIX[purpose]}" if late and end is not None else _PREFIX[purpose]
 
 
 def acknowledge_command(alert: Alert, store: str | None = None) -> str:

@@ -8,6 +8,7 @@ from typing import Any, cast
 import attrs
 
 from f1mon_core.alerts import outbox
+from f1mon_core.alerts.grouping import Grouping
 from f1mon_core.delivery.attempts import Outcome
 from f1mon_core.records.fields import Document
 from f1mon_core.records.ids import new_operation_id
@@ -21,7 +22,8 @@ class DeliveryReport:
 
     Attributes:
         outcomes: How many deliveries came to what: "delivered", "failed" (to be repeated), "dead", "silenced",
-            "dropped" (nothing to tell any more), "lost" (another worker took it), "waiting" (nobody here knows it).
+            "dropped" (nothing to tell any more), "lost" (another worker took it), "waiting" (nobody here knows it, or
+            for its alert), "grouped" (for others to be told with), "inhibited" (while another rule fires).
         unfinished: Channels that were still busy when the time to wait was over.
     """
 
@@ -45,6 +47,9 @@ class Pending:
         due: When it is tried next; None for a dead letter.
         attempts, failures: How often it was taken, and how often it was reported to have failed.
         error: The last failure.
+        inhibited_by: The rule that keeps it from being told, as far as a worker has looked.
+        silenced: Whether a silence held it back when it was last looked at.
+        group: By what its rule groups it, e.g. ["rule"]; of a channel that groups the channel says.
     """
 
     alert_id: str
@@ -56,11 +61,21 @@ class Pending:
     attempts: int
     failures: int
     error: str | None
+    inhibited_by: str | None = None
+    silenced: bool = False
+    group: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, document: Document) -> Pending:
         """What a state document of the outbox says."""
-        return cls(**{field.name: cast("Any", document.get(field.name)) for field in attrs.fields(cls)})
+        grouping = Grouping.of_document(document.get("group"))
+        known: dict[str, Any] = {
+            "inhibited_by": outbox.inhibited_by(document),
+            "silenced": bool(document.get("silenced")),
+            "group": () if grouping is None else grouping.by,
+        }
+        names = {field.name for field in attrs.fields(cls)} - known.keys()
+        return cls(**{name: cast("Any", document.get(name)) for name in names}, **known)
 
 
 def pending() -> Plan[list[Pending]]:

@@ -15,15 +15,16 @@ import threading
 import time
 import weakref
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, wait
 from typing import Any, Generic, TypeVar
 
 from f1mon_core import forks
 from f1mon_core.alerts import outbox
-from f1mon_core.delivery import rests
+from f1mon_core.delivery import heartbeat, rests
 from f1mon_core.delivery.attempts import Enrich, Policy, attempt
 from f1mon_core.delivery.channels import Channels
+from f1mon_core.delivery.groups import attempt_group, gathered
 from f1mon_core.delivery.report import DeliveryReport
 from f1mon_core.delivery.turns import in_turn, is_first
 from f1mon_core.records.fields import Document
@@ -55,8 +56,8 @@ _log = logging.getLogger("f1mon.delivery")
 # Plans --------------------------------------------------------------------------------------------------------------
 
 
-def due(*, thorough: bool = True) -> Plan[dict[str, list[str]]]:
-    """The keys of the deliveries that may be taken now, in the order of their turns, by channel.
+def due(*, thorough: bool = True) -> Plan[dict[str, dict[str, Document]]]:
+    """The deliveries that may be taken now, by their keys and in the order of their turns, by channel.
 
     Args:
         thorough: Look at everything that waits where nothing is due: a clock that was set back leaves deliveries due
@@ -70,20 +71,27 @@ def due(*, thorough: bool = True) -> Plan[dict[str, list[str]]]:
     for key, document in found.items():
         if outbox.is_due(document, now):
             by_channel.setdefault(text_of(document, "channel"), {})[key] = document
-    return {channel: in_turn(documents) for channel, documents in by_channel.items()}
+    return {channel: _ordered(documents) for channel, documents in by_channel.items()}
+
+
+def _ordered(documents: Mapping[str, Document]) -> dict[str, Document]:
+    return {key: documents[key] for key in in_turn(documents)}
 
 
 def serve(
-    channel: str, keys: Sequence[str], channels: Channels, policy: Policy, enrich: Enrich | None
+    channel: str, keys: Mapping[str, Document], channels: Channels, policy: Policy, enrich: Enrich | None
 ) -> Plan[Counter[str]]:
     """Attempt the deliveries of one channel in turn, each once, until the channel is to rest.
 
     A delivery that fails holds up none behind it. What comes meanwhile is looked for now and then, and has its turn
-    before the repeats; after a minute only what has never been answered is still served.
+    before the repeats; after a minute only what has never been answered is still served. What is told in one message,
+    or kept for now, `groups.gathered` says.
     """
     outcomes: Counter[str] = Counter()
     begun = looked = time.monotonic()
-    left, newest, late = deque(keys), max(keys, default=""), False
+    turns = yield from gathered(channel, keys, channels)
+    outcomes.update(turns.kept)
+    left, newest, late, groups = deque(turns.keys), max(keys, default=""), False, dict(turns.groups)
     while left:
         present = time.monotonic()
         if not late and present >= begun + ROUND_SECONDS:
@@ -91,7 +99,10 @@ def serve(
             left = deque(key for key in left if key in firsts)
         if present >= looked + LOOK_AGAIN_SECONDS:
             fresh = yield from _due_at(channel, newest)
-            left.extendleft(reversed(in_turn(fresh)))
+            more = yield from gathered(channel, fresh, channels)
+            outcomes.update(more.kept)
+            groups |= more.groups
+            left.extendleft(reversed(more.keys))
             newest, looked = max(fresh, default=newest), time.monotonic()
         if not left:
             break
@@ -99,8 +110,11 @@ def serve(
         if trial is None:
             outcomes["dead"] += yield from _abandoned(channel, policy)
             break
-        outcome = yield from attempt(left.popleft(), channels, policy, enrich, trial)
-        outcomes[outcome] += 1
+        key = left.popleft()
+        if (group := groups.pop(key, None)) is None:
+            outcomes[(yield from attempt(key, channels, policy, enrich, trial))] += 1
+        else:
+            outcomes += yield from attempt_group(group, channels, policy, enrich, trial)
         if trial != rests.OPEN:
             giving_up = rests.giving_up(trial)
             yield from plans.settle(rests.rest_key(channel), giving_up, operation_id=new_operation_id())
@@ -146,10 +160,11 @@ class _Channels(Generic[F]):
         self._lock = threading.Lock()
         self._running: dict[str, tuple[F, float]] = {}
         self._again: set[str] = set()
+        self._beaten: float | None = None
 
     def _start(
         self,
-        by_channel: Mapping[str, Sequence[str]],
+        by_channel: Mapping[str, Mapping[str, Document]],
         patience: float | None,
         begin: Callable[[str, Plan[Counter[str]]], F],
     ) -> dict[str, F]:
@@ -168,7 +183,7 @@ class _Channels(Generic[F]):
                 self._running[channel] = (worth[channel], now)
         return worth
 
-    def _served(self, channel: str, keys: Sequence[str]) -> Plan[Counter[str]]:
+    def _served(self, channel: str, keys: Mapping[str, Document]) -> Plan[Counter[str]]:
         """Serve a channel, and again if more came for it meanwhile."""
         outcomes: Counter[str] = Counter()
         try:
@@ -181,7 +196,7 @@ class _Channels(Generic[F]):
                         self._running.pop(channel, None)
                         return outcomes
                     self._again.discard(channel)
-                keys = (yield from due()).get(channel, [])
+                keys = (yield from due()).get(channel, {})
         except Exception:
             _log.exception("channel %s could not be served", channel, extra={"channel": channel})
             raise
@@ -198,6 +213,13 @@ class _Channels(Generic[F]):
 
     def _goes_on(self, running: F) -> bool:
         return not running.done()
+
+    def _beat(self, ping: str | None) -> None:
+        """Call an address beside what is served, unless it was called just now."""
+        if ping is None or (self._beaten is not None and time.monotonic() < self._beaten + heartbeat.LEAST_SECONDS):
+            return
+        self._beaten = time.monotonic()
+        beside(lambda: heartbeat.call(ping, "delivering"), "f1mon-ping")
 
     def _leave(self, busy: Iterable[str]) -> None:
         for channel in busy:
@@ -232,14 +254,21 @@ class Dispatcher(_Channels[Future[Counter[str]]]):
     def _begin(self, channel: str, plan: Plan[Counter[str]]) -> Future[Counter[str]]:
         return beside(lambda: plans.run(plan, self._storage), f"f1mon-{channel}")
 
-    def watch(self, stop: threading.Event, interval: float = 1.0) -> None:
-        """Serve the channels until `stop` is set; a channel that hangs is not waited for."""
+    def watch(self, stop: threading.Event, interval: float = 1.0, *, ping: str | None = None) -> None:
+        """Serve the channels until `stop` is set; a channel that hangs is not waited for.
+
+        Args:
+            stop: Set by somebody else.
+            interval: Seconds between the rounds.
+            ping: An address to call after a round, at most once a minute, on a thread of its own.
+        """
         for number in itertools.count():
             if stop.is_set():
                 return
             begun = time.monotonic()
             try:
                 self.round(patience=0, thorough=number % THOROUGH_EVERY == 0)
+                self._beat(ping)
             except Exception:  # noqa: BLE001 - a worker goes on; what fails is logged
                 _log.exception("the outbox could not be served; it is tried again")
             stop.wait(max(interval, LOOKING_SHARE * (time.monotonic() - begun)))
@@ -279,7 +308,7 @@ class AsyncDispatcher(_Channels[asyncio.Task[Counter[str]]]):
 
         return asyncio.ensure_future(plans.run_async(plan, self._storage, aside))
 
-    async def watch(self, stop: asyncio.Event, interval: float = 1.0) -> None:
+    async def watch(self, stop: asyncio.Event, interval: float = 1.0, *, ping: str | None = None) -> None:
         """See `Dispatcher.watch`."""
         for number in itertools.count():
             if stop.is_set():
@@ -287,6 +316,7 @@ class AsyncDispatcher(_Channels[asyncio.Task[Counter[str]]]):
             begun = time.monotonic()
             try:
                 await self.round(patience=0, thorough=number % THOROUGH_EVERY == 0)
+                self._beat(ping)
             except Exception:  # noqa: BLE001 - as in `Dispatcher.watch`
                 _log.exception("the outbox could not be served; it is tried again")
             with contextlib.suppress(TimeoutError):

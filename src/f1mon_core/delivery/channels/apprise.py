@@ -14,6 +14,7 @@ import attrs
 from f1mon_core.delivery.channels.webhook import refused
 from f1mon_core.delivery.messages import Message
 from f1mon_core.errors import ConfigurationError, DeliveryError, MissingExtraError
+from f1mon_core.text import shortened
 
 _STATUS = re.compile(r"\berror=([1-5][0-9]{2})\b")
 _UNREACHED = "onnection error occurred"
@@ -96,9 +97,12 @@ class AppriseChannel:
         import apprise  # noqa: PLC0415 - present, since the channel was made
 
         html = self.service[0].notify_format == apprise.NotifyFormat.HTML
+        text = message.text
+        if message.alerts and self.service[0].overflow_mode == apprise.OverflowMode.UPSTREAM:
+            text = shortened(text, int(self.service[0].body_maxlen))
         with _ear.listening() as said:
             result = self.service.notify(
-                body=message.html if html else message.text,
+                body=message.html if html else text,
                 title=message.subject,
                 notify_type=_TYPES[message.severity],
                 body_format=apprise.NotifyFormat.HTML if html else apprise.NotifyFormat.TEXT,

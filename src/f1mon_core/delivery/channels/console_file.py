@@ -36,29 +36,36 @@ class ConsoleChannel:
 
 @attrs.define
 class FileChannel:
-    """Appends one line for each message to a log file, whose directory is made when it is needed."""
+    """Appends one line for each alert of a message to a log file, whose directory is made when it is needed."""
 
     path: Path = attrs.field(converter=Path)
 
     def send(self, message: Message) -> None:
-        """Append the line in one write, so that lines of several processes do not mix."""
-        alert = message.alert
-        parts = (
-            "" if alert.at is None else alert.at.isoformat(),
-            message.subject,
-            one_line(alert.message),
-            one_line(f"model {alert.model_version}"),
-            one_line(f"alert {alert.alert_id}"),
-        )
+        """Append the lines in one write, so that those of several processes do not mix."""
+        if message.alerts:
+            lines = [_log_line(alert, one) for alert, one in zip(message.alerts, message.lines, strict=False)]
+        else:
+            lines = [_log_line(message.alert, message.subject)]
         self.path.parent.mkdir(parents=True, exist_ok=True)
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
         descriptor = os.open(self.path, flags, 0o644)
         try:
-            line = f"{' | '.join(parts)}\n".encode()
-            while line:
-                line = line[os.write(descriptor, line) :]
+            left = "".join(lines).encode()
+            while left:
+                left = left[os.write(descriptor, left) :]
         finally:
             os.close(descriptor)
+
+
+def _log_line(alert: Alert, subject: str) -> str:
+    parts = (
+        "" if alert.at is None else alert.at.isoformat(),
+        subject,
+        one_line(alert.message),
+        one_line(f"model {alert.model_version}"),
+        one_line(f"alert {alert.alert_id}"),
+    )
+    return f"{' | '.join(parts)}\n"
 
 
 @attrs.define

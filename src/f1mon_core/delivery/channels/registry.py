@@ -14,6 +14,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import attrs
 
 from f1mon_core import forks
+from f1mon_core.alerts.grouping import SETTINGS, Grouping
 from f1mon_core.delivery.channels.console_file import LOG_NAME, CallbackChannel, ConsoleChannel, FileChannel
 from f1mon_core.delivery.channels.protocol import Channel
 from f1mon_core.delivery.channels.settings import OWN, _email, _slack
@@ -28,6 +29,7 @@ CHANNELS_GROUP = "f1mon.channels"
 ADDRESS_PREFIX = "F1MON_CHANNEL_"
 OF_WEBHOOKS = ("HEADERS", "SECRET")
 """What a webhook's variable may be followed by, in a variable of its own: `F1MON_CHANNEL_<NAME>_SECRET`."""
+_OF_OWN = {name.upper() for name in OWN}
 EMAIL_PREFIX, SLACK_PREFIX = "ALERT_EMAIL_", "ALERT_SLACK_"
 
 
@@ -56,8 +58,9 @@ class Channels:
 
         Args:
             config: Channel name to an address, a `Channel`, a function of an alert, for "console", "file" (`path`),
-                "email" and "slack" a mapping, whose keys are those of their variables in lower case, or for a webhook
-                one of `url`, `headers` (a mapping) and `secret`.
+                "email" and "slack" a mapping, whose keys are those of their variables in lower case, or for any other
+                one of `url`, `headers` (a mapping) and `secret`. A mapping may say `group_by`, `group_wait_minutes`
+                and `group_interval_minutes`, too, as a rule does.
             directory: Where `alert_log.txt` of the channel "file" lives; `data/monitoring` if None.
             environ: The environment, `os.environ` if None.
         """
@@ -87,7 +90,7 @@ class Channels:
             if any(variable.startswith(prefix) and value for variable, value in self._environ.items()):
                 own.add(name)
         variables = {name[len(ADDRESS_PREFIX) :] for name in self._environ if name.startswith(ADDRESS_PREFIX)}
-        addresses = {name.lower() for name in variables if not _belongs(name, variables)}
+        addresses = {name.lower() for name in variables if not _belongs(name, variables | _OF_OWN)}
         plugins = {point.name for point in entry_points(group=CHANNELS_GROUP)}
         return sorted(own | addresses | plugins | set(self._config) | set(self._made))
 
@@ -108,12 +111,34 @@ class Channels:
             with self._lock:
                 return self._made.setdefault(name, made)
 
+    def grouping(self, name: str) -> Grouping | None:
+        """How a channel's settings group what its rules do not; None if each alert is a message of its own.
+
+        Raises:
+            ConfigurationError: If its settings do not hold up.
+        """
+        given = self._config.get(name)
+        found = {} if not isinstance(given, Mapping) else {key: given[key] for key in SETTINGS if key in given}
+        if found:
+            return Grouping.of_settings(found, f"channel {name!r}")
+        variable = _variable(name)
+        told = {key: self._environ.get(f"{variable}_{key.upper()}") for key in SETTINGS}
+        return Grouping.of_settings(told, variable)
+
+    def is_function(self, name: str) -> bool:
+        """Whether a channel is a function, which is called with each alert by itself."""
+        given = self._config.get(name)
+        with self._lock:
+            made = self._made.get(name)
+        return isinstance(made, CallbackChannel) or (made is None and callable(given) and not _sends(given))
+
     def problems(self, names: Iterable[str]) -> dict[str, str]:
         """Why a channel of these names could not deliver anything, by name."""
         found: dict[str, str] = {}
         for name in sorted(set(names)):
             try:
                 self.get(name)
+                self.grouping(name)
             except F1monError as error:
                 found[name] = str(error)
             except Exception as error:  # noqa: BLE001 - one that cannot be made must not hide the others
@@ -123,7 +148,7 @@ class Channels:
     def _make(self, name: str) -> Channel:
         if name in self._config:
             return self._configured(name, self._config[name])
-        variable = ADDRESS_PREFIX + "".join(c if c.isalnum() else "_" for c in name.upper())
+        variable = _variable(name)
         if address := self._environ.get(variable):
             more = {name: self._environ.get(f"{variable}_{name}") for name in OF_WEBHOOKS}
             return _addressed(address, variable, more)
@@ -149,7 +174,7 @@ class Channels:
         if isinstance(given, str):
             return _addressed(given, f"channel {name!r}")
         if isinstance(given, Mapping) and "url" in given and name not in OWN:
-            more = {str(key).upper(): value for key, value in given.items() if key != "url"}
+            more = {str(key).upper(): value for key, value in given.items() if key not in ("url", *SETTINGS)}
             return _addressed(str(given["url"]), f"channel {name!r}", more)
         if isinstance(given, Mapping) and name in OWN:
             normal = {str(key).upper(): value for key, value in given.items() if value is not None}
@@ -164,9 +189,18 @@ class Channels:
         raise ConfigurationError(f"channel {name!r} must be an address, a channel, a function or a mapping")
 
 
+def _variable(name: str) -> str:
+    return ADDRESS_PREFIX + "".join(c if c.isalnum() else "_" for c in name.upper())
+
+
+def _sends(given: Any) -> bool:
+    return isinstance(given, Channel)
+
+
 def _belongs(name: str, names: Collection[str]) -> bool:
     """Whether a variable says more of another one's channel."""
-    return any(name.endswith(f"_{more}") and name.removesuffix(f"_{more}") in names for more in OF_WEBHOOKS)
+    behind = (*OF_WEBHOOKS, *(setting.upper() for setting in SETTINGS))
+    return any(name.endswith(f"_{more}") and name.removesuffix(f"_{more}") in names for more in behind)
 
 
 def _addressed(address: str, where: str, more: Mapping[str, Any] = MappingProxyType({})) -> Channel:

@@ -7,6 +7,7 @@ import attrs
 from f1mon_core.delivery.channels.webhook import WebhookChannel
 from f1mon_core.delivery.messages import Message
 from f1mon_core.records.fields import Document
+from f1mon_core.text import shortened
 
 _SLACK_HEADER = 150
 
@@ -19,7 +20,7 @@ class SlackChannel(WebhookChannel):
 
     def payload(self, message: Message) -> Document:
         """A header and a section; `&`, `<` and `>` are escaped as Slack asks, so `<!channel>` stays text."""
-        text = _cut(message.text.split("\n", 1)[1].strip(), _SLACK_SECTION)
+        text = shortened(message.text.split("\n", 1)[1].strip(), _SLACK_SECTION)
         return {
             "text": slack_text(message.subject),
             "blocks": [
@@ -27,14 +28,6 @@ class SlackChannel(WebhookChannel):
                 {"type": "section", "text": {"type": "plain_text", "text": text}},
             ],
         }
-
-
-def _cut(text: str, limit: int) -> str:
-    """Text of at most so many characters; what is left out is in its middle, for its end says what to do."""
-    if len(text) <= limit:
-        return text
-    end = text[text.rfind("\n") :][-limit // 2 :]
-    return f"{text[: limit - len(end) - 2]}\n…{end}"
 
 
 def slack_text(text: str) -> str:

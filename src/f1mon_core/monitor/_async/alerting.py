@@ -19,6 +19,7 @@ from f1mon_core.alerts.retired import Retired
 from f1mon_core.alerts.rules import AlertRule
 from f1mon_core.alerts.silences import Silence
 from f1mon_core.alerts.standing import Standing
+from f1mon_core.delivery import heartbeat
 from f1mon_core.delivery.report import Pending
 from f1mon_core.metrics.windows import WindowBasis
 from f1mon_core.monitor._async.running import Running
@@ -140,7 +141,25 @@ class Alerting(Running):
             basis=basis,
             horizon=horizon,
         )
-        return await self._evaluated(evaluating.evaluate(request))
+        fired = await self._evaluated(evaluating.evaluate(request))
+        if self._ping is not None and (model_version, component, metric_name, rule_id) == (None, None, None, None):
+            await self._run(heartbeat.beat(self._ping, f"{len(fired)} fired"))
+        return fired
+
+    async def ping_after_evaluation(self, address: str | None = None) -> None:
+        """From now on call an address after each whole `evaluate`, for a service that misses the call.
+
+        POST, or GET where that is not allowed, tried three times; as healthchecks.io and its like expect. A round in
+        which a rule could not be evaluated, or that was of some rules only, is none. That the address could not be
+        reached is logged.
+
+        Args:
+            address: `http://…` or `https://…`; that of F1MON_PING if None, and "" for none.
+
+        Raises:
+            ConfigurationError: If it is no such address.
+        """
+        self._ping = heartbeat.named(address, heartbeat.AFTER_EVALUATING)
 
     async def check_alert_rules(
         self,

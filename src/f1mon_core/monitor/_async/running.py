@@ -38,6 +38,7 @@ class Running:
         self.channels = channels or Channels(directory=directory_of(storage.address))
         self._dispatcher = worker.AsyncDispatcher(storage, self.channels, enrich=enrich)
         self._patience: float | None = None
+        self._ping: str | None = None
         self._rounds = itertools.count()
 
     @property

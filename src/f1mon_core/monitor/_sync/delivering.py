@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from threading import Event
 
-from f1mon_core.delivery import report
+from f1mon_core.delivery import heartbeat, report
 from f1mon_core.delivery.report import DeliveryReport, Pending
 from f1mon_core.monitor._sync.running import Running
 
@@ -20,7 +20,7 @@ class Delivering(Running):
         """
         return self._dispatcher.round(patience)
 
-    def deliver_until(self, stop: Event, interval: float = 1.0) -> None:
+    def deliver_until(self, stop: Event, interval: float = 1.0, *, ping: str | None = None) -> None:
         """Deliver what is due, round after round, until `stop` is set: what a worker does.
 
         A channel that hangs is not waited for, and what goes wrong is logged.
@@ -28,8 +28,14 @@ class Delivering(Running):
         Args:
             stop: Set by somebody else; what is being sent then is waited for by `close`.
             interval: Seconds between the rounds.
+            ping: An address that is called after a round in which the outbox could be served, at most once a minute,
+                for a service that misses the call; that of F1MON_DELIVER_PING if None, and "" for none.
+
+        Raises:
+            ConfigurationError: If `ping` is no address that can be called.
         """
-        self._dispatcher.watch(stop, interval)
+        address = heartbeat.named(ping, heartbeat.AFTER_DELIVERING)
+        self._dispatcher.watch(stop, interval, ping=address)
 
     def deliver_after_commit(self, patience: float = 2.0) -> None:
         """From now on deliver in this process, after each evaluation: for those without a worker.
