@@ -17,7 +17,7 @@ import attrs
 
 from f1mon_core.errors import InvalidQueryError
 from f1mon_core.metrics.formula import FORMULAS, formula
-from f1mon_core.metrics.intervals import Method, proportion
+from f1mon_core.metrics.intervals import LEVEL, Method, proportion
 from f1mon_core.metrics.metric import (
     NO_ACTUAL_POSITIVES,
     NO_LABELS,
@@ -71,6 +71,7 @@ class Measurement:
             are integers, and for none where they are texts.
         labels: The declared classes; None for those that occur.
         interval: How proportions get their interval.
+        level: At which confidence.
         unavailable: Metrics the store could not give cells for, with the reason.
     """
 
@@ -79,6 +80,7 @@ class Measurement:
     positive: ClassLabel | None = None
     labels: tuple[ClassLabel, ...] | None = None
     interval: Method = "wilson"
+    level: float = LEVEL
     unavailable: Mapping[str, str] = attrs.field(factory=dict)
 
     @cached_property
@@ -167,7 +169,7 @@ class Measurement:
             return self._unlabelled(name)
         if not whole:
             return self._none(name, 0, reason)
-        return self._of(name, part / whole, whole, proportion(part, whole, self.interval))
+        return self._of(name, part / whole, whole, proportion(part, whole, self.interval, self.level))
 
     def _class(self, one: ClassLabel | None = None) -> ClassLabel:
         """The class asked for, or the positive one, which a metric that needs it has."""
