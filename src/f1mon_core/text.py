@@ -47,4 +47,6 @@ def told_segments(segments: Mapping[str, Any]) -> str:
 def _choice(choice: Any) -> str:
     if isinstance(choice, tuple | list):
         return "|".join("none" if one is None else str(one) for one in choice)
+    if isinstance(choice, Mapping):
+        return f"({told_segments(choice)})"
     return str(choice)

@@ -11,11 +11,15 @@ from f1mon_core.alerts import possible, readings, stored_rules
 from f1mon_core.alerts import watch as watches
 from f1mon_core.alerts.rules import AlertRule
 from f1mon_core.alerts.watch import Watch
+from f1mon_core.metrics import rows
 from f1mon_core.metrics.measurement import METRIC_NAMES
 from f1mon_core.records.kinds import Prediction
 from f1mon_core.storage import plans
 from f1mon_core.storage.plans import Plan
 from f1mon_core.storage.select import Select
+
+_RECENT = 200
+"""Among so many predictions the names of segments are looked for."""
 
 
 @attrs.frozen
@@ -48,6 +52,7 @@ def doubts(rules: Iterable[AlertRule] | None = None) -> Plan[list[Doubt]]:
             continue
         found += yield from _of_metric(rule)
         found += yield from _of_model(rule)
+        found += yield from _of_segments(rule)
     return found
 
 
@@ -85,6 +90,27 @@ def _of_model(rule: AlertRule) -> Plan[list[Doubt]]:
     models = {str(model) for (model,) in (yield from plans.count(Select.of(Prediction), ("model_version",)))}
     told = f"no prediction of {rule.model_version!r} is stored" + closest(rule.model_version, models)
     return [Doubt(rule.rule_id, "model_version", told)]
+
+
+def _of_segments(rule: AlertRule) -> Plan[list[Doubt]]:
+    """Names by which no recent prediction is told apart: they would all be in one group, without the name."""
+    if not rule.by:
+        return []
+    select = Select.of(Prediction, model_version=rule.model_version, descending=True, limit=_RECENT)
+    predictions = yield from plans.find(select)
+    if not predictions:
+        return []
+    known = {name for one in predictions for name in one.segments}
+    found: list[Doubt] = []
+    for name in rule.by:
+        if rows.undeclared([name]):
+            missing = all(rows.at_path(one, name) is None for one in predictions)
+        else:
+            missing = name not in known
+        if missing:
+            told = f"none of the newest {len(predictions)} predictions has {name!r}" + closest(name, known)
+            found.append(Doubt(rule.rule_id, "by", told))
+    return found
 
 
 def _watches(rule: AlertRule) -> Plan[list[Watch]]:
