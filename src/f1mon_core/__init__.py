@@ -37,7 +37,9 @@ from f1mon_core.metrics.estimate import ScoredEstimate
 from f1mon_core.metrics.label_delay import LabelDelay
 from f1mon_core.metrics.metric import Metric
 from f1mon_core.metrics.models import ModelSummary
+from f1mon_core.metrics.paired import PairedComparison
 from f1mon_core.metrics.performance import Performance
+from f1mon_core.metrics.slices import Slices
 from f1mon_core.metrics.tables import Trend
 from f1mon_core.metrics.trends import Comparison
 from f1mon_core.monitor import AsyncMonitor, Monitor
@@ -105,6 +107,7 @@ __all__ = [
     "NotWritten",
     "Outcome",
     "OutcomeUnknown",
+    "PairedComparison",
     "Pending",
     "Performance",
     "Prediction",
@@ -116,6 +119,7 @@ __all__ = [
     "ScoredEstimate",
     "Section",
     "Silence",
+    "Slices",
     "StorageError",
     "Trend",
     "UnknownBackendError",

@@ -165,6 +165,23 @@ def test_a_snapshot_of_a_segment_stands_beside_those_of_the_whole(run, store):
         assert len(monitor.health("podium-1", where=None)) == 2
 
 
+def test_behind_a_prune_segments_are_shown_by_full_days(run, store):
+    with Monitor.open("jsonl", path="store") as monitor:
+        at = monitor.now() - timedelta(days=9, minutes=7)
+        for number in range(4):
+            monitor.record_prediction(f"old{number}", "podium-1", 1, 0.9, segments={"country": "DE"}, at=at)
+        monitor.prune(monitor.now() - timedelta(days=2))
+    shown = run(*store, "status", "--by", "country", "--window", "9d", "--model-version", "podium-1")
+    assert "predictions that old are pruned to full days: since " in shown.stderr
+    assert "podium-1, country=DE" in shown.stdout
+    assert (
+        "features.grid is read from the predictions"
+        in run(
+            *store, "status", "--by", "features.grid", "--window", "20d", "--model-version", "podium-1", code=1
+        ).stderr
+    )
+
+
 def test_a_message_names_the_segment():
     with Monitor.open("memory") as monitor:
         told = []

@@ -73,7 +73,7 @@ def compare(
                 options["horizon"] = horizon
             _show_paired(monitor.compare(first, second, paired=True, min_coverage=min_coverage, **options), as_json)
             return
-        over = asked(monitor, window, horizon)
+        over = asked(monitor, window, horizon, where=options.get("where"), by=by)
         options |= _over(over.since, over.until, horizon)
         if by:
             _show_by(by, monitor.compare(first, second, by=by, **options), as_json)

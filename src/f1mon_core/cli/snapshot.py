@@ -53,8 +53,8 @@ def snapshot(
     """
     against = None if baseline is None else (_utc(baseline[0]), _utc(baseline[1]))
     with place.open() as monitor:
-        over = asked(monitor, window, horizon, model_version)
         options = options_of(chosen(where, without), positive, labels)
+        over = asked(monitor, window, horizon, model_version, options.get("where"))
         options |= {"since": over.since, "until": over.until}
         if horizon is not None:
             options |= {"basis": "matured", "horizon": horizon}

@@ -65,9 +65,10 @@ def status(
     sliced: dict[str, Slices] = {}
     with place.open() as monitor:
         address = monitor.address
-        over = asked(monitor, window, model_version=model_version)
+        only = chosen(where, without)
+        over = asked(monitor, window, model_version=model_version, where=only, by=by)
         names = METRIC_NAMES if as_json else (*_SHOWN, *_MACRO)
-        options = options_of(chosen(where, without), positive, labels)
+        options = options_of(only, positive, labels)
         options |= {"since": over.since, "metrics": names}
         measured: dict[str, Performance] = {}
         for one in over.models:

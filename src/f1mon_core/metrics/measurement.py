@@ -71,8 +71,8 @@ class Measurement:
             are integers, and for none where they are texts.
         labels: The declared classes; None for those that occur.
         interval: How proportions get their interval.
-        level: At which confidence.
         unavailable: Metrics the store could not give cells for, with the reason.
+        level: The confidence level of the intervals.
     """
 
     tally: Tally
@@ -80,8 +80,8 @@ class Measurement:
     positive: ClassLabel | None = None
     labels: tuple[ClassLabel, ...] | None = None
     interval: Method = "wilson"
-    level: float = LEVEL
     unavailable: Mapping[str, str] = attrs.field(factory=dict)
+    level: float = LEVEL
 
     @cached_property
     def pairs(self) -> Counter[tuple[ClassLabel, ClassLabel]]:

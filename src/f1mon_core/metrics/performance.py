@@ -170,8 +170,8 @@ class Measures:
 
     def of(self, tally: Tally, window: Window, unavailable: Mapping[str, str] | None = None) -> Performance:
         """The performance that a tally comes to."""
-        asked_for = (self.n_bins, self.positive, self.labels, self.interval, self.level)
-        measurement = Measurement(tally, *asked_for, unavailable or {})
+        asked_for = (self.n_bins, self.positive, self.labels, self.interval)
+        measurement = Measurement(tally, *asked_for, unavailable or {}, self.level)
         return Performance(
             window=window,
             total=measurement.total,
