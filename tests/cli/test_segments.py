@@ -60,7 +60,7 @@ def test_the_worst_slices_as_json(run, store):
 def test_where_takes_a_number_for_a_number_or_a_text(run, store):
     def total(*arguments):
         shown = json.loads(run(*store, "status", "--model-version", "podium-1", "--json", *arguments).stdout)
-        return shown["models"]["podium-1"]["total"]
+        return shown["models"].get("podium-1", {"total": 0})["total"]
 
     assert total("--where", "country=DE") == 18
     assert total("--where", "country=DE", "--where", "country=FR") == 36

@@ -3,6 +3,7 @@
 import asyncio
 from datetime import UTC, datetime, timedelta
 
+import attrs
 import numpy as np
 import pytest
 from hypothesis import given
@@ -165,10 +166,32 @@ def test_only_matured_items_count_unless_asked_otherwise():
     monitor.record_predictions({"prediction_id": "young", "model_version": name, **young} for name in "ab")
     assert monitor.compare("a", "b", paired=True).items == 200
     assert monitor.compare("a", "b", paired=True).horizon >= DAY
+    assert monitor.compare("a", "b", paired=True, last=40 * DAY).items == 0
+    assert monitor.compare("a", "b", paired=True, last=50 * DAY).items == 200
     assert monitor.compare("a", "b", paired=True, basis="prediction").items == 201
     assert monitor.compare("a", "b", paired=True, horizon=timedelta(hours=1)).items == 201
     assert monitor.compare("a", "b", paired=True, last=2 * DAY, basis="prediction").items == 1
     assert monitor.compare("a", "b", paired=True, basis="prediction", as_of=NOW - 50 * DAY).labelled == 0
+
+
+def test_a_store_that_leaves_pairs_out_is_read(monkeypatch):
+    """An older backend answers a tally beside another model as one without; `find` has the rest."""
+    truth, answers = season(300)
+    monitor, rows, outcomes = recorded(Monitor, truth, answers)
+    monitor.record_predictions(rows)
+    monitor.record_outcomes(outcomes)
+    asked = [{}, {"basis": "prediction"}, {"basis": "prediction", "until": NOW - 60 * DAY + timedelta(hours=2)},
+             {"horizon": 59 * DAY + timedelta(hours=21)}]  # fmt: skip
+    expected = [monitor.compare("a", "b", paired=True, **options) for options in asked]
+    assert [one.items for one in expected] == [300, 300, 120, 181]
+    whole = type(monitor.storage).tally
+
+    def unaware(storage, query):
+        return whole(storage, attrs.evolve(query, beside=None))
+
+    monkeypatch.setattr(type(monitor.storage), "tally", unaware)
+    monkeypatch.setattr("f1mon_core.metrics.rows._PAGE", 70)
+    assert [monitor.compare("a", "b", paired=True, **options) for options in asked] == expected
 
 
 def test_an_async_monitor_answers_the_same():

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Literal, TypeAlias, cast
 
 import attrs
@@ -17,14 +17,15 @@ from f1mon_core.errors import InvalidQueryError
 from f1mon_core.metrics import rows
 from f1mon_core.metrics.formula import FORMULAS
 from f1mon_core.metrics.intervals import binomial_tail, paired_difference
-from f1mon_core.metrics.label_delay import QUANTILES, UNIT, label_delay
+from f1mon_core.metrics.label_delay import QUANTILES, UNIT, delay_of
 from f1mon_core.metrics.metric import NO_LABELS
 from f1mon_core.metrics.performance import Measures, Performance, PerformanceOptions
 from f1mon_core.metrics.trends import Difference
-from f1mon_core.metrics.windows import Window, WindowRequest
+from f1mon_core.metrics.windows import Window, WindowRequest, minus
 from f1mon_core.records.fields import ClassLabel, Document
+from f1mon_core.records.times import from_micros, to_micros
 from f1mon_core.storage.plans import Plan
-from f1mon_core.storage.tally import CellKey, Moments, Tally
+from f1mon_core.storage.tally import CellKey, Moments, Tally, bucket_of
 
 MIN_COVERAGE = 0.9
 """Below this labelled share of the common items no verdict is given."""
@@ -135,14 +136,26 @@ def paired(
 ) -> Plan[PairedComparison]:
     """Compare the request's model version with another one on the items both predicted.
 
-    With `mature` it is asked of matured items, whatever the basis of the request.
+    With `mature` only items count that are as old as the horizon which the delays of their own labels suggest. Where no
+    label has come there is none, and all count: their coverage says so.
     """
     _check(request, other_version, min_coverage)
-    if mature:
-        request = yield from matured(request, other_version)
     window = yield from request.resolve()
-    counted = yield from _counted(window, other_version)
-    return of_counts(counted, window, other_version, measures, min_coverage)
+    if not mature:
+        counted = _counts((yield from _tally(window, other_version)))
+        return of_counts(counted, window, other_version, measures, min_coverage)
+    present = yield from request.present()
+    # The newest stretch of time ends at the horizon, which is learnt from what came before it too.
+    whole = window if request.last is None else attrs.evolve(window, since=None)
+    tally = yield from _tally(whole, other_version, UNIT)
+    horizon = delay_of(tally, present, QUANTILES, UNIT).suggested_horizon
+    if request.last is not None:
+        if horizon is not None:
+            window = yield from attrs.evolve(request, basis="matured", horizon=horizon).resolve()
+        tally = yield from _tally(window, other_version)
+    elif horizon is not None:
+        window, tally = _matured(window, tally, present, horizon)
+    return of_counts(_counts(tally), window, other_version, measures, min_coverage)
 
 
 def is_to_mature(options: PerformanceOptions) -> bool:
@@ -175,31 +188,32 @@ def _check(request: WindowRequest, other_version: Any, min_coverage: Any) -> Non
         raise InvalidQueryError(f"min_coverage is a share from 0 to 1, got {min_coverage!r:.80}")
 
 
-def matured(request: WindowRequest, other_version: str) -> Plan[WindowRequest]:
-    """The same window of matured items: as old as the longer of the horizons that both label delays suggest.
-
-    Where no label has come yet there is no horizon, and the window stays: its coverage says so.
-    """
-    horizons: list[timedelta] = []
-    for model in (request.model_version, other_version):
-        delays = yield from label_delay(attrs.evolve(request, model_version=model), QUANTILES, UNIT)
-        if delays.suggested_horizon is not None:
-            horizons.append(delays.suggested_horizon)
-    if not horizons:
-        return request
-    return attrs.evolve(request, basis="matured", horizon=max(horizons))
+def _matured(window: Window, tally: Tally, present: datetime, horizon: timedelta) -> tuple[Window, Tally]:
+    """The items that are older than a horizon, to the full unit, of a tally of these units; and their window."""
+    end = bucket_of(to_micros(minus(present, horizon)), UNIT) or 0
+    until = from_micros(max(0, end))
+    if window.until is not None:
+        until = min(until, window.until)
+    since = None if window.since is None else min(window.since, until)
+    kept = {key: moments for key, moments in tally.cells.items() if (key.bucket or 0) < end}
+    matured = attrs.evolve(window, basis="matured", horizon=horizon, since=since, until=until)
+    return matured, attrs.evolve(tally, cells=kept)
 
 
 Counts: TypeAlias = Mapping[tuple[ClassLabel, ClassLabel, ClassLabel | None], int]
 """How many common items have each answer of the first, answer of the second, and outcome."""
 
 
-def _counted(window: Window, other_version: str) -> Plan[Counts]:
-    """Common items by what was answered and what came true: counted by the store, or read where it does not count."""
-    query = attrs.evolve(window.query(1), beside=other_version)
+def _tally(window: Window, other_version: str, unit: timedelta | None = None) -> Plan[Tally]:
+    """The common items, by what was answered and what came true: counted by the store, or read where it does not."""
+    query = attrs.evolve(window.query(1, bucket=unit, delay=unit), beside=other_version)
     tally = yield from rows.tally(query)
     if any(len(key.segments) != 1 for key in tally.cells):
         tally = yield from rows.folded(query)  # the store leaves `beside` out
+    return tally
+
+
+def _counts(tally: Tally) -> Counts:
     counted: Counter[tuple[ClassLabel, ClassLabel, ClassLabel | None]] = Counter()
     for key, moments in tally.cells.items():
         counted[key.predicted, cast("ClassLabel", key.segments[-1]), key.actual] += moments.n

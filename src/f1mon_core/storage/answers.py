@@ -120,7 +120,8 @@ def fold_cells(
         index = bin_of(made.confidence, query.bins)
         delay = None
         if unit is not None and known:
-            delay = (to_micros(known[0].instant) - to_micros(made.instant)) // unit
+            since = made.instant if others is None else stands_at
+            delay = (to_micros(known[0].instant) - to_micros(since)) // unit
         key = CellKey(
             made.model_version,
             made.predicted_outcome,

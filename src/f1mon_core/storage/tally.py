@@ -227,9 +227,8 @@ class TallyQuery:
         check_id("beside", other)
         if self.model_version is None or other == self.model_version:
             raise InvalidQueryError(f"beside is another model than model_version, got {other!r:.80} twice or alone")
-        for name, plain in (("basis", "prediction"), ("bucket", None), ("delay", None)):
-            if getattr(self, name) != plain:
-                raise InvalidQueryError(f"beside counts items by prediction time, with no bucket or delay; got {name}")
+        if self.basis != "prediction":
+            raise InvalidQueryError(f"beside counts items by prediction time, got basis={self.basis!r}")
 
 
 def check_bins(bins: object) -> None:

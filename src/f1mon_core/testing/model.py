@@ -198,13 +198,14 @@ class Model:
                 if other.prediction_id != made.prediction_id or other.model_version != query.beside:
                     continue
                 outcomes = self._outcomes_of(made.prediction_id)
-                cell = _cell(made, outcomes, anywhere)
-                known = _cell(other, outcomes, TallyQuery(as_of=query.as_of, as_recorded=query.as_recorded))
                 earlier = min(made.instant, other.instant)
+                cell = _cell(attrs.evolve(made, at=earlier), outcomes, anywhere)
+                seen = TallyQuery(as_of=query.as_of, as_recorded=query.as_recorded)
+                both_known = _cell(made, outcomes, seen) is not None and _cell(other, outcomes, seen) is not None
                 within = (query.since is None or query.since <= earlier) and (
                     query.until is None or earlier < query.until
                 )
-                if cell is not None and known is not None and within:
+                if cell is not None and both_known and within:
                     joined = (*cell[:6], (*cell[6], other.predicted_outcome))
                     cells.setdefault(joined, []).append(made.confidence)
         return cells

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import attrs
@@ -98,7 +98,13 @@ def _buckets(index: Index, query: TallyQuery, low: int, high: int) -> Iterator[t
 # Row by row -----------------------------------------------------------------------------------------------------------
 
 
-def of_rows(index: Index, query: TallyQuery, rows: Sequence[int], bounds: Bounds | None = None) -> Iterator[Cell]:
+def of_rows(
+    index: Index,
+    query: TallyQuery,
+    rows: Sequence[int],
+    bounds: Bounds | None = None,
+    earlier: Mapping[int, int] | None = None,
+) -> Iterator[Cell]:
     """The cells of some predictions, those among them that a query counts.
 
     Args:
@@ -106,6 +112,7 @@ def of_rows(index: Index, query: TallyQuery, rows: Sequence[int], bounds: Bounds
         query: What to count into which cells; its window is looked at no more.
         rows: The predictions; by outcome time those without an outcome are passed over.
         bounds: Which of them are within the query's window and knowledge; None if all are.
+        earlier: Of items that another model predicted before, when that was: they stand there.
     """
     table, split = index.predictions, [index.segments.of(name, len(index.predictions.ids)) for name in query.by]
     by_outcome = query.basis == "outcome"
@@ -124,7 +131,7 @@ def of_rows(index: Index, query: TallyQuery, rows: Sequence[int], bounds: Bounds
             first, current = _known(index, row, limits)
         else:
             continue
-        stands_at = made
+        stands_at = made = earlier.get(row, made) if earlier else made
         if by_outcome:
             if first == NONE:
                 continue
@@ -164,6 +171,7 @@ def _beside(index: Index, query: TallyQuery, rows: Sequence[int], bounds: Bounds
     at, model, following, first_row, ids = table.at, table.model, table.following, table.rows, table.ids
     until, since = bounds.until, bounds.since
     answers: dict[int, list[int]] = {}
+    earlier: dict[int, int] = {}
     for row in _selected(index, query, rows):
         other = first_row[ids[row]]
         while other != NONE and model[other] != other_code:
@@ -176,9 +184,11 @@ def _beside(index: Index, query: TallyQuery, rows: Sequence[int], bounds: Bounds
         ):
             continue
         answers.setdefault(table.predicted[other], []).append(row)
+        if at[other] < at[row]:
+            earlier[row] = at[other]
     plain, labels = attrs.evolve(query, beside=None), index.labels.values
     for code, together in answers.items():
-        for key, moments in of_rows(index, plain, together, bounds):
+        for key, moments in of_rows(index, plain, together, bounds, earlier):
             yield key._replace(segments=(*key.segments, labels[code])), moments
 
 

@@ -167,7 +167,7 @@ def _statement(dialect: Dialect, shape: Shape) -> sa.Select[Any]:
         t.actual_text,
         index.label("bin"),
         _bucket(t.stands_at, shape).label("bucket"),
-        _delay(t.first_known_at - t.predicted_at, shape).label("delay"),
+        _delay(t.first_known_at - (t.stands_at if shape.beside else t.predicted_at), shape).label("delay"),
         t.segments,
         *(t[name] for name in _BESIDE[: 2 * shape.beside]),
         t.confidence,
@@ -207,7 +207,7 @@ def _counted(dialect: Dialect, shape: Shape) -> sa.Select[Any] | sa.CompoundSele
     current = (p.actual_outcome, p.actual_text, p.first_known_at)
     made = [p.predicted_at.is_not(None)]
     if shape.beside:
-        statement = sa.select(*_kept_columns(shape, p.predicted_at), *current, *_answers_beside())
+        statement = sa.select(*_kept_columns(shape, _earlier(dialect, shape)), *current, *_answers_beside())
         return _both_windowed(statement.select_from(_with_other()), shape, made)
     if shape.basis == "prediction":
         statement = sa.select(*_kept_columns(shape, p.predicted_at), *current)
@@ -239,7 +239,7 @@ def _counted_as_known(dialect: Dialect, shape: Shape) -> sa.Select[Any]:
     last = sa.select(sa.func.max(o.known_at)).where(*of_item).correlate(predictions).scalar_subquery()
     seen = sa.select(
         p.prediction_id,
-        *_kept_columns(shape, p.predicted_at),
+        *_kept_columns(shape, _earlier(dialect, shape) if shape.beside else p.predicted_at),
         first.label("first_known_at"),
         last.label("last_known_at"),
         *(_answers_beside() if shape.beside else ()),
@@ -278,6 +278,12 @@ def _counted_as_known(dialect: Dialect, shape: Shape) -> sa.Select[Any]:
 
 _other: Any = predictions.alias("other")
 _BESIDE = ("beside_outcome", "beside_text")
+
+
+def _earlier(dialect: Dialect, shape: Shape) -> _Column:
+    """When an item of two models stands; either of its times where nobody asks."""
+    mine = predictions.c.predicted_at
+    return mine if shape.bucket is None and shape.delay is None else dialect.lesser(mine, _other.c.predicted_at)
 
 
 def _answers_beside() -> tuple[_Column, ...]:

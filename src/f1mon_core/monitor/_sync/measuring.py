@@ -247,7 +247,7 @@ class Measuring(Running):
         Unpaired, the intervals (Newcombe's hybrid score) take the two as independent samples; where both answered the
         same items they are conservative. Paired, only the items count that both predicted: McNemar's mid-p test, and
         Newcombe's interval for paired proportions. Without a `basis` those are matured items, by the `horizon` given or
-        the longer of those that both label delays suggest, and there is no verdict while too few of them are labelled.
+        the one that the delays of their labels suggest, and there is no verdict while too few of them are labelled.
 
         Args:
             version_a: The first model.

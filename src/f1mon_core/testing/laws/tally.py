@@ -314,7 +314,8 @@ class TallyLaws(Laws):
             agree(store, facts, TallyQuery(**asked, by=("tier",)), TallyQuery(**asked, where={"tier": [0, 2]}))
             edges = [NOON + number * 4 * MINUTE for number in range(-1, 8)]
             agree(store, facts, *(TallyQuery(**asked, since=one, until=two) for one, two in pairwise(edges)))
-            agree(store, facts, *(TallyQuery(**asked, as_of=edge) for edge in edges))
+            agree(store, facts, *(TallyQuery(**asked, as_of=edge, delay=4 * MINUTE) for edge in edges))
+            agree(store, facts, TallyQuery(**asked, bucket=3 * MINUTE), TallyQuery(**asked, bucket=HOUR, delay=MINUTE))
             agree(store, facts, TallyQuery(**asked, as_recorded=NOON - SECOND), TallyQuery(**asked, as_recorded=NOON))
 
     def test_as_of_counts_only_what_was_knowable(self) -> None:
