@@ -42,7 +42,9 @@ from f1mon_core.metrics.estimate import ScoredEstimate
 from f1mon_core.metrics.label_delay import LabelDelay
 from f1mon_core.metrics.metric import Metric
 from f1mon_core.metrics.models import ModelSummary
+from f1mon_core.metrics.paired import PairedComparison
 from f1mon_core.metrics.performance import Performance
+from f1mon_core.metrics.slices import Slices
 from f1mon_core.metrics.tables import Trend
 from f1mon_core.metrics.trends import Comparison
 from f1mon_core.monitor import AsyncMonitor, Monitor
@@ -113,6 +115,7 @@ __all__ = [
     "NotWritten",
     "Outcome",
     "OutcomeUnknown",
+    "PairedComparison",
     "Pending",
     "Performance",
     "Prediction",
@@ -125,6 +128,7 @@ __all__ = [
     "ScoredEstimate",
     "Section",
     "Silence",
+    "Slices",
     "StorageError",
     "TooLargeError",
     "Trend",

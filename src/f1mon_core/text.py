@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from typing import Any
 
 _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://[^\s'\"]+")
 _SECRET = re.compile(
@@ -47,3 +49,16 @@ def apart(first: float, second: float, form: str = "g", least: int = 6) -> tuple
         if first == second or shown[0] != shown[1]:
             return shown
     return repr(first), repr(second)
+
+
+def told_segments(segments: Mapping[str, Any]) -> str:
+    """Segments in words: `country=DE, without tier`; of alternatives, with bars between them."""
+    return ", ".join(f"without {name}" if one is None else f"{name}={_choice(one)}" for name, one in segments.items())
+
+
+def _choice(choice: Any) -> str:
+    if isinstance(choice, tuple | list):
+        return "|".join("none" if one is None else str(one) for one in choice)
+    if isinstance(choice, Mapping):
+        return f"({told_segments(choice)})"
+    return str(choice)

@@ -6,7 +6,19 @@ from typing import assert_type
 
 import attrs
 
-from f1mon_core import Alert, AsyncMonitor, ModelSummary, Monitor, Prediction
+from f1mon_core import (
+    Alert,
+    AsyncMonitor,
+    Comparison,
+    ModelSummary,
+    Monitor,
+    PairedComparison,
+    Performance,
+    Prediction,
+    Slices,
+    Trend,
+)
+from f1mon_core.metrics.slices import Group
 from f1mon_core.records import Clock, Document, Fact, Json, host_clock
 from f1mon_core.storage import (
     Appended,
@@ -107,6 +119,13 @@ def labels_and_segments(monitor: Monitor) -> None:
     monitor.record_prediction("a", "m", "malignant", 0.9, segments={"country": "DE"})
     monitor.record_outcome("a", "benign")
     monitor.performance(positive="malignant", labels=["malignant", "benign"])
+    assert_type(monitor.performance("m", where={"country": ["DE", None]}), Performance)
+    assert_type(monitor.performance("m", by="country", worst=5), Slices)
+    assert_type(monitor.trend("m", every="day"), Trend)
+    assert_type(monitor.trend("m", every="day", by=("country", "tier")), dict[Group, Trend])
+    assert_type(monitor.compare("a", "b"), Comparison)
+    assert_type(monitor.compare("a", "b", by="country"), dict[Group, Comparison])
+    assert_type(monitor.compare("a", "b", paired=True, min_coverage=0.8), PairedComparison)
     TallyQuery(by=("country",), where={"country": ("DE", None), "tier": 1})
 
 

@@ -11,11 +11,15 @@ from f1mon_core.alerts import possible, readings, stored_rules
 from f1mon_core.alerts import watch as watches
 from f1mon_core.alerts.rules import AlertRule
 from f1mon_core.alerts.watch import Watch
+from f1mon_core.metrics import rows
 from f1mon_core.metrics.measurement import METRIC_NAMES
 from f1mon_core.records.kinds import Prediction
 from f1mon_core.storage import plans
 from f1mon_core.storage.plans import Plan
 from f1mon_core.storage.select import Select
+
+_RECENT = 200
+"""Among so many predictions the names of segments are looked for."""
 
 
 @attrs.frozen
@@ -49,6 +53,7 @@ def doubts(rules: Iterable[AlertRule] | None = None) -> Plan[list[Doubt]]:
         found += yield from _of_metric(rule)
         found += yield from _of_model(rule)
         found += yield from _of_inhibition(rule, wanted)
+        found += yield from _of_segments(rule)
     return found
 
 
@@ -109,6 +114,27 @@ def _of_inhibition(rule: AlertRule, wanted: Iterable[AlertRule]) -> Plan[list[Do
     if rule.rule_id in behind:
         told = f"it inhibits itself through {', '.join(rule.inhibited_by)}; rules of such a circle are all told"
         found.append(Doubt(rule.rule_id, "inhibited_by", told))
+    return found
+
+
+def _of_segments(rule: AlertRule) -> Plan[list[Doubt]]:
+    """Names by which no recent prediction is told apart: they would all be in one group, without the name."""
+    if not rule.by:
+        return []
+    select = Select.of(Prediction, model_version=rule.model_version, descending=True, limit=_RECENT)
+    predictions = yield from plans.find(select)
+    if not predictions:
+        return []
+    known = {name for one in predictions for name in one.segments}
+    found: list[Doubt] = []
+    for name in rule.by:
+        if rows.undeclared([name]):
+            missing = all(rows.at_path(one, name) is None for one in predictions)
+        else:
+            missing = name not in known
+        if missing:
+            told = f"none of the newest {len(predictions)} predictions has {name!r}" + closest(name, known)
+            found.append(Doubt(rule.rule_id, "by", told))
     return found
 
 

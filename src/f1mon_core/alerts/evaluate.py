@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import cast
+from typing import Any, cast
 
 import attrs
 
-from f1mon_core.alerts import evaluate_rule, readings, retired, stored_rules
+from f1mon_core.alerts import evaluate_rule, readings, retired, segmented, stored_rules
 from f1mon_core.alerts import watch as watches
 from f1mon_core.alerts.possible import NO_OUTCOMES
 from f1mon_core.alerts.rules import AlertRule
 from f1mon_core.alerts.verdict import Reading
 from f1mon_core.errors import NotFoundError, PrunedError, StorageError
+from f1mon_core.metrics.formula import FORMULAS
 from f1mon_core.metrics.measurement import METRIC_NAMES
 from f1mon_core.metrics.performance import Measures, Performance
-from f1mon_core.metrics.windows import Window, WindowBasis, WindowRequest, minus
-from f1mon_core.records.fields import Document
+from f1mon_core.metrics.slices import Slices, narrowed, sliced
+from f1mon_core.metrics.windows import Window, WindowBasis, WindowRequest, minus, told_where
+from f1mon_core.records.fields import ClassLabel, Document
 from f1mon_core.records.ids import new_operation_id
 from f1mon_core.records.kinds import Alert, Prediction
 from f1mon_core.records.times import to_micros
@@ -91,45 +93,83 @@ def evaluate(request: EvaluationRequest) -> Plan[list[Alert]]:
         raise NotFoundError(f"no rule {request.rule_id!r} is stored; the rules are listed by `f1mon rules list`")
     rules = [rule for rule in stored if request.wants(rule)]
     measured = _Readings({rule.metric_name for rule in rules}, (yield from plans.now()))
+    segments = (yield from retired.retired_segments()) if any(rule.by for rule in rules) else []
     fired: list[Alert] = []
     failures: dict[str, Exception] = {}
     for rule in rules:
         unreadable: dict[str, StorageError] = {}
         try:
             models = yield from _models(rule, request, unreadable)
+            known = list((yield from stored_rules.instances(rule.rule_id, unreadable)).values()) if rule.by else []
         except Exception as error:  # noqa: BLE001 - raised below, once the other rules had their turn
             failures[rule.rule_id] = error
             continue
         if unreadable:  # the other models have their turn
             failures[rule.rule_id] = next(iter(unreadable.values()))
-        if not models:
-            yield from plans.settle(watches.rule_key(rule.rule_id), _looked(), operation_id=new_operation_id())
+        left_out: dict[str, int] = {}
+        evaluated = 0
         for model in models:
             try:
                 window = yield from request.window_of(rule, model).resolve()
-                reading, context = yield from measured.of(rule, window)
-                alert = yield from evaluate_rule.evaluate_rule(
-                    rule.rule_id, reading, model or ALL_MODELS, context=context
-                )
-            except NotFoundError:
-                break  # removed since the rules were listed
+                if rule.by and model is not None:
+                    gone = [one.segments for one in segments if one.model_version == model]
+                    seen = yield from measured.by_segment(rule, window)
+                    wanted, left_out[model] = segmented.subjects(rule, model, seen, known, gone)
+                else:
+                    reading, context = yield from measured.of(rule, window)
+                    wanted = [segmented.Subject({}, reading, context)]
             except Exception as error:  # noqa: BLE001 - as above
                 failures.setdefault(rule.rule_id, error)
                 continue
-            if alert is not None:
-                fired.append(alert)
+            evaluated += len(wanted)
+            if not (yield from _evaluate(rule, model or ALL_MODELS, wanted, fired, failures)):
+                break  # removed since the rules were listed
+        said = segmented.say_left_out(rule, left_out)
+        if not evaluated or said is not None or rule.by:
+            step = _looked(said or "", always=not evaluated)
+            yield from plans.settle(watches.rule_key(rule.rule_id), step, operation_id=new_operation_id())
     evaluate_rule.raise_failures(fired, failures)
     return fired
 
 
-def _looked() -> Step:
-    """Write down that a rule was evaluated, for no model: nobody may think that nobody looked."""
+def _evaluate(
+    rule: AlertRule,
+    model: str,
+    wanted: Sequence[segmented.Subject],
+    fired: list[Alert],
+    failures: dict[str, Exception],
+) -> Plan[bool]:
+    """Evaluate a rule for each of some instances of a model; False if it is not stored any more."""
+    for one in wanted:
+        try:
+            alert = yield from evaluate_rule.evaluate_rule(
+                rule.rule_id, one.reading, model, labels=one.labels, context=one.context
+            )
+        except NotFoundError:
+            return False
+        except Exception as error:  # noqa: BLE001 - raised at the end, once the other instances had their turn
+            failures.setdefault(rule.rule_id, error)
+            continue
+        if alert is not None:
+            fired.append(alert)
+    return True
+
+
+def _looked(said: str, *, always: bool) -> Step:
+    """Write down that a rule was evaluated, for no model: nobody may think that nobody looked.
+
+    Args:
+        said: What instances were left out, kept as the reason of the rule's own state.
+        always: Whether it is written although nothing is said, now or before.
+    """
 
     def step(document: Document | None, now: datetime) -> Change:
         watch = watches.read(document)
-        if watch.rule is None:
+        if watch.rule is None or not (always or said or watch.phase_reason):
             return Change(document)
-        watch.sample = watches.Sample(to_micros(now), ALL_MODELS)
+        if watch.rule.by:
+            watch.phase_reason = said
+        watch.sample = watches.Sample(to_micros(now), ALL_MODELS) if always or said else None
         return Change(watches.written(watch))
 
     return step
@@ -171,7 +211,47 @@ class _Readings:
     def __init__(self, metric_names: set[str], now: datetime) -> None:
         self._now = now
         self._names = metric_names.intersection(METRIC_NAMES)
-        self._measured: dict[Window, Performance] = {}
+        self._measured: dict[tuple[Window, ClassLabel | None], Performance] = {}
+        self._sliced: dict[tuple[Window, ClassLabel | None, tuple[str, ...]], tuple[Measures, Tally, Slices]] = {}
+
+    def by_segment(self, rule: AlertRule, window: Window) -> Plan[segmented.Seen]:
+        """What a rule by segments is shown of a window of one model.
+
+        Raises:
+            InvalidQueryError: If the segments have more values than are answered.
+        """
+        context: Document = {"as_recorded": self._now.isoformat()}
+        try:
+            if rule.metric_type == NO_OUTCOMES:
+                seen = yield from segmented.arrivals(window, rule.by)
+            else:
+                seen = yield from self._slices(rule, window)
+        except PrunedError as error:
+            reason = f"pruned: {error}"
+            seen = segmented.Seen({}, lambda _: (Reading(None, reason=reason), {}))
+
+        def shown(group: tuple[Any, ...]) -> tuple[Reading, Document]:
+            reading, more = seen.shown(group)
+            return reading, {"window": _told(narrowed(window, rule.by, group)), **context, **more}
+
+        return segmented.Seen(seen.groups, shown)
+
+    def _slices(self, rule: AlertRule, window: Window) -> Plan[segmented.Seen]:
+        key = (window, rule.positive, rule.by)
+        if key not in self._sliced:
+            measures = Measures(names=self._names, positive=rule.positive)
+            tally, unavailable = yield from measures.tally(window, by=rule.by)
+            found = sliced(measures, tally, window, rule.by, unavailable)
+            self._sliced[key] = measures.adjusted(found.looks), attrs.evolve(tally, cells={}), found
+        adjusted, empty, found = self._sliced[key]
+        performances = {tuple(one.window.where[name] for name in rule.by): one for one in found.values()}
+
+        def shown(group: tuple[Any, ...]) -> tuple[Reading, Document]:
+            performance = performances.get(group) or adjusted.of(empty, window)
+            reading, more = _shown(rule, performance)
+            return reading, {**more, "looks": found.looks, "level": found.level}
+
+        return segmented.Seen({group: one.total for group, one in performances.items()}, shown)
 
     def of(self, rule: AlertRule, window: Window) -> Plan[tuple[Reading, Document]]:
         """The reading of a rule's metric over a window, and what an alert should say of it.
@@ -184,15 +264,23 @@ class _Readings:
                 return (yield from _outcomes_arrived(window)), context
             if rule.metric_name not in METRIC_NAMES:
                 return (yield from readings.reading(rule.metric_name, window)), context
-            if window not in self._measured:
-                measures = Measures(names=self._names)
+            key = (window, rule.positive)
+            if key not in self._measured:
+                measures = Measures(names=self._names, positive=rule.positive)
                 tally, unavailable = yield from measures.tally(window)
-                self._measured[window] = measures.of(tally, window, unavailable)
+                self._measured[key] = measures.of(tally, window, unavailable)
         except PrunedError as error:
             return Reading(None, reason=f"pruned: {error}"), context
-        performance = self._measured[window]
-        context |= {"total": performance.total, "labelled": performance.labelled}
-        return Reading.of(performance.metrics[rule.metric_name]), context
+        reading, more = _shown(rule, self._measured[key])
+        return reading, context | more
+
+
+def _shown(rule: AlertRule, performance: Performance) -> tuple[Reading, Document]:
+    """The reading of a rule's metric, and what an alert says it rests on: also which class is the positive one."""
+    more: Document = {"total": performance.total, "labelled": performance.labelled}
+    if FORMULAS[rule.metric_name].labels == "positive" and performance.positive is not None:
+        more["positive"] = performance.positive
+    return Reading.of(performance.metrics[rule.metric_name]), more
 
 
 def _outcomes_arrived(window: Window) -> Plan[Reading]:
@@ -201,13 +289,7 @@ def _outcomes_arrived(window: Window) -> Plan[Reading]:
     Waiting is a prediction without an outcome that was made in the window, or in the one of the same length before.
     """
     arrived = (yield from plans.tally(_query(window, window.since, "outcome"))).count
-    if arrived:
-        return Reading(float(arrived), n=arrived)
-    cells = (yield from _waiting(window)).cells
-    waiting = sum(cell.n for key, cell in cells.items() if key.actual is None)
-    if not waiting:
-        return Reading(None, n=0, reason="no prediction waits for an outcome")
-    return Reading(0.0, n=waiting)
+    return segmented.arrival(arrived, None if arrived else (yield from _waiting(window)))
 
 
 def _waiting(window: Window) -> Plan[Tally]:
@@ -224,7 +306,7 @@ def _query(window: Window, since: datetime | None, basis: Basis) -> TallyQuery:
 
 def _told(window: Window) -> Document:
     """A window as an alert keeps it: enough to measure it again."""
-    told: Document = {"basis": window.basis}
+    told: Document = {"basis": window.basis, **told_where(window.where)}
     for name in ("since", "until"):
         if (edge := getattr(window, name)) is not None:
             told[name] = edge.isoformat()

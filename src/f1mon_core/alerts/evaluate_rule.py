@@ -10,7 +10,7 @@ from f1mon_core.alerts import watch as watches
 from f1mon_core.alerts.rules import AlertRule
 from f1mon_core.alerts.stored_rules import stored_rules
 from f1mon_core.alerts.verdict import Reading
-from f1mon_core.errors import EvaluationError, NotFoundError
+from f1mon_core.errors import EvaluationError, InvalidQueryError, NotFoundError
 from f1mon_core.records import documents
 from f1mon_core.records.ids import new_operation_id
 from f1mon_core.records.kinds import Alert
@@ -23,7 +23,7 @@ def evaluate_rule(
     value: Any,
     model_version: str,
     *,
-    labels: Mapping[str, str] | None = None,
+    labels: Mapping[str, Any] | None = None,
     context: Mapping[str, Any] | None = None,
     operation_id: str | None = None,
 ) -> Plan[Alert | None]:
@@ -39,6 +39,8 @@ def evaluate_rule(
         operation_id: Repeating it returns the first result.
     """
     reading = Reading.of(value)
+    if isinstance(rule, AlertRule):
+        _check_labels(rule, labels)
     operation_id = first = operation_id or new_operation_id()
     given = dict(context or {})
     seen = 0
@@ -58,6 +60,7 @@ def evaluate_rule(
         watch = watches.read((yield from plans.document(watches.rule_key(rule))))
         if watch.rule is None:
             raise NotFoundError(f"no rule {rule!r} is stored; the rules are listed by `f1mon rules list`")
+        _check_labels(watch.rule, labels)
         instance = watch.rule.scope == "instance"
         asked = incident.Evaluation(
             watches.watch_key(watch.rule, model_version, labels),
@@ -76,6 +79,14 @@ def evaluate_rule(
         operation_id = f"{first}~{seen}"  # derived, so that a caller who repeats the first comes to the same result
 
 
+def _check_labels(rule: AlertRule, labels: Mapping[str, Any] | None) -> None:
+    """Refuse a value of a whole model where a rule has a state for each segment."""
+    if not set(rule.by) <= set(labels or {}):
+        names = " and ".join(rule.by)
+        example = ", ".join(f"{name!r}: …" for name in rule.by)
+        raise InvalidQueryError(f"rule {rule.rule_id!r} is by {names}: say of which by labels={{{example}}}")
+
+
 def alert_of(result: Any) -> Alert | None:
     """The alert in the result of an evaluation's step; None if none fired."""
     document = result["alert"]
@@ -88,10 +99,12 @@ def check_alert_rules(
     component: str | None,
     model_version: str,
     *,
-    labels: Mapping[str, str] | None = None,
+    labels: Mapping[str, Any] | None = None,
     context: Mapping[str, Any] | None = None,
 ) -> Plan[list[Alert]]:
     """Evaluate every stored, enabled rule that matches against one value; the alerts that fired.
+
+    A rule by segments matches a value of which the labels name them.
 
     Raises:
         EvaluationError: If a rule could not be evaluated, after all the others were.
@@ -100,7 +113,7 @@ def check_alert_rules(
     fired: list[Alert] = []
     failures: dict[str, Exception] = {}
     for stored in (yield from stored_rules()):
-        if stored.matches(metric_name, component, model_version):
+        if stored.matches(metric_name, component, model_version) and set(stored.by) <= set(labels or {}):
             try:
                 plan = evaluate_rule(stored.rule_id, reading, model_version, labels=labels, context=context)
                 alert = yield from plan

@@ -47,7 +47,7 @@ class Evaluation:
     operation_id: str
     rule: AlertRule | None = None
     revision: int | None = None
-    labels: Mapping[str, str] = attrs.field(factory=dict)
+    labels: Mapping[str, Any] = attrs.field(factory=dict)
     context: Document = attrs.field(factory=dict)
 
 

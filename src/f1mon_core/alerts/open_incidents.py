@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import cast
+from typing import Any, cast
 
 import attrs
 
@@ -47,7 +47,7 @@ class OpenIncident:
     incident_id: str
     rule_id: str
     model_version: str | None
-    labels: Mapping[str, str]
+    labels: Mapping[str, Any]
     phase: Phase
     reason: str
     opened: datetime

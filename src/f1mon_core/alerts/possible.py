@@ -61,6 +61,11 @@ def nature_of(rule: AlertRule) -> Nature | None:
     return _OF_A_SUBJECT.get(sort) if subject else None
 
 
+def is_counted(rule: AlertRule) -> bool:
+    """Whether a rule's metric is computed from predictions and their outcomes, and so of each segment of them too."""
+    return rule.metric_type == NO_OUTCOMES or rule.metric_name in METRIC_NAMES
+
+
 def never(rule: AlertRule) -> InvalidRecordError | None:
     """Why an enabled rule can never fire; None if it can."""
     if not rule.enabled:

@@ -38,7 +38,7 @@ class _Source:
         kind: The facts that hold them.
         attribute: The attribute that the metric's name, or what stands behind its colon, selects by.
         value_of: A fact's value.
-        skips: Whether a fact without a value is passed over, because it is another test's.
+        skips: Whether a fact without a value is passed over, because it is another test's or about a segment.
     """
 
     kind: type[Fact]
@@ -47,12 +47,18 @@ class _Source:
     skips: bool = False
 
 
+def _degraded(one: DegradationAnalysis) -> float | None:
+    """1 or 0 of an analysis of the whole model; None of one of some segment."""
+    window = one.metadata.get("window")
+    return None if isinstance(window, dict) and "where" in window else float(one.degraded)
+
+
 _SNAPSHOTS = _Source(MetricSnapshot, "metric_name", lambda one: one.value)
 _OF_A_SUBJECT: Mapping[str, _Source] = {
     "drift_statistic": _Source(DriftResult, "feature", lambda one: one.statistic, skips=True),
     "drift_p_value": _Source(DriftResult, "feature", lambda one: one.p_value, skips=True),
     "feature_importance": _Source(FeatureImportance, "feature", lambda one: one.importance),
-    "degradation": _Source(DegradationAnalysis, "metric_name", lambda one: float(one.degraded)),
+    "degradation": _Source(DegradationAnalysis, "metric_name", _degraded, skips=True),
 }
 
 

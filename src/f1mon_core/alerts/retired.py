@@ -10,10 +10,12 @@ from f1mon_core.alerts import rule_edits, stored_rules
 from f1mon_core.alerts import watch as watches
 from f1mon_core.alerts.incident import ending
 from f1mon_core.alerts.rules import AlertRule
-from f1mon_core.errors import NotFoundError
+from f1mon_core.alerts.segmented import Labels, is_of
+from f1mon_core.errors import InvalidQueryError, NotFoundError
 from f1mon_core.records import fields
 from f1mon_core.records.fields import Document
 from f1mon_core.records.ids import new_operation_id
+from f1mon_core.records.json_text import canonical
 from f1mon_core.records.kinds import Prediction
 from f1mon_core.records.times import from_micros, to_micros
 from f1mon_core.storage import plans
@@ -21,71 +23,108 @@ from f1mon_core.storage.change import Change, Step, state_key, state_prefix
 from f1mon_core.storage.entries import text_of, whole_of
 from f1mon_core.storage.plans import Plan
 from f1mon_core.storage.select import Select
+from f1mon_core.storage.tally import check_where
+from f1mon_core.text import told_segments
 
 RETIRED = state_prefix("retired")
+SEGMENTS = state_prefix("retired-segment")
 
 
 @attrs.frozen
 class Retired:
-    """A model that was retired: when, by whom and why."""
+    """A model, or with `segments` a part of it, that was retired: when, by whom and why."""
 
     model_version: str
     at: datetime
     by: str | None
     reason: str | None
+    segments: Labels = attrs.field(factory=dict)
 
 
 def retired() -> Plan[dict[str, Retired]]:
-    """The retired models, by name."""
+    """The retired models, by name; not those of which only segments are."""
     found = [_of(document) for document in (yield from plans.state(RETIRED)).values()]
     return {one.model_version: one for one in sorted(found, key=lambda one: one.model_version)}
 
 
+def retired_segments() -> Plan[list[Retired]]:
+    """The segments of models that were retired, by model and segments."""
+    found = [_of(document) for document in (yield from plans.state(SEGMENTS)).values()]
+    return sorted(found, key=lambda one: (one.model_version, canonical(dict(one.segments))))
+
+
 def _of(document: Document) -> Retired:
-    by, reason = document.get("by"), document.get("reason")
+    by, reason, segments = document.get("by"), document.get("reason"), document.get("segments")
     return Retired(
         text_of(document, "model_version"),
         from_micros(whole_of(document, "at")),
         by if isinstance(by, str) else None,
         reason if isinstance(reason, str) else None,
+        segments if isinstance(segments, dict) else {},
     )
 
 
-def retire(model_version: str, by: str | None = None, reason: str | None = None) -> Plan[int]:
-    """Evaluate no rule for a model any more, and end its open incidents. Returns how many ended.
+def retire(
+    model_version: str, by: str | None = None, reason: str | None = None, segments: Labels | None = None
+) -> Plan[int]:
+    """Evaluate no rule for a model, or segments of it, any more, and end its incidents. Returns how many ended.
 
     Raises:
         NotFoundError: If no prediction of the model is stored, nor any rule has seen it.
     """
     fields.identifier(model_version, "model_version")
+    of = _checked(segments)
     known = yield from _watched(model_version)
     if not known and not (yield from plans.find(Select.of(Prediction, model_version=model_version, limit=1))):
         raise NotFoundError(f"no model {model_version!r} is stored; `f1mon status --window all` names them")
     made: Document = {"model_version": model_version, "by": by, "reason": reason}
+    if of:
+        made["segments"] = of
 
     def mark(document: Document | None, now: datetime) -> Change:
         return Change(document or {**made, "at": to_micros(now)})
 
     # First the mark, then the ends: an evaluation between them finds the model retired.
-    key = state_key("retired", model_version)
-    yield from plans.settle(key, mark, operation_id=new_operation_id())
-    why = "the model was retired" + (f": {reason}" if reason else "")
+    yield from plans.settle(_key(model_version, of), mark, operation_id=new_operation_id())
+    what = f"the segment {told_segments(of)}" if of else "the model"
+    why = f"{what} was retired" + (f": {reason}" if reason else "")
     ended = 0
-    for held, rule in (yield from _watched(model_version)).items():
+    for held, rule in (yield from _watched(model_version, of)).items():
         operation_id = new_operation_id()
         step = _end(rule, model_version, why, operation_id)
         ended += bool((yield from plans.settle(held, step, operation_id=operation_id)))
     return ended
 
 
-def _watched(model_version: str) -> Plan[dict[str, AlertRule]]:
-    """The keys of what rules remember of a model, with the rule."""
+def _key(model_version: str, segments: Labels) -> str:
+    if not segments:
+        return state_key("retired", model_version)
+    return state_key("retired-segment", model_version, canonical(dict(segments)))
+
+
+def _checked(segments: Labels | None) -> Document:
+    """Segments as they are stored, one value each. Raises `InvalidQueryError`."""
+    found: Document = {}
+    for name, one in check_where(segments).items():
+        if isinstance(one, tuple):
+            raise InvalidQueryError(f"a segment that is retired has one value, got several of {name}")
+        found[name] = one
+    return found
+
+
+def _watched(model_version: str, segments: Labels | None = None) -> Plan[dict[str, AlertRule]]:
+    """The keys of what rules remember of a model, or of segments of it, with the rule."""
     found: dict[str, AlertRule] = {}
     for rule in (yield from stored_rules.stored_rules()):
         for key, watch in (yield from stored_rules.instances(rule.rule_id)).items():
-            if watch.instance is not None and watch.instance.model_version == model_version:
+            instance = watch.instance
+            if (
+                instance is not None
+                and instance.model_version == model_version
+                and is_of(instance.labels, segments or {})
+            ):
                 found[key] = rule
-        if rule.model_version == model_version and rule.scope != "instance":
+        if not segments and rule.model_version == model_version and rule.scope != "instance":
             found[watches.rule_key(rule.rule_id)] = rule
     return found
 
@@ -102,12 +141,12 @@ def _end(rule: AlertRule, model_version: str, why: str, operation_id: str) -> St
     return step
 
 
-def unretire(model_version: str) -> Plan[None]:
-    """Evaluate the rules for a model again. Raises `NotFoundError` if it is not retired."""
+def unretire(model_version: str, segments: Labels | None = None) -> Plan[None]:
+    """Evaluate the rules for a model, or segments of it, again. Raises `NotFoundError` if it is not retired."""
+    of = _checked(segments)
 
     def step(document: Document | None, now: datetime) -> Change:  # noqa: ARG001 - the shape of a step
         return Change(None, result=document is not None)
 
-    key = state_key("retired", model_version)
-    if not (yield from plans.settle(key, step, operation_id=new_operation_id())):
-        raise NotFoundError(f"model {model_version!r} is not retired")
+    if not (yield from plans.settle(_key(model_version, of), step, operation_id=new_operation_id())):
+        raise NotFoundError(f"model {model_version!r}{f' by {told_segments(of)}' if of else ''} is not retired")

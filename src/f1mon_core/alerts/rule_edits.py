@@ -8,7 +8,7 @@ from typing import cast
 from f1mon_core.alerts import rule_files
 from f1mon_core.alerts.incident import ending, event_of
 from f1mon_core.alerts.rules import AlertRule
-from f1mon_core.alerts.watch import Incident, Watch, read, written
+from f1mon_core.alerts.watch import Incident, Instance, Watch, read, written
 from f1mon_core.records.fields import Document
 from f1mon_core.records.kinds import Fact, RuleRevision
 from f1mon_core.records.times import to_micros
@@ -59,13 +59,19 @@ def definition(rule_id: str, given: AlertRule | None, operation_id: str, before:
 
 
 def revising(
-    rule_id: str, revision: int, new: AlertRule | None, operation_id: str, old: AlertRule | None = None
+    rule_id: str,
+    revision: int,
+    new: AlertRule | None,
+    operation_id: str,
+    old: AlertRule | None = None,
+    instance: Instance | None = None,
 ) -> Step:
     """The step that tells an instance of its rule's revision, and closes it if it is not evaluated any more.
 
-    `old` is the rule as it was, which says whether its end is told; an instance does not know.
+    `old` is the rule as it was, which says whether its end is told; an instance does not know. `instance` says whose
+    state it is, where the document may not.
     """
-    why = _end_of(new, "instance")
+    why = _end_of(new, "instance") or _end_of_segments(new, old, instance)
 
     def step(document: Document | None, now: datetime) -> Change:
         watch = read(document)
@@ -91,6 +97,16 @@ def _end_of(new: AlertRule | None, scope: str | None) -> str | None:
     if scope not in (None, new.scope):
         return "the scope of the rule was changed"
     return None
+
+
+def _end_of_segments(new: AlertRule | None, old: AlertRule | None, instance: Instance | None) -> str | None:
+    """Why an incident ends with an edit that tells the rule's instances apart by other segments."""
+    if new is None or old is None or instance is None or set(new.by) == set(old.by):
+        return None
+    names = set(instance.labels)
+    if names == set(new.by) or (names and names != set(old.by)):  # labels of one's own stay where they were
+        return None
+    return f"the rule is by {' and '.join(new.by)} now" if new.by else "the rule is by no segment any more"
 
 
 def closed(

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 import attrs
 
 from f1mon_core.alerts import possible
-from f1mon_core.errors import InvalidRecordError
+from f1mon_core.errors import InvalidQueryError, InvalidRecordError
 from f1mon_core.records import fields
 from f1mon_core.records.fields import (
     SEVERITIES,
@@ -19,6 +19,7 @@ from f1mon_core.records.fields import (
     Flag,
     Id,
     Json,  # noqa: F401 - `Document` names itself by it, and types are resolved here
+    Label,
     Number,
     Ordinal,
     Probability,
@@ -26,6 +27,7 @@ from f1mon_core.records.fields import (
     Text,
     checks,
 )
+from f1mon_core.storage.tally import check_by
 
 COMPARISONS: Mapping[str, Callable[[float, float], bool]] = {
     "<": operator.lt,
@@ -48,6 +50,16 @@ MICROS_PER_MINUTE = 60_000_000
 
 LOWER_IS_WORSE = frozenset({"<", "<="})
 _HIGHER_IS_WORSE = frozenset({">", ">="})
+
+
+MAX_INSTANCES = 100
+
+
+def _by(value: Any, field: str) -> tuple[str, ...]:
+    try:
+        return check_by(value)
+    except InvalidQueryError as error:
+        raise InvalidRecordError(field, value, str(error)) from error
 
 
 def _one_of(choices: Sequence[str]) -> Callable[[Any, str], str]:
@@ -108,6 +120,7 @@ def _escalation(value: Any, field: str) -> dict[str, float]:
     }
 
 
+By: TypeAlias = Annotated[tuple[str, ...], _by]
 Comparison: TypeAlias = Annotated[str, _one_of(tuple(COMPARISONS))]
 Minutes: TypeAlias = Annotated[float, _minutes]
 Width: TypeAlias = Annotated[float, _width]
@@ -163,6 +176,12 @@ class AlertRule:
         group_wait_minutes: How long the first alert of a message waits for others; None is half a minute.
         group_interval_minutes: How long after a message of the group the next one comes at the earliest; None is 5.
         inhibited_by: While one of these rules fires for the same model, its alerts are kept and not told.
+        by: The name of a segment, or two: a state for each of its values, of each model. As in `Monitor.performance`
+            it may be a path, `features.<path>` or `metadata.<path>`, and then predictions are read.
+        max_instances: So many values of one model are evaluated at most: those with an open incident, then those with
+            most predictions. What is left out is said.
+        positive: The positive class of precision, recall, F1, ROC-AUC, Brier score and log loss; None for 1 where the
+            labels are integers.
 
     Raises:
         InvalidRecordError: If a field is refused, or the rule could never fire; the message names what.
@@ -203,6 +222,9 @@ class AlertRule:
     group_wait_minutes: Minutes | None = attrs.field(default=None, kw_only=True)
     group_interval_minutes: Minutes | None = attrs.field(default=None, kw_only=True)
     inhibited_by: RuleIds = attrs.field(default=(), kw_only=True)
+    by: By = attrs.field(default=(), kw_only=True)
+    max_instances: Ordinal = attrs.field(default=MAX_INSTANCES, kw_only=True)
+    positive: Label | None = attrs.field(default=None, kw_only=True)
 
     def __attrs_post_init__(self) -> None:
         for name, check, optional in checks(type(self)):
@@ -224,6 +246,13 @@ class AlertRule:
         low, high = self.conditions.get("min_value"), self.conditions.get("max_value")
         if isinstance(low, float) and isinstance(high, float) and low > high:
             raise InvalidRecordError("conditions.min_value", low, f"must be at most max_value {high!r}")
+        if self.by and self.scope == "rule":
+            raise InvalidRecordError(
+                "scope", self.scope, f"must be instance: by {' and '.join(self.by)} has a state each"
+            )
+        if self.by and not possible.is_counted(self):
+            reason = f"must be left out: {self.metric_name} is not computed from predictions, and has no segments"
+            raise InvalidRecordError("by", self.by, reason)
         if (self.basis == "matured") is (self.horizon_minutes is None):
             raise InvalidRecordError("horizon_minutes", self.horizon_minutes, "goes with basis = 'matured' and only it")
 
@@ -271,7 +300,8 @@ class AlertRule:
         if self.scope is not None:
             return self
         with possible.trusting():  # it was judged when it was made
-            return attrs.evolve(self, scope=stored or ("rule" if self.model_version is not None else "instance"))
+            usual = "rule" if self.model_version is not None else "instance"
+            return attrs.evolve(self, scope="instance" if self.by else stored or usual)
 
     def matches(self, metric_name: str, component: str | None = None, model_version: str | None = None) -> bool:
         """Whether the rule is enabled and watches this metric, component and model; None matches any."""

@@ -9,7 +9,9 @@ from typing import Any, cast
 import attrs
 
 from f1mon_core.alerts import outbox
+from f1mon_core.alerts.segmented import labels_of
 from f1mon_core.errors import InvalidQueryError, NotFoundError
+from f1mon_core.metrics.windows import told_where
 from f1mon_core.records import fields
 from f1mon_core.records.fields import Document
 from f1mon_core.records.ids import new_operation_id, time_id
@@ -18,6 +20,7 @@ from f1mon_core.records.times import from_micros, to_micros
 from f1mon_core.storage import plans
 from f1mon_core.storage.change import Change, state_key, state_prefix
 from f1mon_core.storage.plans import Plan
+from f1mon_core.storage.tally import SegmentChoice, check_where, chosen
 
 MATCHED = ("rule_id", "component", "model_version", "metric_name", "severity")
 
@@ -28,6 +31,7 @@ class Silence:
 
     Attributes:
         match: Field of the alert to the value it must have, of `MATCHED`; empty matches every alert.
+        where: The segments that the alert must be about, each a value or a tuple of values; None is without the name.
         by, comment: Who asked for it, and why.
     """
 
@@ -35,18 +39,30 @@ class Silence:
     start: datetime
     end: datetime
     match: Mapping[str, str] = attrs.field(factory=dict)
+    where: Mapping[str, SegmentChoice] = attrs.field(factory=dict)
     by: str | None = None
     comment: str | None = None
 
     def covers(self, alert: Alert, now: datetime) -> bool:
         """Whether an alert is silenced at this instant."""
-        return self.start <= now < self.end and all(
-            getattr(alert, name) == wanted for name, wanted in self.match.items()
+        return (
+            self.start <= now < self.end
+            and all(getattr(alert, name) == wanted for name, wanted in self.match.items())
+            and self._is_about(labels_of(alert.context))
         )
+
+    def _is_about(self, labels: Mapping[str, Any]) -> bool:
+        """Whether an alert is about the segments; one that says nothing of a name is about none of its values."""
+        return set(self.where) <= set(labels) and chosen(self.where, labels)
 
 
 def add(
-    start: datetime | None, end: datetime, match: Mapping[str, str | None], by: str | None, comment: str | None
+    start: datetime | None,
+    end: datetime,
+    match: Mapping[str, str | None],
+    by: str | None,
+    comment: str | None,
+    where: Mapping[str, Any] | None = None,
 ) -> Plan[Silence]:
     """Store a silence; without a start it begins at once."""
     wanted = {name: value for name, value in match.items() if value is not None}
@@ -54,6 +70,7 @@ def add(
         if name not in MATCHED:
             raise InvalidQueryError(f"a silence matches by {', '.join(MATCHED)}, not by {name!r}")
         fields.identifier(value, name)
+    segments = told_where(check_where(where))
     fields.instant(end, "end")
     if start is not None and fields.instant(start, "start") >= end:
         raise InvalidQueryError(f"a silence ends after it starts: [{start.isoformat()}, {end.isoformat()})")
@@ -69,6 +86,7 @@ def add(
             "start": to_micros(begin),
             "end": to_micros(end),
             "match": dict(wanted),
+            **segments,
             "by": by,
             "comment": comment,
         }
@@ -104,4 +122,5 @@ def covering(alert: Alert, now: datetime) -> Plan[Silence | None]:
 
 def _of(document: Any) -> Silence:
     given = dict(cast("Mapping[str, Any]", document))
-    return Silence(**given | {"start": from_micros(given["start"]), "end": from_micros(given["end"])})
+    instants = {name: from_micros(given[name]) for name in ("start", "end")}
+    return Silence(**given | instants | {"where": check_where(given.get("where"))})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from typing import Any
 
 import attrs
 
@@ -35,7 +36,7 @@ class Standing:
 
     rule: AlertRule
     model_version: str | None
-    labels: Mapping[str, str]
+    labels: Mapping[str, Any]
     evaluated: datetime | None
     value: float | None
     n: int | None

@@ -56,12 +56,13 @@ def _revise_instances(rule_id: str, revision: int, new: AlertRule | None) -> Pla
     Where nothing was edited, this finishes what an edit that was cut short left undone.
     """
     unreadable: dict[str, StorageError] = {}
-    behind = [key for key, watch in (yield from instances(rule_id, unreadable)).items() if watch.revision < revision]
+    held = yield from instances(rule_id, unreadable)
+    behind = {key: watch.instance for key, watch in held.items() if watch.revision < revision}
     if behind:
         old = yield from _as_it_was(rule_id, revision)
-        for key in behind:
+        for key, instance in behind.items():
             operation_id = new_operation_id()
-            step = rule_edits.revising(rule_id, revision, new, operation_id, old)
+            step = rule_edits.revising(rule_id, revision, new, operation_id, old, instance)
             yield from plans.settle(key, step, operation_id=operation_id)
     for error in unreadable.values():
         error.add_note(f"revision {revision} of the rule is stored, and every other instance knows it")

@@ -6,10 +6,12 @@ from datetime import timedelta
 
 import click
 
+from f1mon_core.alerts.segmented import labels_of
 from f1mon_core.cli.ids import alert_id_of, incident_id_of
 from f1mon_core.cli.output import document, stamp, table
 from f1mon_core.cli.parameters import Window, json_option
 from f1mon_core.cli.place import Place, pass_place
+from f1mon_core.cli.segments import subject
 from f1mon_core.cli.streams import talk
 from f1mon_core.metrics.windows import minus
 from f1mon_core.records.fields import SEVERITIES
@@ -61,7 +63,8 @@ def alerts(
         document([_as_document(one, held.get(one.alert_id)) | more for one, more in known])
         return
     rows = [
-        (stamp(one.at), one.severity, one.alert_id, one.model_version, f"{one.title}: {one.message}",
+        (stamp(one.at), one.severity, one.alert_id, subject(one.model_version, labels_of(one.context)),
+         f"{one.title}: {one.message}",
          _state(held.get(one.alert_id)) + (", dead letter" if one.alert_id in dead else "")
          + (f", inhibited by {kept[one.alert_id]}" if one.alert_id in kept else ""))
         for one in found

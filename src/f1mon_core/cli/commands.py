@@ -33,6 +33,7 @@ OWN_COMMANDS = {
     "backends": "f1mon_core.cli.backends:backends",
     "channels": "f1mon_core.cli.channels:channels",
     "check": "f1mon_core.cli.check:check",
+    "compare": "f1mon_core.cli.compare:compare",
     "deliver": "f1mon_core.cli.delivery:deliver",
     "deliveries": "f1mon_core.cli.delivery:deliveries",
     "demo": "f1mon_core.cli.demo:demo",

@@ -5,24 +5,26 @@ from __future__ import annotations
 import logging
 import signal
 import threading
-from collections.abc import Mapping
 from datetime import datetime, timedelta
 from types import FrameType
+from typing import Any
 
 import click
 
+from f1mon_core.alerts.silences import Silence
 from f1mon_core.cli.errors import UNHEARD
 from f1mon_core.cli.ids import alert_id_of
 from f1mon_core.cli.output import document, stamp, table
 from f1mon_core.cli.parameters import Window, exit_zero_option, json_option, quiet_option
 from f1mon_core.cli.place import Place, pass_place
+from f1mon_core.cli.segments import chosen, where_options
 from f1mon_core.cli.streams import talk, warn
 from f1mon_core.delivery import heartbeat
 from f1mon_core.delivery.report import Pending
 from f1mon_core.monitor import Monitor
-from f1mon_core.records.fields import SEVERITIES
+from f1mon_core.records.fields import SEVERITIES, ClassLabel
 from f1mon_core.records.times import from_micros
-from f1mon_core.text import printable
+from f1mon_core.text import printable, told_segments
 
 OVERDUE_SECONDS = 60.0
 """How often a worker looks for rules that nobody evaluates."""
@@ -189,15 +191,25 @@ def silence() -> None:
 @click.option("--model-version", metavar="V", help="Only alerts about this model.")
 @click.option("--metric", "metric_name", metavar="NAME", help="Only alerts on this metric.")
 @click.option("--severity", type=click.Choice(SEVERITIES), help="Only alerts of this severity.")
+@where_options
 @click.option("--by", metavar="WHO", help="Who asks for it.")
 @click.option("--comment", metavar="TEXT", help="Why.")
 @pass_place
-def add(place: Place, /, *, duration: timedelta | None, start: datetime | None, **named: str | None) -> None:
+def add(
+    place: Place,
+    /,
+    *,
+    duration: timedelta | None,
+    start: datetime | None,
+    where: tuple[tuple[str, tuple[ClassLabel, ...]], ...],
+    without: tuple[str, ...],
+    **named: Any,
+) -> None:
     """Silence alerts that match all that is named; every alert if nothing is."""
     if duration is None:
         raise click.UsageError("a silence has an end: give a length of time")
     with place.open(create=True) as monitor:
-        made = monitor.silence((start or monitor.now()) + duration, start=start, **named)
+        made = monitor.silence((start or monitor.now()) + duration, start=start, where=chosen(where, without), **named)
     click.echo(made.silence_id)
     talk(f"silent until {stamp(made.end)}")
 
@@ -210,12 +222,10 @@ def list_silences(place: Place, *, as_json: bool) -> None:
     with place.open() as monitor:
         found = monitor.silences()
     if as_json:
-        shown = ("silence_id", "start", "end", "match", "by", "comment")
+        shown = ("silence_id", "start", "end", "match", "where", "by", "comment")
         document([{name: getattr(one, name) for name in shown} for one in found])
         return
-    rows = [
-        (one.silence_id, stamp(one.start), stamp(one.end), _matched(one.match), one.by, one.comment) for one in found
-    ]
+    rows = [(one.silence_id, stamp(one.start), stamp(one.end), _matched(one), one.by, one.comment) for one in found]
     table(("id", "from", "until", "matches", "by", "comment"), rows)
 
 
@@ -229,5 +239,5 @@ def lift(place: Place, silence_id: str) -> None:
     talk(f"lifted {printable(silence_id)}")
 
 
-def _matched(match: Mapping[str, str]) -> str:
-    return ", ".join(f"{name}={value}" for name, value in match.items()) or "every alert"
+def _matched(one: Silence) -> str:
+    return ", ".join(filter(None, (told_segments(one.match), told_segments(one.where)))) or "every alert"

@@ -9,11 +9,13 @@ import click
 
 from f1mon_core.alerts.doubts import closest
 from f1mon_core.alerts.rules import AlertRule
+from f1mon_core.alerts.segmented import labels_of
 from f1mon_core.alerts.standing import Standing
 from f1mon_core.cli.errors import FIRED, MisusedError, said
 from f1mon_core.cli.output import document, stamp, table
 from f1mon_core.cli.parameters import Window, exit_zero_option, json_option, quiet_option
 from f1mon_core.cli.place import Place, pass_place
+from f1mon_core.cli.segments import subject
 from f1mon_core.cli.standing import HEADER, NUMBERS, row, say_channels, say_doubts, told
 from f1mon_core.cli.streams import talk, warn
 from f1mon_core.delivery import heartbeat
@@ -89,7 +91,10 @@ def _show(fired: Sequence[Alert], standings: Sequence[Standing] | None, *, as_js
         alerts = [{name: getattr(one, name) for name in (*shown, *more)} for one in fired]
         document(alerts if standings is None else {"fired": alerts, "standings": [told(one) for one in standings]})
         return
-    rows = [(stamp(one.at), one.severity, one.alert_id, one.model_version, one.message) for one in fired]
+    rows = [
+        (stamp(one.at), one.severity, one.alert_id, subject(one.model_version, labels_of(one.context)), one.message)
+        for one in fired
+    ]
     if rows:
         table(("time", "severity", "id", "model", "alert"), rows)
     if standings is not None:

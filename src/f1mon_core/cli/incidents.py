@@ -8,6 +8,7 @@ import click
 from f1mon_core.cli.output import document, stamp, table
 from f1mon_core.cli.parameters import json_option
 from f1mon_core.cli.place import Place, pass_place
+from f1mon_core.cli.segments import subject
 from f1mon_core.cli.streams import talk
 from f1mon_core.text import printable
 
@@ -27,7 +28,7 @@ def incidents(place: Place, *, as_json: bool) -> None:
             one.phase,
             one.severity,
             one.rule_id,
-            ", ".join([one.model_version or "-", *(f"{name}={value}" for name, value in one.labels.items())]),
+            subject(one.model_version, one.labels),
             stamp(one.opened),
             len(one.alert_ids),
             one.taken_by,

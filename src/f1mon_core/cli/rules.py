@@ -93,7 +93,7 @@ def list_rules(place: Place, *, as_json: bool) -> None:
             one.rule.rule_id,
             "yes" if one.rule.enabled else "no",
             one.rule.severity,
-            f"{one.rule.metric_name} {one.rule.comparison} {one.rule.threshold:g}",
+            _breached_if(one.rule),
             one.rule.component,
             f"{one.rule.cooldown_minutes:g} min",
             ", ".join(one.rule.channels),
@@ -103,6 +103,13 @@ def list_rules(place: Place, *, as_json: bool) -> None:
     ]
     said = ("rule", "enabled", "severity", "breached if", "component", "cooldown", "channels")
     table((*said, *HEADER[1:]), rows, right=tuple(len(said) - 1 + column for column in NUMBERS))
+
+
+def _breached_if(rule: AlertRule) -> str:
+    """What a rule fires on, in a few words."""
+    of = "" if rule.positive is None else f" of {rule.positive}"
+    by = f" by {', '.join(rule.by)}" if rule.by else ""
+    return f"{rule.metric_name}{of} {rule.comparison} {rule.threshold:g}{by}"
 
 
 @rules.command

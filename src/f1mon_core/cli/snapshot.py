@@ -10,12 +10,12 @@ import click
 from f1mon_core.cli.output import document, stamp, table
 from f1mon_core.cli.parameters import Window, json_option
 from f1mon_core.cli.place import Place, pass_place
+from f1mon_core.cli.segments import chosen, class_options, options_of, where_options
 from f1mon_core.cli.streams import talk
 from f1mon_core.cli.window import asked
 from f1mon_core.metrics.health import RESERVED, snapshot_metric
 from f1mon_core.metrics.metric import Metric
-from f1mon_core.metrics.performance import PerformanceOptions
-from f1mon_core.records.fields import Document
+from f1mon_core.records.fields import ClassLabel, Document
 from f1mon_core.records.kinds import HealthSnapshot
 from f1mon_core.text import printable
 
@@ -30,6 +30,8 @@ from f1mon_core.text import printable
 @click.option("--baseline", type=click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S%z"]), nargs=2, metavar="SINCE UNTIL",
               help="Judge against this window (2026-05-01 is midnight UTC), not the one of the same length before.",
               )  # fmt: skip
+@where_options
+@class_options
 @pass_place
 def snapshot(
     place: Place,
@@ -39,6 +41,10 @@ def snapshot(
     horizon: timedelta | None,
     model_version: str | None,
     baseline: tuple[datetime, datetime] | None,
+    where: tuple[tuple[str, tuple[ClassLabel, ...]], ...],
+    without: tuple[str, ...],
+    positive: ClassLabel | None,
+    labels: tuple[ClassLabel, ...],
 ) -> None:
     """Compute the health of each model in a window of prediction time, and keep it.
 
@@ -47,8 +53,9 @@ def snapshot(
     """
     against = None if baseline is None else (_utc(baseline[0]), _utc(baseline[1]))
     with place.open() as monitor:
-        over = asked(monitor, window, horizon, model_version)
-        options: PerformanceOptions = {"since": over.since, "until": over.until}
+        options = options_of(chosen(where, without), positive, labels)
+        over = asked(monitor, window, horizon, model_version, options.get("where"))
+        options |= {"since": over.since, "until": over.until}
         if horizon is not None:
             options |= {"basis": "matured", "horizon": horizon}
         names = [model_version] if model_version else over.models

@@ -9,6 +9,7 @@ from typing import Any
 from f1mon_core.alerts.doubts import Doubt
 from f1mon_core.alerts.standing import Standing
 from f1mon_core.cli.output import stamp
+from f1mon_core.cli.segments import subject
 from f1mon_core.cli.streams import warn
 from f1mon_core.text import printable
 
@@ -21,7 +22,7 @@ def row(one: Standing) -> tuple[Any, ...]:
     interval = None if one.low is None or one.high is None else f"{one.low:.3f} - {one.high:.3f}"
     return (
         one.rule.rule_id,
-        ", ".join([one.model_version or "-", *(f"{name}={value}" for name, value in one.labels.items())]),
+        subject(one.model_version, one.labels),
         None if one.value is None else f"{one.value:.4g}",
         one.n,
         None if one.coverage is None else f"{one.coverage:.1%}",

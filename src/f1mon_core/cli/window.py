@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
 import attrs
 
 from f1mon_core.cli.output import stamp
 from f1mon_core.cli.streams import talk
 from f1mon_core.errors import PrunedError
+from f1mon_core.metrics.performance import PerformanceOptions
+from f1mon_core.metrics.rows import undeclared
 from f1mon_core.metrics.windows import minus
 from f1mon_core.monitor import Monitor
 from f1mon_core.records.times import MICROSECOND, from_micros, to_micros
-from f1mon_core.storage.tally import KEPT_BUCKET, bucket_of
+from f1mon_core.storage.tally import KEPT_BUCKET, KEPT_SEGMENT_BUCKET, bucket_of
 
 
 @attrs.frozen(kw_only=True)
@@ -30,12 +34,17 @@ class Asked:
 
 
 def asked(
-    monitor: Monitor, window: timedelta | None, horizon: timedelta | None = None, model_version: str | None = None
+    monitor: Monitor,
+    window: timedelta | None,
+    horizon: timedelta | None = None,
+    model_version: str | None = None,
+    where: Mapping[str, Any] | None = None,
+    by: Sequence[str] = (),
 ) -> Asked:
     """The newest stretch of time up to now, or up to `horizon` ago; in full hours where predictions were pruned.
 
-    What pruning keeps has a resolution of one hour, which nobody's "45 days ago" falls upon; so the window then begins
-    at the full hour before, and stderr says so.
+    What pruning keeps has a resolution of one hour, and of segments of one day, which nobody's "45 days ago" falls
+    upon; so the window then begins at the full hour or day before, and stderr says so.
     """
     end = monitor.now()
     if horizon is not None:
@@ -43,17 +52,33 @@ def asked(
     since = None if window is None else minus(end, window)
     until = None if horizon is None else end + MICROSECOND
     try:
-        measured = monitor.performance(model_version, since=since, until=until, metrics=())
+        models = _models(monitor, model_version, since, until, where, by)
     except PrunedError as error:
-        since, until = _full_hour(since, error.since), _full_hour(until, error.since)
-        measured = monitor.performance(model_version, since=since, until=until, metrics=())
+        step, words = (KEPT_SEGMENT_BUCKET, "full days") if where or by else (KEPT_BUCKET, "full hours")
+        since, until = (_floored(edge, error.since, step) for edge in (since, until))
+        models = _models(monitor, model_version, since, until, where, by)
         told = f"since {stamp(since)}" + ("" if until is None else f" until {stamp(until)}")
-        talk(f"predictions that old are pruned to full hours: {told}")
-    return Asked(since=since, until=until, models=sorted(measured.models))
+        talk(f"predictions that old are pruned to {words}: {told}")
+    return Asked(since=since, until=until, models=sorted(models))
 
 
-def _full_hour(edge: datetime | None, kept_until: datetime | None) -> datetime | None:
+def _models(
+    monitor: Monitor,
+    model_version: str | None,
+    since: datetime | None,
+    until: datetime | None,
+    where: Mapping[str, Any] | None,
+    by: Sequence[str],
+) -> frozenset[str]:
+    """The models with predictions in the window. Raises `PrunedError` where what is asked cannot be answered."""
+    options: PerformanceOptions = {"since": since, "until": until, "where": where, "metrics": ()}
+    if by and not undeclared(by):  # those are read, and that once
+        return monitor.performance(model_version, by=by, **options).whole.models
+    return monitor.performance(model_version, **options).models
+
+
+def _floored(edge: datetime | None, kept_until: datetime | None, step: timedelta) -> datetime | None:
     """An edge behind the prune horizon, floored to what is kept there."""
     if edge is None or kept_until is None or edge >= kept_until:
         return edge
-    return from_micros(max(0, bucket_of(to_micros(edge), KEPT_BUCKET) or 0))
+    return from_micros(max(0, bucket_of(to_micros(edge), step) or 0))

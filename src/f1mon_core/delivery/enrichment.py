@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from f1mon_core.alerts.evaluate import ALL_MODELS, context_window
 from f1mon_core.delivery.messages import Section
+from f1mon_core.metrics.rows import at_path, undeclared
 from f1mon_core.records.fields import ClassLabel
 from f1mon_core.records.kinds import (
     Alert,
@@ -22,6 +23,7 @@ from f1mon_core.records.kinds import (
 from f1mon_core.storage import plans
 from f1mon_core.storage.plans import Plan
 from f1mon_core.storage.select import Select
+from f1mon_core.storage.tally import chosen
 
 F = TypeVar("F", bound=Fact)
 
@@ -54,7 +56,7 @@ def _worst_slices(alert: Alert, model: str | None) -> Plan[list[str]]:
     if since is None and until is None:
         return []
     select = Select.of(Prediction, since, until, model, descending=True, limit=NEWEST_PREDICTIONS)
-    predictions = yield from plans.find(select)
+    predictions = [one for one in (yield from plans.find(select)) if _is_in(one, window.get("where"))]
     actual = yield from _outcomes([one.prediction_id for one in predictions])
     labelled = [one for one in predictions if one.prediction_id in actual]
     right: Counter[tuple[str, str]] = Counter()
@@ -67,6 +69,14 @@ def _worst_slices(alert: Alert, model: str | None) -> Plan[list[str]]:
         (right[one] / n, -n, one) for one, n in total.items() if LEAST_IN_SLICE <= n < len(labelled) and right[one] < n
     )
     return [f"{name} = {value}: accuracy {share:.3f} of {-n}" for share, n, (name, value) in worst[:SHOWN]]
+
+
+def _is_in(made: Prediction, where: Any) -> bool:
+    """Whether a prediction is of the segments that the alert is about."""
+    if not isinstance(where, dict):
+        return True
+    paths = {path: at_path(made, path) for path in undeclared(where)}
+    return chosen(where, {**made.segments, **paths})
 
 
 def _slices(metadata: Mapping[str, Any]) -> Iterable[tuple[str, str]]:

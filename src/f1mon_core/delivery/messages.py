@@ -17,7 +17,7 @@ from f1mon_core.records import documents
 from f1mon_core.records.fields import Document
 from f1mon_core.records.kinds import Alert
 from f1mon_core.records.times import from_micros
-from f1mon_core.text import apart, one_line
+from f1mon_core.text import apart, one_line, told_segments
 
 _SUBJECT_CHARACTERS = 200
 _MASKED_ACCOUNT = re.compile(r"(://[^/:@]*):\*\*\*@")
@@ -231,7 +231,8 @@ def _rows(alert: Alert) -> list[tuple[str, str]]:
     rows += [("Model", alert.model_version), ("Component", alert.component), ("Severity", alert.severity)]
     if alert.at is not None:
         rows.append(("At", alert.at.isoformat()))
-    for name, label in (("reason", "Reason"), ("labels", "Labels"), ("window", "Window")):
+    shown = (("reason", "Reason"), ("labels", "Labels"), ("positive", "Positive class"), ("window", "Window"))
+    for name, label in shown:
         if (known := context.get(name)) is not None:
             rows.append((label, _plain(known)))
     if description := rule.get("description"):
@@ -247,7 +248,7 @@ def _coverage(context: Document) -> str:
 
 
 def _plain(value: Any) -> str:
-    return ", ".join(f"{name}={one}" for name, one in value.items()) if isinstance(value, Mapping) else str(value)
+    return told_segments(value) if isinstance(value, Mapping) else str(value)
 
 
 def _html(

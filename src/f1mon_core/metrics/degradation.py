@@ -17,6 +17,7 @@ from f1mon_core.records.fields import Document
 from f1mon_core.records.kinds import DegradationAnalysis, HealthSnapshot
 from f1mon_core.storage.plans import Plan
 from f1mon_core.storage.tally import check_instant
+from f1mon_core.text import told_segments
 
 Baseline: TypeAlias = tuple[datetime | None, datetime | None] | HealthSnapshot | None
 """A window `(since, until)` of the same model, a trusted snapshot, or None for the window of the same length before."""
@@ -150,7 +151,7 @@ def analyze(request: WindowRequest, measures: Measures, name: str, given: Baseli
         degraded=verdict.degraded,
         baseline_value=None if verdict.baseline is None else verdict.baseline.value,
         current_value=verdict.current.value,
-        summary=verdict.summary,
+        summary=verdict.summary if not window.where else f"{told_segments(window.where)}: {verdict.summary}",
         metadata={**verdict.to_dict(), "window": window.to_dict()},
         at=request.as_of,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -13,11 +13,15 @@ from f1mon_core.errors import InvalidQueryError, InvalidRecordError
 from f1mon_core.metrics.degradation import Baseline, degradation
 from f1mon_core.metrics.metric import Metric
 from f1mon_core.metrics.performance import Measures
-from f1mon_core.metrics.windows import WindowRequest
-from f1mon_core.records.kinds import HealthSnapshot, MetricSnapshot
+from f1mon_core.metrics.windows import WindowRequest, told_where
+from f1mon_core.records.fields import Json
+from f1mon_core.records.kinds import Cursor, HealthSnapshot, MetricSnapshot
 from f1mon_core.storage import plans
 from f1mon_core.storage.plans import Plan
-from f1mon_core.storage.select import Select
+from f1mon_core.storage.select import Select, check_limit
+from f1mon_core.storage.tally import SegmentChoice, check_where
+
+_PAGE = 200
 
 RESERVED = "f1mon"
 """The key of a snapshot's metadata that says how it was computed."""
@@ -53,7 +57,7 @@ def capture(
     tally, unavailable = yield from wanted.tally(window)
     measured = wanted.of(tally, window, unavailable)
     verdict = yield from degradation(measured, "accuracy", baseline, wanted)
-    previous = yield from previous_accuracy(request.model_version, request.as_of)
+    previous = yield from previous_accuracy(request.model_version, request.as_of, request.where)
     snapshot = HealthSnapshot(
         model_version=request.model_version,
         metrics={name: one.to_dict() for name, one in measured.metrics.items()},
@@ -80,14 +84,51 @@ def capture(
     return (yield from recording.kept_first(snapshot, repeats))
 
 
-def previous_accuracy(model_version: str, until: datetime | None) -> Plan[float | None]:
-    """The accuracy of the model's newest trusted snapshot, also a bare number; None where there is none."""
-    select = Select.of(HealthSnapshot, None, until, model_version, {"trusted": True}, descending=True, limit=1)
-    found = yield from plans.find(select)
+def previous_accuracy(
+    model_version: str, until: datetime | None, where: Mapping[str, SegmentChoice] | None = None
+) -> Plan[float | None]:
+    """The accuracy of the newest trusted snapshot of the model, or of the same segments of it; None without one."""
+    found = yield from snapshots(model_version, None, until, trusted=True, where=where or {}, limit=1)
     kept = found[0].metrics.get("accuracy") if found else None
     if isinstance(kept, dict):
         return Metric.from_dict(kept).value
     return float(kept) if isinstance(kept, int | float) and not isinstance(kept, bool) else None
+
+
+def snapshots(
+    model_version: str | None,
+    since: datetime | None,
+    until: datetime | None,
+    *,
+    trusted: bool | None,
+    where: Mapping[str, Any] | None,
+    limit: int | None,
+    after: Cursor | None = None,
+) -> Plan[Sequence[HealthSnapshot]]:
+    """Health snapshots, newest first: those of the whole model, of the segments asked for, or with None all."""
+    check_limit(limit)
+    wanted = None if where is None else told_where(check_where(where)).get("where")
+    attributes: dict[str, Any] = {} if trusted is None else {"trusted": trusted}
+    select = Select.of(
+        HealthSnapshot, since, until, model_version, attributes, descending=True, limit=limit, after=after
+    )
+    if where is None or limit == 0:
+        return (yield from plans.find(select))
+    found: list[HealthSnapshot] = []
+    select = attrs.evolve(select, limit=_PAGE if limit is None else max(limit, _PAGE))
+    while page := (yield from plans.find(select)):
+        found += [one for one in page if segments_of(one) == wanted]
+        if limit is not None and len(found) >= limit:
+            return found[:limit]
+        select = attrs.evolve(select, after=page[-1].cursor)
+    return found
+
+
+def segments_of(snapshot: HealthSnapshot) -> Json:
+    """The `where` a snapshot was captured with, as JSON; None for one of the whole model."""
+    computed = snapshot.metadata.get(RESERVED)
+    window = computed.get("window") if isinstance(computed, dict) else None
+    return window.get("where") if isinstance(window, dict) else None
 
 
 def snapshot_metric(snapshot: HealthSnapshot, name: str) -> Metric | None:

@@ -53,6 +53,45 @@ def clopper_pearson(successes: int, n: int, level: float = LEVEL) -> tuple[float
     return _lower_limit(successes, n, tail), 1 - _lower_limit(n - successes, n, tail)
 
 
+def paired_difference(
+    both: int, first_only: int, second_only: int, neither: int, level: float = LEVEL
+) -> tuple[float, float]:
+    """The interval of the first's proportion minus the second's, both of the same items, at least one of them.
+
+    R. G. Newcombe, Statistics in Medicine 17 (1998) 2635-2650, method 10: Wilson's intervals of both, squared and
+    added, with the correlation of the two, whose numerator is corrected for continuity.
+    """
+    n = both + first_only + second_only + neither
+    wins_1, wins_2 = both + first_only, both + second_only
+    share_1, share_2 = wins_1 / n, wins_2 / n
+    low_1, high_1 = wilson(wins_1, n, level)
+    low_2, high_2 = wilson(wins_2, n, level)
+    margins = wins_1 * (n - wins_1) * wins_2 * (n - wins_2)
+    product = both * neither - first_only * second_only
+    correlation = (max(product - n / 2, 0.0) if product > 0 else product) / math.sqrt(margins) if margins else 0.0
+    below_1, above_1, below_2, above_2 = share_1 - low_1, high_1 - share_1, share_2 - low_2, high_2 - share_2
+    change = (first_only - second_only) / n
+    low = change - math.sqrt(max(0.0, below_1**2 - 2 * correlation * below_1 * above_2 + above_2**2))
+    high = change + math.sqrt(max(0.0, above_1**2 - 2 * correlation * above_1 * below_2 + below_2**2))
+    return max(-1.0, low), min(1.0, high)
+
+
+def binomial_tail(k: int, n: int) -> tuple[float, float]:
+    """P(X = k) and P(X <= k) for X ~ Binomial(n, 1/2), k at most n / 2."""
+    if k == 0:
+        return 0.5**n, 0.5**n
+    mass = binomial_mass(k, n, 0.5)
+    return mass, mass * _tail_fraction(n - k, k + 1, 0.5)
+
+
+def sidak(looks: int, level: float = LEVEL) -> float:
+    """The confidence level of each of so many intervals at which all of them hold together at `level`.
+
+    Z. Šidák, JASA 62 (1967) 626-633: 1 - (1 - a)^(1/m) for each of m, exact where they are independent.
+    """
+    return float(level ** (1 / max(1, looks)))
+
+
 def difference(
     first: tuple[int, int], second: tuple[int, int], method: Method = "wilson", level: float = LEVEL
 ) -> tuple[float, float]:

@@ -11,11 +11,11 @@ from typing import Any
 import attrs
 
 from f1mon_core.errors import InvalidQueryError
+from f1mon_core.metrics import rows
 from f1mon_core.metrics.metric import NO_LABELS, NO_PREDICTIONS
 from f1mon_core.metrics.windows import WindowRequest
 from f1mon_core.records.fields import Document
 from f1mon_core.records.times import duration_micros, to_micros
-from f1mon_core.storage import plans
 from f1mon_core.storage.plans import Plan
 from f1mon_core.storage.tally import CellKey, Tally, check_width
 
@@ -75,7 +75,7 @@ def label_delay(request: WindowRequest, quantiles: Sequence[float], unit: timede
     check_width("unit", unit)
     window = yield from request.resolve()
     present = yield from request.present()
-    tally = yield from plans.tally(window.query(1, bucket=unit, delay=unit))
+    tally = yield from rows.tally(window.query(1, bucket=unit, delay=unit))
     return delay_of(tally, present, wanted, unit)
 
 

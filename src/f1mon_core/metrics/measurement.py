@@ -17,7 +17,7 @@ import attrs
 
 from f1mon_core.errors import InvalidQueryError
 from f1mon_core.metrics.formula import FORMULAS, formula
-from f1mon_core.metrics.intervals import Method, proportion
+from f1mon_core.metrics.intervals import LEVEL, Method, proportion
 from f1mon_core.metrics.metric import (
     NO_ACTUAL_POSITIVES,
     NO_LABELS,
@@ -72,6 +72,7 @@ class Measurement:
         labels: The declared classes; None for those that occur.
         interval: How proportions get their interval.
         unavailable: Metrics the store could not give cells for, with the reason.
+        level: The confidence level of the intervals.
     """
 
     tally: Tally
@@ -80,6 +81,7 @@ class Measurement:
     labels: tuple[ClassLabel, ...] | None = None
     interval: Method = "wilson"
     unavailable: Mapping[str, str] = attrs.field(factory=dict)
+    level: float = LEVEL
 
     @cached_property
     def pairs(self) -> Counter[tuple[ClassLabel, ClassLabel]]:
@@ -167,7 +169,7 @@ class Measurement:
             return self._unlabelled(name)
         if not whole:
             return self._none(name, 0, reason)
-        return self._of(name, part / whole, whole, proportion(part, whole, self.interval))
+        return self._of(name, part / whole, whole, proportion(part, whole, self.interval, self.level))
 
     def _class(self, one: ClassLabel | None = None) -> ClassLabel:
         """The class asked for, or the positive one, which a metric that needs it has."""

@@ -9,10 +9,11 @@ from typing import Any, Literal, TypeAlias
 import attrs
 
 from f1mon_core.errors import InvalidQueryError
-from f1mon_core.metrics import intervals
-from f1mon_core.metrics.intervals import Method
+from f1mon_core.metrics import intervals, slices
+from f1mon_core.metrics.intervals import LEVEL, Method
 from f1mon_core.metrics.metric import Metric
 from f1mon_core.metrics.performance import Measures, Performance
+from f1mon_core.metrics.slices import By, Group
 from f1mon_core.metrics.tables import Trend
 from f1mon_core.metrics.windows import Window, WindowRequest
 from f1mon_core.records.fields import Document
@@ -53,12 +54,43 @@ def trend(request: WindowRequest, measures: Measures, every: Every) -> Plan[Tren
     width = width_of(every)
     window = yield from request.resolve()
     tally, unavailable = yield from measures.tally(window, bucket=width)
+    split = _by_bucket(tally)
+    return _trend(measures, tally, window, _starts(window, width, split), width, unavailable)
+
+
+def trend_by(request: WindowRequest, measures: Measures, every: Every, by: By) -> Plan[dict[Group, Trend]]:
+    """The trend of each slice of a window, from one tally; every bucket of every slice with a label is a look."""
+    width, names = width_of(every), slices.by_of(by)
+    window = yield from request.resolve()
+    tally, unavailable = yield from measures.tally(window, bucket=width, by=names)
+    starts = _starts(window, width, _by_bucket(tally))
+    parts = slices.apart(tally)
+    if (points := len(parts) * len(starts)) > MAX_BUCKETS:
+        raise InvalidQueryError(
+            f"that makes {points} time buckets of {len(parts)} slices, at most {MAX_BUCKETS} are answered at once"
+        )
+    looks = len({(key.segments, key.bucket) for key in tally.cells if key.actual is not None})
+    adjusted = measures.adjusted(looks)
+    return {
+        slices.key_of(group): _trend(adjusted, part, slices.narrowed(window, names, group), starts, width, unavailable)
+        for group, part in parts.items()
+    }
+
+
+def _by_bucket(tally: Tally) -> dict[int, dict[CellKey, Moments]]:
     split: dict[int, dict[CellKey, Moments]] = {}
     for key, moments in tally.cells.items():
         split.setdefault(key.bucket or 0, {})[key] = moments
+    return split
+
+
+def _trend(
+    measures: Measures, tally: Tally, window: Window, starts: range, width: timedelta, unavailable: Mapping[str, str]
+) -> Trend:
+    split = _by_bucket(tally)
     return Trend(
-        measures.of(Tally(tally.bins, split.get(start, {})), _part(window, start, width), unavailable)
-        for start in _starts(window, width, split)
+        measures.of(attrs.evolve(tally, cells=split.get(start, {})), _part(window, start, width), unavailable)
+        for start in starts
     )
 
 
@@ -91,7 +123,8 @@ class Difference:
     Attributes:
         name: The metric's name.
         value: Second minus first; None where either is undefined.
-        low, high: The 95 % interval, for accuracy, precision and recall; None for the others.
+        low, high: The interval, for accuracy, precision and recall; None for the others. At 95 %, or where several
+            slices are compared at the level at which all of them hold together in 95 %.
         reason: Why the value is None.
     """
 
@@ -140,22 +173,51 @@ class Comparison:
 
 def compare(request: WindowRequest, other_version: str, measures: Measures) -> Plan[Comparison]:
     """The request's model version and another one over the window as it is resolved once."""
-    if request.model_version is None or other_version is None:
-        raise InvalidQueryError("compare takes two model versions")
+    check_versions(request.model_version, other_version)
     window = yield from request.resolve()
     measured = []
     for one in (window, attrs.evolve(window, model_version=other_version)):
         tally, unavailable = yield from measures.tally(one)
         measured.append(measures.of(tally, one, unavailable))
-    first, second = measured
-    return Comparison(
-        first,
-        second,
-        {name: difference(one, second[name], measures.interval) for name, one in first.metrics.items()},
-    )
+    return _comparison(measures, *measured)
 
 
-def difference(first: Metric, second: Metric, method: Method = "wilson") -> Difference:
+def compare_by(request: WindowRequest, other_version: str, measures: Measures, by: By) -> Plan[dict[Group, Comparison]]:
+    """Two model versions in each slice; slices in which both have a label are looks."""
+    check_versions(request.model_version, other_version)
+    names = slices.by_of(by)
+    window = yield from request.resolve()
+    windows = (window, attrs.evolve(window, model_version=other_version))
+    told: list[tuple[dict[tuple[Any, ...], Tally], Tally, Mapping[str, str]]] = []
+    for one in windows:
+        tally, unavailable = yield from measures.tally(one, by=names)
+        told.append((slices.apart(tally), attrs.evolve(tally, cells={}), unavailable))
+    groups = slices.in_order({group for parts, _, _ in told for group in parts})
+    looks = sum(all(slices.is_labelled(parts[group]) for parts, _, _ in told if group in parts) for group in groups)
+    adjusted = measures.adjusted(looks)
+    found: dict[Group, Comparison] = {}
+    for group in groups:
+        sides = [
+            adjusted.of(parts.get(group, empty), slices.narrowed(one, names, group), unavailable)
+            for one, (parts, empty, unavailable) in zip(windows, told, strict=True)
+        ]
+        found[slices.key_of(group)] = _comparison(adjusted, *sides)
+    return found
+
+
+def check_versions(first: str | None, second: str | None) -> None:
+    """Refuse a comparison of anything but two models."""
+    if first is None or second is None:
+        raise InvalidQueryError("compare takes two model versions")
+
+
+def _comparison(measures: Measures, first: Performance, second: Performance) -> Comparison:
+    method, level = measures.interval, measures.level
+    sides = ((name, one, second[name]) for name, one in first.metrics.items())
+    return Comparison(first, second, {name: difference(one, other, method, level) for name, one, other in sides})
+
+
+def difference(first: Metric, second: Metric, method: Method = "wilson", level: float = LEVEL) -> Difference:
     """The second metric minus the first; for proportions with Newcombe's hybrid score interval."""
     if first.value is None:
         return Difference(first.name, None, reason=f"first version: {first.reason}")
@@ -164,5 +226,5 @@ def difference(first: Metric, second: Metric, method: Method = "wilson") -> Diff
     low = high = None
     if first.name in PROPORTIONS:
         counts = (round(first.value * first.n), first.n), (round(second.value * second.n), second.n)
-        low, high = intervals.difference(*counts, method=method)
+        low, high = intervals.difference(*counts, method=method, level=level)
     return Difference(first.name, second.value - first.value, low, high)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any, Literal, TypeAlias
 
@@ -12,7 +13,15 @@ from f1mon_core.records.fields import Document
 from f1mon_core.records.times import EPOCH, LATEST, MICROSECOND
 from f1mon_core.storage import plans
 from f1mon_core.storage.plans import Plan
-from f1mon_core.storage.tally import Basis, Bins, TallyQuery, plain_duration, take_instants
+from f1mon_core.storage.tally import (
+    Basis,
+    Bins,
+    SegmentChoice,
+    TallyQuery,
+    check_where,
+    plain_duration,
+    take_instants,
+)
 
 WindowBasis: TypeAlias = Literal["prediction", "outcome", "matured"]
 
@@ -29,6 +38,8 @@ class Window:
         horizon: The age at which a prediction counts as matured.
         as_of: Only what was knowable then.
         as_recorded: Only what the store held then.
+        where: Only predictions with these segments: name to a value, or to a tuple of values; None is a prediction
+            without the name.
     """
 
     model_version: str | None = None
@@ -38,8 +49,11 @@ class Window:
     horizon: timedelta | None = None
     as_of: datetime | None = None
     as_recorded: datetime | None = None
+    where: Mapping[str, SegmentChoice] = attrs.field(factory=dict, hash=False)
 
-    def query(self, bins: Bins, *, bucket: timedelta | None = None, delay: timedelta | None = None) -> TallyQuery:
+    def query(
+        self, bins: Bins, *, bucket: timedelta | None = None, delay: timedelta | None = None, by: tuple[str, ...] = ()
+    ) -> TallyQuery:
         """The tally of this window."""
         basis: Basis = "outcome" if self.basis == "outcome" else "prediction"
         return TallyQuery(
@@ -52,6 +66,8 @@ class Window:
             bins=bins,
             bucket=bucket,
             delay=delay,
+            by=by,
+            where=self.where,
         )
 
     def to_dict(self) -> Document:
@@ -64,7 +80,15 @@ class Window:
             "horizon": None if self.horizon is None else self.horizon.total_seconds(),
             "as_of": _iso(self.as_of),
             "as_recorded": _iso(self.as_recorded),
+            **told_where(self.where),
         }
+
+
+def told_where(where: Mapping[str, SegmentChoice]) -> Document:
+    """The conditions on segments as JSON under `where`; nothing where there are none, as before there were segments."""
+    if not where:
+        return {}
+    return {"where": {name: list(one) if isinstance(one, tuple) else one for name, one in where.items()}}
 
 
 def _iso(instant: datetime | None) -> str | None:
@@ -79,6 +103,7 @@ class WindowRequest:
         last: The newest stretch of time: `[until - last, until)` if that is given, else from `last` ago to the present,
             both included; for matured predictions as seen from `horizon` ago. The present is `as_of` or `as_recorded`
             where given, else the store's clock.
+        where: As a caller gives it, each value or collection of values as they are stored.
 
     Raises:
         InvalidQueryError: If the arguments contradict each other, or matured is asked for without a horizon.
@@ -92,6 +117,7 @@ class WindowRequest:
     horizon: timedelta | None = None
     as_of: datetime | None = None
     as_recorded: datetime | None = None
+    where: Mapping[str, SegmentChoice] = attrs.field(default=None, converter=check_where, hash=False)
 
     def __attrs_post_init__(self) -> None:
         take_instants(self, "since", "until", "as_of", "as_recorded")
@@ -121,6 +147,7 @@ class WindowRequest:
             "horizon": None if self.horizon is None else self.horizon.total_seconds(),
             "as_of": _iso(self.as_of),
             "as_recorded": _iso(self.as_recorded),
+            **told_where(self.where),
         }
 
     def resolve(self) -> Plan[Window]:
@@ -147,6 +174,7 @@ class WindowRequest:
             horizon=self.horizon,
             as_of=self.as_of,
             as_recorded=self.as_recorded,
+            where=self.where,
         )
 
     def resolve_closed(self) -> Plan[Window]:

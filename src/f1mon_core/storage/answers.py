@@ -93,28 +93,35 @@ def fold_cells(
     """Predictions counted into cells, each by itself.
 
     Args:
-        predictions: All that the query may count; those outside its window or knowledge are passed over.
+        predictions: All that the query may count, those of the model `beside` too; those outside its window or
+            knowledge are passed over.
         outcomes: The outcomes of each item, in any order.
         query: Which to count, into which cells.
     """
     unit = None if query.delay is None else duration_micros(query.delay)
+    others: dict[str, Prediction] | None = None
+    if query.beside is not None:
+        predictions = list(predictions)
+        others = _others(predictions, query)
     for made in predictions:
         if query.model_version is not None and made.model_version != query.model_version:
             continue
         if not _known(made, query):
             continue
         known = sorted((one for one in outcomes.get(made.prediction_id, ()) if _known(one, query)), key=_instant)
-        stands_at: datetime | None = made.instant
+        other = made if others is None else others.get(made.prediction_id)
+        stands_at = None if other is None else min(made.instant, other.instant)
         if query.basis == "outcome":
             stands_at = max(made.instant, known[0].instant) if known else None
-        if stands_at is None or not within(stands_at, query.since, query.until):
+        if other is None or stands_at is None or not within(stands_at, query.since, query.until):
             continue
         if (group := segments_of(query, made.segments)) is None:
             continue
         index = bin_of(made.confidence, query.bins)
         delay = None
         if unit is not None and known:
-            delay = (to_micros(known[0].instant) - to_micros(made.instant)) // unit
+            since = made.instant if others is None else stands_at
+            delay = (to_micros(known[0].instant) - to_micros(since)) // unit
         key = CellKey(
             made.model_version,
             made.predicted_outcome,
@@ -122,9 +129,14 @@ def fold_cells(
             index,
             bucket_of(to_micros(stands_at), query.bucket),
             delay,
-            group,
+            group if others is None else (*group, other.predicted_outcome),
         )
         yield key, moments_of(made.confidence, midpoint(index, query.bins))
+
+
+def _others(predictions: Iterable[Prediction], query: TallyQuery) -> dict[str, Prediction]:
+    """What the model beside which is counted answered about each item, as far as it is known."""
+    return {one.prediction_id: one for one in predictions if one.model_version == query.beside and _known(one, query)}
 
 
 def _instant(fact: Fact) -> datetime:

@@ -81,6 +81,9 @@ class AsyncStorage(Protocol):
         - By outcome time a prediction stands at the later of its own time and its item's first known_at.
         - Predictions are counted by the values of the segments named in `by`, those without the name under None, and
           only those that `where` selects; more than `tally.MAX_GROUPS` groups are an `InvalidQueryError`.
+        - With `beside`, counted are the items that both models predicted, each once, at the earlier of its two
+          predictions, from which its delay counts too; `where` and `by` are of the prediction of `model_version`. A
+          backend may leave this out: it then answers as without, and core reads the predictions instead.
         - Bins are `tally.bin_of`, to the last float; moments are around `tally.midpoint`; buckets `tally.bucket_of`;
           a delay is (first known_at - at) // unit, floored, of the outcomes considered.
         - Counts are exact; minimum and maximum are those of all predictions of the same model, predicted class, bin,

@@ -224,6 +224,12 @@ def check_kept(
     if query.since is not None and query.since >= end:
         return False
     names = {*query.by, *query.where}
+    if query.beside is not None:
+        raise PrunedError(
+            f"predictions made before {pruned_before.isoformat()} are pruned; kept of them are cells of each model, "
+            "and not which items two models predicted: ask for a later window",
+            since=end,
+        )
     if len(names) > 1 or (query.by and query.where):
         raise PrunedError(
             f"predictions made before {pruned_before.isoformat()} are pruned; kept of them are cells of one segment at "

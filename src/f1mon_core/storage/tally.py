@@ -46,6 +46,7 @@ class CellKey(NamedTuple):
         bucket: Microseconds since 1970 at which the time bucket starts; None in a tally without buckets.
         delay: Whole units between the prediction and its first outcome; None without an outcome or a unit.
         segments: The value of each segment named in the query's `by`, in its order; None for predictions without it.
+            With `beside`, behind them the other model's predicted class.
     """
 
     model_version: str
@@ -127,6 +128,34 @@ def _where(where: Any) -> dict[str, SegmentChoice]:
     return {_checked(name, "where", fields.segment_name): _choice(name, wanted) for name, wanted in where.items()}
 
 
+def check_where(where: Any) -> dict[str, SegmentChoice]:
+    """The conditions of a `where`, each a value or a tuple of values as they are stored; none for None.
+
+    Raises:
+        InvalidQueryError: If it is no mapping of segment names to values they can have.
+    """
+    return {} if where is None else _where(where)
+
+
+def check_by(by: Any) -> tuple[str, ...]:
+    """The names of segments to split by, of one name or a sequence of at most two; none for None.
+
+    Raises:
+        InvalidQueryError: If there are more, or one that no segment can have.
+    """
+    return () if by is None else _names((by,) if isinstance(by, str) else by)
+
+
+def chosen(where: Mapping[str, SegmentChoice], segments: Mapping[str, Any]) -> bool:
+    """Whether segments have the values that a `where` wants; values compare with their type."""
+    for name, wanted in where.items():
+        value = segments.get(name)
+        choices = wanted if isinstance(wanted, tuple) else (wanted,)
+        if not any(type(choice) is type(value) and choice == value for choice in choices):
+            return False
+    return True
+
+
 def _choice(name: str, wanted: Any) -> SegmentChoice:
     if wanted is None or isinstance(wanted, str) or not isinstance(wanted, Iterable):
         return _one_choice(name, wanted)
@@ -162,6 +191,9 @@ class TallyQuery:
         by: At most two names of segments that cells are split by.
         where: Segment name to the value it has, or to a collection of values it may have; None is a prediction without
             the name. Values compare with their type. An empty collection selects nothing.
+        beside: Another model: counted are the items that both predicted, each in the cell of the `model_version` asked
+            for, and a cell's `segments` end with what the other model answered. An item stands at the earlier of the
+            two predictions. A store that does not know it splits by `by` alone, so its cells show that.
     """
 
     model_version: str | None = None
@@ -175,6 +207,7 @@ class TallyQuery:
     delay: timedelta | None = None
     by: tuple[str, ...] = attrs.field(default=(), converter=_names)
     where: Mapping[str, SegmentChoice] = attrs.field(factory=dict, converter=_where)
+    beside: str | None = None
 
     def __attrs_post_init__(self) -> None:
         check_bins(self.bins)
@@ -188,6 +221,15 @@ class TallyQuery:
                 width = plain_duration(width)
                 check_width(name, width)
                 object.__setattr__(self, name, width)
+        if self.beside is not None:
+            self._check_beside(self.beside)
+
+    def _check_beside(self, other: str) -> None:
+        check_id("beside", other)
+        if self.model_version is None or other == self.model_version:
+            raise InvalidQueryError(f"beside is another model than model_version, got {other!r:.80} twice or alone")
+        if self.basis != "prediction":
+            raise InvalidQueryError(f"beside counts items by prediction time, got basis={self.basis!r}")
 
 
 def check_bins(bins: object) -> None:
@@ -314,12 +356,7 @@ def answered(query: TallyQuery, cells: Iterable[tuple[CellKey, Moments]]) -> Tal
 
 def segments_of(query: TallyQuery, segments: Mapping[str, int | str]) -> tuple[int | str | None, ...] | None:
     """The group of a prediction with these segments; None if the query's `where` leaves it out."""
-    for name, wanted in query.where.items():
-        value = segments.get(name)
-        choices = wanted if isinstance(wanted, tuple) else (wanted,)
-        if not any(type(choice) is type(value) and choice == value for choice in choices):
-            return None
-    return tuple(segments.get(name) for name in query.by)
+    return tuple(segments.get(name) for name in query.by) if chosen(query.where, segments) else None
 
 
 def _merged(parts: list[Moments]) -> Moments:

@@ -181,9 +181,33 @@ class Model:
         if self._reaches_behind(query):
             predictions += self.gone
         cells: dict[CellOf, list[float]] = {}
+        if query.beside is not None:
+            return self._tally_beside(query)
         for made, outcomes in predictions:
             if (cell := _cell(made, outcomes, query)) is not None:
                 cells.setdefault(cell, []).append(made.confidence)
+        return cells
+
+    def _tally_beside(self, query: TallyQuery) -> dict[CellOf, list[float]]:
+        """Of items that two models predicted; looked for pair by pair."""
+        cells: dict[CellOf, list[float]] = {}
+        predictions = [fact for fact in self.facts if isinstance(fact, Prediction)]
+        anywhere = attrs.evolve(query, since=None, until=None, beside=None)
+        for made in predictions:
+            for other in predictions:
+                if other.prediction_id != made.prediction_id or other.model_version != query.beside:
+                    continue
+                outcomes = self._outcomes_of(made.prediction_id)
+                earlier = min(made.instant, other.instant)
+                cell = _cell(attrs.evolve(made, at=earlier), outcomes, anywhere)
+                seen = TallyQuery(as_of=query.as_of, as_recorded=query.as_recorded)
+                both_known = _cell(made, outcomes, seen) is not None and _cell(other, outcomes, seen) is not None
+                within = (query.since is None or query.since <= earlier) and (
+                    query.until is None or earlier < query.until
+                )
+                if cell is not None and both_known and within:
+                    joined = (*cell[:6], (*cell[6], other.predicted_outcome))
+                    cells.setdefault(joined, []).append(made.confidence)
         return cells
 
     def _reaches_behind(self, query: TallyQuery) -> bool:
@@ -197,7 +221,8 @@ class Model:
         step = _DAY if names else _HOUR
         edges = [edge for edge in (query.since, query.until) if edge is not None and edge < end]
         if (
-            query.bins != 10  # the bins that are kept
+            query.beside is not None  # what is kept is of each model alone
+            or query.bins != 10  # the bins that are kept
             or query.as_of is not None
             or query.as_recorded is not None
             or query.delay is not None

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
+
+import attrs
 
 from f1mon_core.records.times import duration_micros, from_micros, to_micros
 from f1mon_core.storage import retention
@@ -50,6 +52,8 @@ def _in_window(index: Index, blocks: Blocks, query: TallyQuery) -> Iterator[Cell
     low, high = order.window(bounds.since, bounds.until)
     if by_outcome and bounds.as_recorded is not None:
         low = 0  # the first outcome recorded by then may be a later one than the first of all
+    if query.beside is not None:
+        return _beside(index, query, order.rows[low:], bounds)
     if (
         by_outcome
         or not isinstance(query.bins, int)
@@ -94,7 +98,13 @@ def _buckets(index: Index, query: TallyQuery, low: int, high: int) -> Iterator[t
 # Row by row -----------------------------------------------------------------------------------------------------------
 
 
-def of_rows(index: Index, query: TallyQuery, rows: Sequence[int], bounds: Bounds | None = None) -> Iterator[Cell]:
+def of_rows(
+    index: Index,
+    query: TallyQuery,
+    rows: Sequence[int],
+    bounds: Bounds | None = None,
+    earlier: Mapping[int, int] | None = None,
+) -> Iterator[Cell]:
     """The cells of some predictions, those among them that a query counts.
 
     Args:
@@ -102,6 +112,7 @@ def of_rows(index: Index, query: TallyQuery, rows: Sequence[int], bounds: Bounds
         query: What to count into which cells; its window is looked at no more.
         rows: The predictions; by outcome time those without an outcome are passed over.
         bounds: Which of them are within the query's window and knowledge; None if all are.
+        earlier: Of items that another model predicted before, when that was: they stand there.
     """
     table, split = index.predictions, [index.segments.of(name, len(index.predictions.ids)) for name in query.by]
     by_outcome = query.basis == "outcome"
@@ -120,7 +131,7 @@ def of_rows(index: Index, query: TallyQuery, rows: Sequence[int], bounds: Bounds
             first, current = _known(index, row, limits)
         else:
             continue
-        stands_at = made
+        stands_at = made = earlier.get(row, made) if earlier else made
         if by_outcome:
             if first == NONE:
                 continue
@@ -149,6 +160,40 @@ def of_rows(index: Index, query: TallyQuery, rows: Sequence[int], bounds: Bounds
             tuple(map(_value, split, group)) if group else (),
         )
         yield key, moments_of((), values, midpoint(place, query.bins))
+
+
+def _beside(index: Index, query: TallyQuery, rows: Sequence[int], bounds: Bounds) -> Iterator[Cell]:
+    """The cells of the items that another model predicted too, of predictions not made before the window."""
+    table, models = index.predictions, index.models
+    other_code = None if query.beside is None else models.find(query.beside)
+    if other_code is None:
+        return
+    at, model, following, first_row, ids = table.at, table.model, table.following, table.rows, table.ids
+    until, since = bounds.until, bounds.since
+    answers: dict[int, list[int]] = {}
+    earlier: dict[int, int] = {}
+    for row in _selected(index, query, rows):
+        other = first_row[ids[row]]
+        while other != NONE and model[other] != other_code:
+            other = following[other]
+        if (
+            other == NONE
+            or (since is not None and at[other] < since)
+            or (until is not None and at[row] >= until and at[other] >= until)
+            or (bounds.limits_knowledge and not bounds.holds(at[other], _recorded(index, other)))
+        ):
+            continue
+        answers.setdefault(table.predicted[other], []).append(row)
+        if at[other] < at[row]:
+            earlier[row] = at[other]
+    plain, labels = attrs.evolve(query, beside=None), index.labels.values
+    for code, together in answers.items():
+        for key, moments in of_rows(index, plain, together, bounds, earlier):
+            yield key._replace(segments=(*key.segments, labels[code])), moments
+
+
+def _recorded(index: Index, row: int) -> int:
+    return index.lines.recorded_at(index.predictions.line[row], index.predictions.item[row])
 
 
 _ORIGIN = to_micros(BUCKET_ORIGIN)

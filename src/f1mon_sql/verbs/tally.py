@@ -51,6 +51,8 @@ class Shape(NamedTuple):
     delay: timedelta | None
     segments: bool
     """Whether cells are split by the whole of their segments."""
+    beside: bool = False
+    """Whether cells are split by what another model answered."""
     before: bool = False
     """Whether only predictions made before an instant are counted."""
 
@@ -68,6 +70,7 @@ class Shape(NamedTuple):
             query.bucket,
             query.delay,
             bool(query.by or query.where),
+            query.beside is not None,
         )
 
 
@@ -109,7 +112,7 @@ def counted(
         if not shape.segments:
             yield key, moments
         elif (group := segments[text]) is not None:
-            yield key._replace(segments=group), moments
+            yield key._replace(segments=(*group, *key.segments)), moments
 
 
 class _Segments(dict[str | None, tuple[int | str | None, ...] | None]):
@@ -133,8 +136,12 @@ def cells(
     values: dict[str, Any] = {name: to_micros(value) for name, value in instants.items() if value is not None}
     if query.model_version is not None:
         values["model_version"] = query.model_version
+    if query.beside is not None:
+        values["beside"] = query.beside
     for row in statements.execute(connection, _statement(dialect, shape), values):
-        model, predicted, predicted_text, actual, actual_text, place, bucket, delay, segments, n, *moments = row
+        model, predicted, predicted_text, actual, actual_text, place, bucket, delay, segments, *rest = row
+        beside = (label_of(*rest[:2]),) if shape.beside else ()
+        n, *moments = rest[2:] if shape.beside else rest
         key = CellKey(
             model,
             label_of(predicted, predicted_text),
@@ -142,6 +149,7 @@ def cells(
             place if query.bins == "exact" else int(place),
             None if bucket is None else int(bucket),
             None if delay is None else int(delay),
+            beside,
         )
         yield segments, key, Moments(n, *map(float, moments[:4]))
 
@@ -159,19 +167,27 @@ def _statement(dialect: Dialect, shape: Shape) -> sa.Select[Any]:
         t.actual_text,
         index.label("bin"),
         _bucket(t.stands_at, shape).label("bucket"),
-        _delay(t.first_known_at - t.predicted_at, shape).label("delay"),
+        _delay(t.first_known_at - (t.stands_at if shape.beside else t.predicted_at), shape).label("delay"),
         t.segments,
+        *(t[name] for name in _BESIDE[: 2 * shape.beside]),
         t.confidence,
     ).subquery("binned")
     b = inner.c
     deviation = b.confidence - middle(b.bin)
-    key = (
-        *(b.model_version, b.predicted_outcome, b.predicted_text, b.actual_outcome, b.actual_text),
-        *(b.bin, b.bucket, b.delay, b.segments),
-    )
+    # What all cells share is no part of the key: of a million rows SQLite sorts keys of six columns in half the time.
+    places: dict[str, _Column] = {
+        "bin": sa.literal_column("0") if shape.bins == 1 else b.bin,
+        "bucket": sa.null() if shape.bucket is None else b.bucket,
+        "delay": sa.null() if shape.delay is None else b.delay,
+        "segments": b.segments if shape.segments else sa.null(),
+    }
+    labels = (b.predicted_outcome, b.predicted_text, b.actual_outcome, b.actual_text)
+    beside = tuple(b[name] for name in _BESIDE[: 2 * shape.beside])
+    split = [column for name, column in places.items() if column is b[name]]
+    key = (b.model_version, *labels, *split, *beside)
     apart = dialect.apart(b.segments) if shape.segments else ()
     return sa.select(
-        *key,
+        *(b.model_version, *labels, *(column.label(name) for name, column in places.items()), *beside),
         sa.func.count(),
         sa.func.min(b.confidence),
         sa.func.max(b.confidence),
@@ -190,6 +206,9 @@ def _counted(dialect: Dialect, shape: Shape) -> sa.Select[Any] | sa.CompoundSele
     p = predictions.c
     current = (p.actual_outcome, p.actual_text, p.first_known_at)
     made = [p.predicted_at.is_not(None)]
+    if shape.beside:
+        statement = sa.select(*_kept_columns(shape, _earlier(dialect, shape)), *current, *_answers_beside())
+        return _both_windowed(statement.select_from(_with_other()), shape, made)
     if shape.basis == "prediction":
         statement = sa.select(*_kept_columns(shape, p.predicted_at), *current)
         return _windowed(statement, shape, p.predicted_at, made)
@@ -220,14 +239,22 @@ def _counted_as_known(dialect: Dialect, shape: Shape) -> sa.Select[Any]:
     last = sa.select(sa.func.max(o.known_at)).where(*of_item).correlate(predictions).scalar_subquery()
     seen = sa.select(
         p.prediction_id,
-        *_kept_columns(shape, p.predicted_at),
+        *_kept_columns(shape, _earlier(dialect, shape) if shape.beside else p.predicted_at),
         first.label("first_known_at"),
         last.label("last_known_at"),
+        *(_answers_beside() if shape.beside else ()),
     )
-    if shape.basis == "prediction":
-        s = _windowed(seen, shape, p.predicted_at, conditions).subquery("seen").c
+    if shape.beside:
+        if shape.as_of:
+            conditions.append(_other.c.predicted_at <= _given("as_of"))
+        if shape.as_recorded:
+            conditions.append(_other.c.recorded_at <= _given("as_recorded"))
+        s = _both_windowed(seen.select_from(_with_other()), shape, conditions).subquery("seen").c
         within: list[_Column] = []
         stands: _Column = s.stands_at
+    elif shape.basis == "prediction":
+        s = _windowed(seen, shape, p.predicted_at, conditions).subquery("seen").c
+        within, stands = [], s.stands_at
     else:
         everywhere = shape._replace(since=False, until=False)
         s = _windowed(seen, everywhere, p.predicted_at, conditions).subquery("seen").c
@@ -242,10 +269,48 @@ def _counted_as_known(dialect: Dialect, shape: Shape) -> sa.Select[Any]:
         sa.select(
             *(s.model_version, s.predicted_outcome, s.predicted_text, s.confidence, s.predicted_at),
             *(stands.label("stands_at"), s.segments, o.actual_outcome, o.actual_text, s.first_known_at),
+            *(s[name] for name in _BESIDE[: 2 * shape.beside]),
         )
         .select_from(s.prediction_id.table.outerjoin(outcomes, current))
         .where(*within)
     )
+
+
+_other: Any = predictions.alias("other")
+_BESIDE = ("beside_outcome", "beside_text")
+
+
+def _earlier(dialect: Dialect, shape: Shape) -> _Column:
+    """When an item of two models stands; either of its times where nobody asks."""
+    mine = predictions.c.predicted_at
+    return mine if shape.bucket is None and shape.delay is None else dialect.lesser(mine, _other.c.predicted_at)
+
+
+def _answers_beside() -> tuple[_Column, ...]:
+    """What the other model answered."""
+    return (_other.c.predicted_outcome.label(_BESIDE[0]), _other.c.predicted_text.label(_BESIDE[1]))
+
+
+def _with_other() -> sa.FromClause:
+    """The predictions of items that another model predicted too, each beside that one's."""
+    t = _other.c
+    named = t.model_version == sa.bindparam("beside", type_=t.model_version.type)
+    return predictions.join(
+        _other, sa.and_(t.prediction_id == predictions.c.prediction_id, named, t.predicted_at.is_not(None))
+    )
+
+
+def _both_windowed(statement: sa.Select[Any], shape: Shape, made: Sequence[_Column]) -> sa.Select[Any]:
+    """The items of which the earlier of two predictions lies in the window: neither before it, one within."""
+    times = (predictions.c.predicted_at, _other.c.predicted_at)
+    conditions = [*made]
+    if shape.since:
+        conditions += [at >= _given("since") for at in times]
+    if shape.until:
+        conditions.append(sa.or_(*(at < _given("until") for at in times)))
+    column = predictions.c.model_version
+    conditions.append(column == sa.bindparam("model_version", type_=column.type))
+    return statement.where(*conditions)
 
 
 def _kept_columns(shape: Shape, stands: _Column) -> tuple[_Column, ...]:
@@ -276,6 +341,8 @@ def _bin(confidence: _Column, dialect: Dialect, shape: Shape) -> tuple[_Column, 
     """`tally.bin_of` and `tally.midpoint`, to the last float: multiplied, then corrected by the edges."""
     if shape.bins == "exact":
         return confidence, lambda place: place
+    if shape.bins == 1:
+        return sa.literal_column("0"), lambda _: dialect.real(1) / dialect.real(2)
     n = shape.bins
     index = dialect.lesser(dialect.whole(confidence * dialect.real(n)), sa.literal(n - 1, sa.Integer))
     above = dialect.real_of(index + 1) / dialect.real(n)

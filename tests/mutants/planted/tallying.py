@@ -395,3 +395,31 @@ class NanosecondTimes(MemoryStorage):
     def tally(self, query):
         end = datetime(2262, 4, 11, 23, 47, 16, 854_775, tzinfo=UTC)
         return super().tally(attrs.evolve(query, until=min(end, query.until or end)))
+
+
+ON_COMMON_ITEMS = "items_that_two_models_predicted_are_counted_by_what_both_answered"
+
+
+@fault("an item of two models stands at the first one's prediction", caught_by=ON_COMMON_ITEMS)
+class StandsAtTheFirst(MemoryStorage):
+    tally = folded_with(min=lambda first, _other: first)
+
+
+@fault("an answer of the other model counts before it was known", caught_by=ON_COMMON_ITEMS)
+class OtherKnownTooSoon(MemoryStorage):
+    tally = folded_with(
+        _others=lambda predictions, query: {
+            one.prediction_id: one for one in predictions if one.model_version == query.beside
+        }
+    )
+
+
+@fault("whoever else predicted an item is the other model", caught_by=ON_COMMON_ITEMS)
+class AnyOtherModel(MemoryStorage):
+    tally = folded_with(
+        _others=lambda predictions, query: {
+            one.prediction_id: one
+            for one in predictions
+            if one.model_version != query.model_version and answers._known(one, query)
+        }
+    )

@@ -70,7 +70,7 @@ class Alerting(Running):
         value: Any,
         model_version: str,
         *,
-        labels: Mapping[str, str] | None = None,
+        labels: Mapping[str, Any] | None = None,
         context: Mapping[str, Any] | None = None,
         operation_id: str | None = None,
     ) -> Alert | None:
@@ -81,13 +81,14 @@ class Alerting(Running):
                 it is given, whatever is stored under its id.
             value: A number (numpy and Decimal scalars too) or a `Metric`; None, NaN and infinities are no data.
             model_version: The model the value is of.
-            labels: What else makes an instance, for a rule of scope "instance".
+            labels: What else makes an instance, for a rule of scope "instance"; of a rule by segments, their values.
             context: JSON kept with the alert.
             operation_id: Repeating a call with the same one returns the first result for at least 24 hours.
 
         Raises:
             NotANumberError: If the value is a bool, a str or another object.
             NotFoundError: If no rule is stored under the id given.
+            InvalidQueryError: If the rule is by segments, and the labels do not say of which the value is.
         """
         plan = evaluate_rule.evaluate_rule(
             rule, value, model_version, labels=labels, context=context, operation_id=operation_id
@@ -112,7 +113,8 @@ class Alerting(Running):
         `drift_statistic:<feature>`, `drift_p_value:<feature>`, `feature_importance:<feature>` and
         `degradation:<metric>` by what `record_drift`, `record_importances` and `analyze_degradation` kept, any other
         by the newest `MetricSnapshot` of that name. Rules of the metric_type "no_outcomes" go by how many predictions
-        got their first outcome in it.
+        got their first outcome in it. A rule by segments is evaluated for each value in the window and each it was
+        evaluated for before, at most `max_instances` of a model; what was left out is logged, and is in `standings`.
 
         Args:
             model_version: One model. If None, a rule of scope "instance" is evaluated for each model of the window,
@@ -167,7 +169,7 @@ class Alerting(Running):
         component: str | None,
         model_version: str,
         *,
-        labels: Mapping[str, str] | None = None,
+        labels: Mapping[str, Any] | None = None,
         context: Mapping[str, Any] | None = None,
     ) -> list[Alert]:
         """Evaluate every stored, enabled rule of this metric, component and model; the alerts that fired.
@@ -316,32 +318,45 @@ class Alerting(Running):
         """
         return self._run(open_incidents.resolve(incident_id, reason, by))
 
-    def retire(self, model_version: str, *, by: str | None = None, reason: str | None = None) -> int:
+    def retire(
+        self,
+        model_version: str,
+        *,
+        segments: Mapping[str, Any] | None = None,
+        by: str | None = None,
+        reason: str | None = None,
+    ) -> int:
         """Evaluate no rule for a model any more, and end its open incidents. Returns how many ended.
 
         A model whose traffic stopped is evaluated as no data until then. Its facts stay.
 
         Args:
             model_version: The model.
+            segments: Only its instances of these segments, one value each, of rules by segments: a country that is
+                served no more.
             by: Who retires it.
             reason: Why; the history of its incidents keeps it.
 
         Raises:
             NotFoundError: If nothing is stored of the model.
         """
-        return self._run(retired.retire(model_version, by, reason))
+        return self._run(retired.retire(model_version, by, reason, segments))
 
-    def unretire(self, model_version: str) -> None:
-        """Evaluate the rules for a model again.
+    def unretire(self, model_version: str, *, segments: Mapping[str, Any] | None = None) -> None:
+        """Evaluate the rules for a model, or for segments of it, again.
 
         Raises:
             NotFoundError: If it is not retired.
         """
-        self._run(retired.unretire(model_version))
+        self._run(retired.unretire(model_version, segments))
 
     def retired(self) -> dict[str, Retired]:
         """The retired models, by name."""
         return self._run(retired.retired())
+
+    def retired_segments(self) -> list[Retired]:
+        """The segments of models that were retired, each with its `segments`."""
+        return self._run(retired.retired_segments())
 
     def overdue_rules(self) -> list[Overdue]:
         """The enabled rules that nobody has evaluated for longer than they allow."""
@@ -377,6 +392,7 @@ class Alerting(Running):
         model_version: str | None = None,
         metric_name: str | None = None,
         severity: str | None = None,
+        where: Mapping[str, Any] | None = None,
         by: str | None = None,
         comment: str | None = None,
     ) -> Silence:
@@ -392,6 +408,7 @@ class Alerting(Running):
             model_version: Only alerts about this model.
             metric_name: Only alerts on this metric.
             severity: Only alerts of this severity.
+            where: Only alerts about these segments: name to a value, or to a collection of values.
             by: Who asked for it.
             comment: Why.
         """
@@ -402,7 +419,7 @@ class Alerting(Running):
             "metric_name": metric_name,
             "severity": severity,
         }
-        return self._run(silences.add(start, end, match, by, comment))
+        return self._run(silences.add(start, end, match, by, comment, where))
 
     def silences(self) -> list[Silence]:
         """Every silence that was not lifted, past ones too, oldest first."""

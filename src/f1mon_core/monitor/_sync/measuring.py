@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Unpack
+from types import MappingProxyType
+from typing import Any, Literal, Unpack, overload
 
 from f1mon_core import recording
-from f1mon_core.metrics import degradation, estimate, health, models, performance, trends
+from f1mon_core.metrics import degradation, estimate, health, models, performance, slices, trends
 from f1mon_core.metrics import label_delay as label_delays
+from f1mon_core.metrics import paired as pairing
 from f1mon_core.metrics.degradation import Baseline
 from f1mon_core.metrics.estimate import ScoredEstimate
 from f1mon_core.metrics.intervals import Method
 from f1mon_core.metrics.label_delay import LabelDelay
 from f1mon_core.metrics.models import ModelSummary
-from f1mon_core.metrics.performance import Measures, Performance, PerformanceOptions, asked
+from f1mon_core.metrics.paired import PairedComparison
+from f1mon_core.metrics.performance import Measures, Performance, PerformanceOptions, SlicedOptions, asked
+from f1mon_core.metrics.slices import By, Group, Slices
 from f1mon_core.metrics.tables import Trend
 from f1mon_core.metrics.trends import Comparison
 from f1mon_core.metrics.windows import WindowBasis, WindowRequest
@@ -30,6 +34,14 @@ class Measuring(Running):
         """Every model that ever predicted, by name: how much it did, how much of that is labelled, and when."""
         return self._run(models.models())
 
+    @overload
+    def performance(
+        self, model_version: str | None = None, *, by: None = None, **options: Unpack[PerformanceOptions]
+    ) -> Performance: ...
+
+    @overload
+    def performance(self, model_version: str | None = None, *, by: By, **options: Unpack[SlicedOptions]) -> Slices: ...
+
     def performance(
         self,
         model_version: str | None = None,
@@ -41,13 +53,17 @@ class Measuring(Running):
         horizon: timedelta | None = None,
         as_of: datetime | None = None,
         as_recorded: datetime | None = None,
+        where: Mapping[str, Any] | None = None,
         n_bins: int = 10,
         positive: ClassLabel | None = None,
         labels: Iterable[ClassLabel] | None = None,
         interval: Method = "wilson",
         metrics: Collection[str] | None = None,
-    ) -> Performance:
-        """Every metric of the predictions in a window, each with what it rests on.
+        by: By | None = None,
+        worst: int | None = None,
+        worst_by: str = "accuracy",
+    ) -> Performance | Slices:
+        """Every metric of the predictions in a window, each with what it rests on; of each of its slices with `by`.
 
         Args:
             model_version: One model's predictions; None for all.
@@ -60,6 +76,8 @@ class Measuring(Running):
             horizon: The age at which a prediction counts as matured; `label_delay` suggests one.
             as_of: As it was knowable then: predictions made and outcomes known by it.
             as_recorded: As the store held it then.
+            where: Only predictions with these segments: name to a value, or to a collection of values; None is a
+                prediction without the name. Values compare with their type.
             n_bins: Equal-width confidence bins of the calibration metrics.
             positive: The positive class of precision, recall, F1, ROC-AUC, Brier score and log loss; None for 1 where
                 the labels are integers, and for none where they are texts: those metrics then say so.
@@ -68,10 +86,19 @@ class Measuring(Running):
             interval: "wilson" or "clopper-pearson", the 95 % interval of proportions.
             metrics: The names wanted, of `metrics.METRIC_NAMES`; None for all. Without "roc_auc" and "log_loss" the
                 store needs no cell per distinct confidence, which is much cheaper on a long window.
+            by: The name of a segment, or two: what comes back is the performance of each of its values, or pairs of
+                values, those without the name under None. `features.<path>` and `metadata.<path>` need not be declared:
+                the predictions are read then, which takes as long as reading does; `read` says how many. The intervals
+                are Clopper-Pearson's at the level at which those of all slices hold together in 95 %.
+            worst: Only so many slices, those first that are surely bad: by the upper bound of the interval where low is
+                bad, by the lower one where high is. A metric without an interval goes by its value.
+            worst_by: The metric that `worst` goes by.
 
         Raises:
-            InvalidQueryError: If an argument is refused, or "matured" has no horizon.
-            PrunedError: If the window lies where only cells are kept and they cannot answer any of it.
+            InvalidQueryError: If an argument is refused, "matured" has no horizon, or there are more than 10,000
+                slices.
+            PrunedError: If the window lies where only cells are kept and they cannot answer any of it: kept of segments
+                is each name by the day.
         """
         request = WindowRequest(
             model_version=model_version,
@@ -82,9 +109,13 @@ class Measuring(Running):
             horizon=horizon,
             as_of=as_of,
             as_recorded=as_recorded,
+            where=where,
         )
         measures = Measures(n_bins=n_bins, positive=positive, labels=labels, interval=interval, names=metrics)
-        return self._run(performance.performance(request, measures))
+        if by is None:
+            slices.check_without_by(worst)
+            return self._run(performance.performance(request, measures))
+        return self._run(slices.slices(request, measures, by, worst, worst_by))
 
     def label_delay(
         self,
@@ -95,6 +126,7 @@ class Measuring(Running):
         last: timedelta | None = None,
         as_of: datetime | None = None,
         as_recorded: datetime | None = None,
+        where: Mapping[str, Any] | None = None,
         quantiles: Sequence[float] = label_delays.QUANTILES,
         unit: timedelta = label_delays.UNIT,
     ) -> LabelDelay:
@@ -107,21 +139,49 @@ class Measuring(Running):
             last: The newest stretch of time instead.
             as_of: As it was knowable then.
             as_recorded: As the store held it then.
+            where: As in `performance`.
             quantiles: Shares of the labels, in (0, 1].
             unit: The resolution of the delays.
         """
         request = WindowRequest(
-            model_version=model_version, since=since, until=until, last=last, as_of=as_of, as_recorded=as_recorded
+            model_version=model_version,
+            since=since,
+            until=until,
+            last=last,
+            as_of=as_of,
+            as_recorded=as_recorded,
+            where=where,
         )
         return self._run(label_delays.label_delay(request, quantiles, unit))
+
+    @overload
+    def trend(
+        self,
+        model_version: str | None = None,
+        *,
+        every: trends.Every,
+        by: None = None,
+        **options: Unpack[PerformanceOptions],
+    ) -> Trend: ...
+
+    @overload
+    def trend(
+        self,
+        model_version: str | None = None,
+        *,
+        every: trends.Every,
+        by: By,
+        **options: Unpack[PerformanceOptions],
+    ) -> dict[Group, Trend]: ...
 
     def trend(
         self,
         model_version: str | None = None,
         *,
         every: trends.Every,
+        by: By | None = None,
         **options: Unpack[PerformanceOptions],
-    ) -> Trend:
+    ) -> Trend | dict[Group, Trend]:
         """The performance of each hour, day, week or other stretch of a window, from one tally.
 
         Days begin at midnight and weeks on Monday, UTC. A bucket without predictions is there too, with the reason in
@@ -130,28 +190,81 @@ class Measuring(Running):
         Args:
             model_version: One model's predictions; None for all.
             every: "hour", "day", "week" or a timedelta.
+            by: As in `performance`: what comes back is the trend of each slice. Every bucket of every slice is a look,
+                and the intervals are adjusted for so many.
             **options: As `performance` takes them.
         """
-        return self._run(trends.trend(*asked(model_version, options), every))
+        if by is None:
+            return self._run(trends.trend(*asked(model_version, options), every))
+        return self._run(trends.trend_by(*asked(model_version, options), every, by))
+
+    @overload
+    def compare(
+        self,
+        version_a: str,
+        version_b: str,
+        *,
+        by: None = None,
+        paired: Literal[False] = False,
+        **options: Unpack[PerformanceOptions],
+    ) -> Comparison: ...
+
+    @overload
+    def compare(
+        self,
+        version_a: str,
+        version_b: str,
+        *,
+        by: By,
+        paired: Literal[False] = False,
+        **options: Unpack[PerformanceOptions],
+    ) -> dict[Group, Comparison]: ...
+
+    @overload
+    def compare(
+        self,
+        version_a: str,
+        version_b: str,
+        *,
+        by: None = None,
+        paired: Literal[True],
+        min_coverage: float = 0.9,
+        **options: Unpack[PerformanceOptions],
+    ) -> PairedComparison: ...
 
     def compare(
         self,
         version_a: str,
         version_b: str,
+        *,
+        by: By | None = None,
+        paired: bool = False,
+        min_coverage: float = pairing.MIN_COVERAGE,
         **options: Unpack[PerformanceOptions],
-    ) -> Comparison:
+    ) -> Comparison | dict[Group, Comparison] | PairedComparison:
         """Two model versions over the same window, with the interval of each difference.
 
-        The intervals (Newcombe's hybrid score) take the two as independent samples; where both answered the same items
-        they are conservative.
+        Unpaired, the intervals (Newcombe's hybrid score) take the two as independent samples; where both answered the
+        same items they are conservative. Paired, only the items count that both predicted: McNemar's mid-p test, and
+        Newcombe's interval for paired proportions. Without a `basis` those are matured items, by the `horizon` given or
+        the one that the delays of their labels suggest, and there is no verdict while too few of them are labelled.
 
         Args:
             version_a: The first model.
             version_b: The one that is compared with it: differences are second minus first.
-            **options: As `performance` takes them.
+            by: As in `performance`: what comes back is the comparison of each slice; not with `paired`.
+            paired: Only the items that both predicted. `where` is then of the first model's predictions.
+            min_coverage: The labelled share of the common items below which there is no verdict.
+            **options: As `performance` takes them; `paired` has no basis "outcome".
         """
-        request, measures = asked(version_a, options)
-        return self._run(trends.compare(request, version_b, measures))
+        request, measures = asked(version_a, pairing.matured_at(options) if paired else options)
+        if paired:
+            pairing.check_whole(by)
+            plan = pairing.paired(request, version_b, measures, min_coverage, mature=pairing.is_to_mature(options))
+            return self._run(plan)
+        if by is None:
+            return self._run(trends.compare(request, version_b, measures))
+        return self._run(trends.compare_by(request, version_b, measures, by))
 
     def capture_health(
         self,
@@ -165,7 +278,8 @@ class Measuring(Running):
         """Compute a health snapshot of a window from the stored facts, and keep it.
 
         Its `trend` is the change of accuracy against the model's newest trusted snapshot in percent;
-        `degradation_detected` means that the whole interval of the accuracy lies below that of the baseline.
+        `degradation_detected` means that the whole interval of the accuracy lies below that of the baseline. With
+        `where` it is of these segments alone, and so are the baseline by default and the snapshot before.
 
         Args:
             model_version: The model.
@@ -192,19 +306,22 @@ class Measuring(Running):
         since: datetime | None = None,
         until: datetime | None = None,
         trusted: bool | None = None,
+        where: Mapping[str, Any] | None = MappingProxyType({}),
         after: Cursor | None = None,
     ) -> Sequence[HealthSnapshot]:
-        """Health snapshots, newest first; imported ones from before the correction have `trusted=False`."""
+        """Health snapshots, newest first; imported ones from before the correction have `trusted=False`.
+
+        Args:
+            model_version: One model's; None for all.
+            limit: At most so many; None for all.
+            since: Not before this instant.
+            until: Before this instant.
+            trusted: Only those that are, or are not.
+            where: Those that were captured with this `where`; without it those of whole models. None for all of them.
+            after: Continue behind this cursor.
+        """
         return self._run(
-            recording.listing(
-                HealthSnapshot,
-                model_version=model_version,
-                since=since,
-                until=until,
-                where={"trusted": trusted},
-                limit=limit,
-                after=after,
-            )
+            health.snapshots(model_version, since, until, trusted=trusted, where=where, limit=limit, after=after)
         )
 
     def analyze_degradation(

@@ -287,6 +287,37 @@ class TallyLaws(Laws):
             parts = [store.tally(TallyQuery(since=since, until=until, **settled)) for since, until in pairwise(edges)]
             assert disagreement(sum(parts[1:], parts[0]), model.tally(TallyQuery(**settled))) is None
 
+    def test_items_that_two_models_predicted_are_counted_by_what_both_answered(self) -> None:
+        facts: list[Fact] = []
+        for number in range(24):
+            name, at = f"p-{number}", NOON + number * MINUTE
+            facts.append(
+                prediction(name, model_version="m", at=at, confidence=number / 23, segments={"tier": number % 3})
+            )
+            if number % 4:
+                late = timedelta(minutes=(number * 7) % 11 - 5)
+                answer: ClassLabel = ("0", 0, 1)[number % 3]
+                facts.append(prediction(name, model_version="n", at=at + late, predicted_outcome=answer))
+            if number % 5:
+                facts.append(prediction(name, model_version="o", at=at, predicted_outcome=2))
+            if number % 3 == 0:
+                facts += [outcome(name, 1, at + 20 * MINUTE), outcome(name, 0, at + 40 * MINUTE)]
+        with self.store() as store:
+            store.append(facts)
+            asked: dict[str, Any] = {"model_version": "m", "beside": "n"}
+            cells = store.tally(TallyQuery(**asked)).cells
+            assert cells, "items that both predicted are counted, with `beside` or without"
+            if not any(key.segments for key in cells):
+                pytest.skip("this store leaves `beside` out")
+            agree(store, facts, *(TallyQuery(**asked, bins=bins) for bins in (1, 10, "exact")))
+            agree(store, facts, TallyQuery(model_version="n", beside="m"), TallyQuery(model_version="m", beside="x"))
+            agree(store, facts, TallyQuery(**asked, by=("tier",)), TallyQuery(**asked, where={"tier": [0, 2]}))
+            edges = [NOON + number * 4 * MINUTE for number in range(-1, 8)]
+            agree(store, facts, *(TallyQuery(**asked, since=one, until=two) for one, two in pairwise(edges)))
+            agree(store, facts, *(TallyQuery(**asked, as_of=edge, delay=4 * MINUTE) for edge in edges))
+            agree(store, facts, TallyQuery(**asked, bucket=3 * MINUTE), TallyQuery(**asked, bucket=HOUR, delay=MINUTE))
+            agree(store, facts, TallyQuery(**asked, as_recorded=NOON - SECOND), TallyQuery(**asked, as_recorded=NOON))
+
     def test_as_of_counts_only_what_was_knowable(self) -> None:
         facts = [
             prediction("a", at=NOON),
