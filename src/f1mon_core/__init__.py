@@ -41,6 +41,7 @@ from f1mon_core.metrics.performance import Performance
 from f1mon_core.metrics.tables import Trend
 from f1mon_core.metrics.trends import Comparison
 from f1mon_core.monitor import AsyncMonitor, Monitor
+from f1mon_core.recording.lists import LabelledPrediction, LabelledPredictions, Outcomes, Predictions
 from f1mon_core.records.kinds import (
     AccuracyEstimate,
     Acknowledgement,
@@ -93,6 +94,8 @@ __all__ = [
     "InvalidQueryError",
     "InvalidRecordError",
     "LabelDelay",
+    "LabelledPrediction",
+    "LabelledPredictions",
     "LockTimeoutError",
     "Message",
     "Metric",
@@ -105,9 +108,11 @@ __all__ = [
     "NotWritten",
     "Outcome",
     "OutcomeUnknown",
+    "Outcomes",
     "Pending",
     "Performance",
     "Prediction",
+    "Predictions",
     "PrunedError",
     "ReadOnlyError",
     "RestoreError",

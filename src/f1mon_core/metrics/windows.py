@@ -12,7 +12,7 @@ from f1mon_core.records.fields import Document
 from f1mon_core.records.times import EPOCH, MICROSECOND
 from f1mon_core.storage import plans
 from f1mon_core.storage.plans import Plan
-from f1mon_core.storage.tally import Basis, Bins, TallyQuery, check_instant
+from f1mon_core.storage.tally import Basis, Bins, TallyQuery, take_instant
 
 WindowBasis: TypeAlias = Literal["prediction", "outcome", "matured"]
 
@@ -95,7 +95,7 @@ class WindowRequest:
 
     def __attrs_post_init__(self) -> None:
         for name in ("since", "until", "as_of", "as_recorded"):
-            check_instant(name, getattr(self, name))
+            take_instant(self, name)
         if self.basis not in ("prediction", "outcome", "matured"):
             raise InvalidQueryError(f"basis must be 'prediction', 'outcome' or 'matured', got {self.basis!r}")
         _check_duration("last", self.last)

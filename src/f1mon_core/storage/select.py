@@ -10,7 +10,7 @@ import attrs
 
 from f1mon_core.errors import InvalidQueryError
 from f1mon_core.records.kinds import KINDS, Cursor, Fact, key_text
-from f1mon_core.storage.tally import check_id, check_instant
+from f1mon_core.storage.tally import check_id, check_instant, take_instant
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar as TypeVarWithDefault
@@ -92,8 +92,8 @@ class Select(Generic[F_co]):
 
     def __attrs_post_init__(self) -> None:
         record = kind_of(self.kind)
-        check_instant("since", self.since)
-        check_instant("until", self.until)
+        take_instant(self, "since")
+        take_instant(self, "until")
         for other in (self.lacking, self.having):
             if other is not None:
                 kind_of(other)

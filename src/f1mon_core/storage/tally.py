@@ -181,7 +181,7 @@ class TallyQuery:
         if self.basis not in ("prediction", "outcome"):
             raise InvalidQueryError(f"basis must be 'prediction' or 'outcome', got {self.basis!r}")
         for name in ("since", "until", "as_of", "as_recorded"):
-            check_instant(name, getattr(self, name))
+            take_instant(self, name)
         if self.model_version is not None:
             check_id("model_version", self.model_version)
         for name in ("bucket", "delay"):
@@ -205,6 +205,12 @@ def check_width(name: str, width: Any) -> None:
 def check_instant(name: str, value: Any) -> None:
     """Refuse anything but None or a datetime a store can hold."""
     _as_query(name, value, fields.instant)
+
+
+def take_instant(query: attrs.AttrsInstance, name: str) -> None:
+    """Check an optional instant of a frozen query, and keep it as stores compare it: a plain datetime in UTC."""
+    if (given := getattr(query, name)) is not None:
+        object.__setattr__(query, name, _checked(given, name, fields.instant))
 
 
 def check_id(name: str, value: Any) -> None:
