@@ -9,6 +9,8 @@ from typing import Any
 import click
 
 from f1mon_core.cli.streams import be_quiet
+from f1mon_core.errors import InvalidRecordError
+from f1mon_core.records import fields
 
 _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
@@ -34,6 +36,25 @@ class Window(click.ParamType):  # type: ignore[type-arg]  # generic only in clic
             self.fail(f"{value!r} is no length of time such as {examples}", param, ctx)
         return length
 
+
+class Label(click.ParamType):  # type: ignore[type-arg]  # as above
+    """A class label: a whole number, or a text; `text:1` for the text "1"."""
+
+    name = "label"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
+        """See `click.ParamType.convert`."""
+        if isinstance(value, int):
+            return value
+        if re.fullmatch(r"-?[0-9]{1,19}", value):
+            return int(value)
+        try:
+            return fields.identifier(value.removeprefix("text:"), "label")
+        except InvalidRecordError as error:
+            self.fail(str(error), param, ctx)
+
+
+LABEL = Label()
 
 quiet_option = click.option(
     *("-q", "--quiet"),

@@ -85,7 +85,7 @@ def _rows(columns: Sequence[str], cells: Sequence[Sequence[Any]], length: int) -
 
 def _made(row: Mapping[str, Any], found: Layout, left_out: LeftOut, number: int) -> Fact | None:
     try:
-        made: Fact | None = fact_of(row, found, left_out)
+        made = fact_of(row, found, left_out)
     except InvalidRecordError as error:
         column = found.column_of(error.field)
         error.where = f"row {number}" if column in {None, error.field} else f"row {number}, column {column!r}"

@@ -37,6 +37,7 @@ class Layout:
         groups: `features`, `metadata` and `segments` to what is in them: name to column.
         probabilities: Label to the column of its probability; empty where none is.
         given: Fields that are the same in every row.
+        rest: The group that all other columns go into; None where they are left out.
     """
 
     kind: type[Prediction | Outcome]
@@ -44,6 +45,11 @@ class Layout:
     groups: Mapping[str, Mapping[str, str]]
     probabilities: Mapping[Any, str] = attrs.field(factory=dict)
     given: Mapping[str, Any] = attrs.field(factory=dict)
+    rest: str | None = None
+    known: frozenset[str] = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        object.__setattr__(self, "known", frozenset(self.columns))
 
     @property
     def columns(self) -> list[str]:
@@ -95,7 +101,8 @@ def layout(
     if kind is Outcome and "known_at" not in fields and "at" in names:
         fields["known_at"] = "at"
     made = _grouped(groups or {}, names, {*fields.values(), *probabilities.values()})
-    found = Layout(kind=kind, fields=fields, groups=made, probabilities=probabilities, given=constant)
+    rest = next((group for group, choice in (groups or {}).items() if isinstance(choice, str)), None)
+    found = Layout(kind=kind, fields=fields, groups=made, probabilities=probabilities, given=constant, rest=rest)
     _complete(found, names)
     return found
 

@@ -6,7 +6,7 @@ gaps are integers, an id that is a number is its text, and a missing segment is 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from decimal import Decimal
 from numbers import Real
 from typing import Any, TypeAlias
@@ -16,7 +16,7 @@ from f1mon_core.errors import InvalidRecordError
 from f1mon_core.recording.chances import Chance
 from f1mon_core.recording.given import LeftOut
 from f1mon_core.recording.layout import Layout
-from f1mon_core.records.kinds import Outcome
+from f1mon_core.records.kinds import Outcome, Prediction
 from f1mon_core.records.values import is_missing
 
 Row: TypeAlias = Mapping[str, Any]
@@ -46,28 +46,19 @@ def identity(value: Any) -> Any:
     return value
 
 
-def fact_of(row: Row, layout: Layout, left_out: LeftOut, instant: Callable[[Any, str], Any] | None = None) -> Any:
+def fact_of(row: Row, layout: Layout, left_out: LeftOut) -> Prediction | Outcome | None:
     """The fact of a row; None for an outcome without a label, which is skipped and counted.
 
     Args:
         row: Its cells by column.
         layout: Which column is what.
         left_out: Counts what is missing.
-        instant: Makes a datetime of a cell and the name of its field; None where cells are such already.
 
     Raises:
         InvalidRecordError: If a cell is refused.
     """
     made = outcome_row(row, layout, left_out) if layout.kind is Outcome else prediction_row(row, layout, left_out)
-    if made is None:
-        return None
-    if "at" in made and instant is not None:
-        try:
-            made["at"] = instant(made["at"], "at")
-        except InvalidRecordError as error:
-            error.record = error.record or f"{layout.kind.kind} {str(made['prediction_id'])[:80]!r}"
-            raise
-    return layout.kind(**made)
+    return None if made is None else layout.kind(**made)
 
 
 def outcome_row(row: Row, layout: Layout, left_out: LeftOut) -> dict[str, Any] | None:
@@ -107,6 +98,8 @@ def prediction_row(row: Row, layout: Layout, left_out: LeftOut) -> dict[str, Any
     for group in ("features", "metadata", "segments"):
         if chosen := layout.groups.get(group):
             made[group] = {name: row[column] for name, column in chosen.items()}
+            if group == layout.rest:  # of rows that name their own columns, also what the first ones did not have
+                made[group] |= {name: value for name, value in row.items() if name not in layout.known}
         elif group in fields and not is_missing(row[fields[group]]):
             made[group] = row[fields[group]]
     if isinstance(segments := made.get("segments"), Mapping):
