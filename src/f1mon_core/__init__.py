@@ -33,6 +33,7 @@ from f1mon_core.errors import (
     StorageError,
     UnknownBackendError,
 )
+from f1mon_core.metrics.data_doubts import DataDoubt
 from f1mon_core.metrics.estimate import ScoredEstimate
 from f1mon_core.metrics.label_delay import LabelDelay
 from f1mon_core.metrics.metric import Metric
@@ -79,6 +80,7 @@ __all__ = [
     "ConsoleChannel",
     "CorruptStoreError",
     "Cursor",
+    "DataDoubt",
     "DegradationAnalysis",
     "Delivery",
     "DeliveryError",

@@ -66,4 +66,10 @@ quiet_option = click.option(
 exit_zero_option = click.option(
     "--exit-zero", is_flag=True, help="End with 0 whatever is found; 1 and 2 are left for what could not be done."
 )
+positive_option = click.option(
+    *("--positive", "positive"),
+    type=LABEL,
+    metavar="LABEL",
+    help="The positive class of precision, recall and F1; 1 where labels are whole numbers, text:1 for the text.",
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of a table.")

@@ -8,14 +8,14 @@ from typing import cast
 import click
 
 from f1mon_core.cli.output import document, stamp, table
-from f1mon_core.cli.parameters import Window, json_option
+from f1mon_core.cli.parameters import Window, json_option, positive_option
 from f1mon_core.cli.place import Place, pass_place
 from f1mon_core.cli.streams import talk
 from f1mon_core.cli.window import asked
 from f1mon_core.metrics.health import RESERVED, snapshot_metric
 from f1mon_core.metrics.metric import Metric
 from f1mon_core.metrics.performance import PerformanceOptions
-from f1mon_core.records.fields import Document
+from f1mon_core.records.fields import ClassLabel, Document
 from f1mon_core.records.kinds import HealthSnapshot
 from f1mon_core.text import printable
 
@@ -30,6 +30,7 @@ from f1mon_core.text import printable
 @click.option("--baseline", type=click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S%z"]), nargs=2, metavar="SINCE UNTIL",
               help="Judge against this window (2026-05-01 is midnight UTC), not the one of the same length before.",
               )  # fmt: skip
+@positive_option
 @pass_place
 def snapshot(
     place: Place,
@@ -39,6 +40,7 @@ def snapshot(
     horizon: timedelta | None,
     model_version: str | None,
     baseline: tuple[datetime, datetime] | None,
+    positive: ClassLabel | None,
 ) -> None:
     """Compute the health of each model in a window of prediction time, and keep it.
 
@@ -48,7 +50,7 @@ def snapshot(
     against = None if baseline is None else (_utc(baseline[0]), _utc(baseline[1]))
     with place.open() as monitor:
         over = asked(monitor, window, horizon, model_version)
-        options: PerformanceOptions = {"since": over.since, "until": over.until}
+        options: PerformanceOptions = {"since": over.since, "until": over.until, "positive": positive}
         if horizon is not None:
             options |= {"basis": "matured", "horizon": horizon}
         names = [model_version] if model_version else over.models

@@ -17,6 +17,7 @@ from f1mon_core.records.fields import Document
 from f1mon_core.records.times import duration_micros, to_micros
 from f1mon_core.storage import plans
 from f1mon_core.storage.plans import Plan
+from f1mon_core.storage.stamping import PRELABELLED
 from f1mon_core.storage.tally import CellKey, Tally, check_width
 
 QUANTILES = (0.5, 0.9, 0.95, 0.99)
@@ -29,6 +30,8 @@ _TOO_YOUNG = "no label came to predictions old enough to be watched for a whole 
 @attrs.frozen
 class LabelDelay:
     """How long the outcomes of a window's predictions take to become known.
+
+    Predictions whose item was labelled more than a day before they were made are left out: nobody waited for those.
 
     Quantiles are of the labels that come within the longest delay seen, corrected for the predictions that are still
     too young to have one (Kaplan-Meier); without that correction the newest predictions make labels look quick.
@@ -86,7 +89,9 @@ def _checked_share(share: Any) -> float:
 
 
 def delay_of(tally: Tally, present: datetime, quantiles: Sequence[float], unit: timedelta) -> LabelDelay:
-    """The label delay that a tally split by bucket and delay, both of `unit`, comes to."""
+    """The label delay that a tally split by bucket and delay, both of `unit`, comes to; without the prelabelled."""
+    cells = {key: one for key, one in tally.cells.items() if key.delay is None or not is_prelabelled(key.delay, unit)}
+    tally = attrs.evolve(tally, cells=cells)
     labelled = sum(moments.n for key, moments in tally.cells.items() if key.actual is not None)
     pending = tally.count - labelled
     arrived = arrived_shares(tally, present, unit)
@@ -100,6 +105,11 @@ def delay_of(tally: Tally, present: datetime, quantiles: Sequence[float], unit: 
         return next(delay + 1 for delay, reached in arrived if reached >= enough) * unit
 
     return LabelDelay({share: by(share) for share in quantiles}, by(HORIZON_SHARE), eventual, labelled, pending, unit)
+
+
+def is_prelabelled(delay: int, unit: timedelta) -> bool:
+    """Whether labels so many whole units after their predictions came more than a day before them."""
+    return (delay + 1) * unit <= -PRELABELLED
 
 
 def arrived_shares(tally: Tally, present: datetime, unit: timedelta) -> list[tuple[int, float]]:

@@ -67,7 +67,8 @@ class Meaning:
             given = row.cells or Cells()
             made = Cells(given)
             for column, (field, meaning) in roles.items():
-                made[column] = meaning(given[column], field)
+                if column in given:
+                    made[column] = meaning(given[column], field)
             return made
 
         return read

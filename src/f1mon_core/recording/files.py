@@ -7,6 +7,7 @@ import gzip
 import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
@@ -102,11 +103,15 @@ def opened(path: Path, form: Format, *, delimiter: str | None = None, encoding: 
         ConfigurationError: If it is no file of that format.
         MissingExtraError: If it is Parquet and pyarrow is not installed.
     """
-    if form == "parquet":
-        return ParquetFile(path)
-    if form == "jsonl":
-        return JsonLines(path, encoding)
-    return CsvFile(path, delimiter or ("\t" if ".tsv" in path.suffixes else ","), encoding)
+    with ExitStack() as failing:
+        if form == "parquet":
+            table: Table = ParquetFile(path, failing)
+        elif form == "jsonl":
+            table = JsonLines(path, encoding, failing)
+        else:
+            table = CsvFile(path, delimiter or ("\t" if ".tsv" in path.suffixes else ","), encoding, failing)
+        failing.pop_all()  # it was opened, and is whoever has it's to close
+    return table
 
 
 class _Lines:
@@ -114,17 +119,19 @@ class _Lines:
 
     unit = "line"
 
-    def __init__(self, path: Path, encoding: str) -> None:
+    def __init__(self, path: Path, encoding: str, failing: ExitStack) -> None:
+        """Open a file; `failing` closes it where it turns out to be none of its kind."""
         self._raw: IO[bytes] = path.open("rb")
+        failing.callback(self._raw.close)
         self.length = path.stat().st_size
         begin = self._raw.read(2)
         self._raw.seek(0)
         if begin in {b"\xff\xfe", b"\xfe\xff"} and encoding == "utf-8-sig":
-            self._raw.close()
             raise ConfigurationError(f"{path.name} is UTF-16: give --encoding utf-16")
         whole: Any = gzip.GzipFile(fileobj=self._raw) if begin == b"\x1f\x8b" else self._raw
         errors = "surrogateescape" if encoding.startswith("utf-8") else "strict"
         self._text = io.TextIOWrapper(whole, encoding, errors=errors, newline="")
+        failing.callback(self._text.close)
 
     def position(self) -> int:
         """How many bytes were read."""
@@ -143,9 +150,9 @@ class _Lines:
 class CsvFile(_Lines):
     """CSV with a header: quoted fields may hold line ends, whatever the line ends are."""
 
-    def __init__(self, path: Path, delimiter: str, encoding: str) -> None:
+    def __init__(self, path: Path, delimiter: str, encoding: str, failing: ExitStack) -> None:
         """Open a file and read its header."""
-        super().__init__(path, encoding)
+        super().__init__(path, encoding, failing)
         csv.field_size_limit(max(csv.field_size_limit(), _LONGEST))
         self._reader = csv.reader(self._text, delimiter=delimiter, strict=True)
         try:
@@ -186,9 +193,9 @@ class CsvFile(_Lines):
 class JsonLines(_Lines):
     """One JSON object a line."""
 
-    def __init__(self, path: Path, encoding: str) -> None:
+    def __init__(self, path: Path, encoding: str, failing: ExitStack) -> None:
         """Open a file and look at its first rows."""
-        super().__init__(path, encoding)
+        super().__init__(path, encoding, failing)
         self._begun = list(islice(self._read(), _LOOKED_AT))
         seen = dict.fromkeys(name for one in self._begun if one.cells is not None for name in one.cells)
         self.names = list(seen)
@@ -244,15 +251,17 @@ class ParquetFile:
 
     unit = "row"
 
-    def __init__(self, path: Path) -> None:
-        """Open a file."""
+    def __init__(self, path: Path, failing: ExitStack) -> None:
+        """Open a file; `failing` closes it where it turns out to be none of its kind."""
         try:
             import pyarrow as pa  # noqa: PLC0415 - an extra
             from pyarrow import parquet  # noqa: PLC0415 - an extra
         except ImportError as error:
             raise MissingExtraError("Parquet needs the extra `parquet`: pip install 'f1mon[parquet]'") from error
+        self._raw = path.open("rb")
+        failing.callback(self._raw.close)
         try:
-            self._file = parquet.ParquetFile(path)
+            self._file = parquet.ParquetFile(self._raw)
         except (pa.ArrowException, OSError) as error:
             raise ConfigurationError(f"{path.name} cannot be read as Parquet: {error}") from error
         self._failures = (pa.ArrowException, OSError)
@@ -289,3 +298,4 @@ class ParquetFile:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._file.close()
+        self._raw.close()

@@ -97,7 +97,7 @@ def prediction_row(row: Row, layout: Layout, left_out: LeftOut) -> dict[str, Any
         made["at"] = _time(row[fields["at"]], "at", made["prediction_id"], "prediction")
     for group in ("features", "metadata", "segments"):
         if chosen := layout.groups.get(group):
-            made[group] = {name: row[column] for name, column in chosen.items()}
+            made[group] = {name: row[column] for name, column in chosen.items() if column in row}
             if group == layout.rest:  # of rows that name their own columns, also what the first ones did not have
                 made[group] |= {name: value for name, value in row.items() if name not in layout.known}
         elif group in fields and not is_missing(row[fields[group]]):
