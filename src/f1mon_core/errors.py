@@ -47,7 +47,7 @@ class InvalidRecordError(F1monError, ValueError):
 
     def __str__(self) -> str:
         of = ", ".join(filter(None, (self.record, self.where)))
-        return f"{self.field}: {self.reason}, got {_shown(self.value)}{f' ({of})' if of else ''}"
+        return f"{self.field}: {self.reason}, got {shown(self.value)}{f' ({of})' if of else ''}"
 
     def __repr__(self) -> str:
         # Event loops and loggers take the repr of what went by, and the refused value's own may raise.
@@ -55,7 +55,7 @@ class InvalidRecordError(F1monError, ValueError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         # The refused value may itself refuse to be pickled; the message must still cross a process boundary.
-        value = self.value if isinstance(self.value, str | int | float | bool | type(None)) else _shown(self.value)
+        value = self.value if isinstance(self.value, str | int | float | bool | type(None)) else shown(self.value)
         place = {"record": self.record, "where": self.where}
         return (type(self), (self.field, value, self.reason), place)
 
@@ -224,15 +224,15 @@ class ClosedError(StorageError, ValueError):
     """The store was closed; open it again."""
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
     """The start of a value's repr, for a value of any size or shape."""
     if isinstance(value, str | bytes) and len(value) > _SHOWN:
         return f"{value[:_SHOWN]!r}… ({len(value)} long)"
     if isinstance(value, dict | list | tuple | set | frozenset):
         return f"a {type(value).__name__} of {len(value)}"
     try:
-        shown = repr(value)
+        text = repr(value)
     except Exception as error:  # noqa: BLE001 - a hostile __repr__ must not hide the refusal it is part of
         return f"a {type(value).__name__} whose repr raises {type(error).__name__}"
-    shown = " ".join(shown.split()) if "\n" in shown else shown  # a table's repr has lines
-    return shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}…"
+    text = " ".join(text.split()) if "\n" in text else text  # a table's repr has lines
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"

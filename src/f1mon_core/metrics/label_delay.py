@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 import attrs
 
-from f1mon_core.errors import InvalidQueryError
+from f1mon_core.errors import InvalidQueryError, shown
 from f1mon_core.metrics.metric import NO_LABELS, NO_PREDICTIONS
 from f1mon_core.metrics.windows import WindowRequest
 from f1mon_core.records.fields import Document
@@ -18,7 +18,7 @@ from f1mon_core.records.times import duration_micros, to_micros
 from f1mon_core.storage import plans
 from f1mon_core.storage.plans import Plan
 from f1mon_core.storage.stamping import PRELABELLED
-from f1mon_core.storage.tally import CellKey, Tally, check_width
+from f1mon_core.storage.tally import CellKey, Tally, check_collection, check_width
 
 QUANTILES = (0.5, 0.9, 0.95, 0.99)
 HORIZON_SHARE = 0.95
@@ -72,9 +72,7 @@ def label_delay(request: WindowRequest, quantiles: Sequence[float], unit: timede
     """The label delay of the predictions made in a window."""
     if request.basis != "prediction":
         raise InvalidQueryError("label delays are of predictions made in the window: basis='prediction' only")
-    if not isinstance(quantiles, Iterable):
-        raise InvalidQueryError(f"quantiles is a collection of shares, got {quantiles!r:.80}")
-    wanted = [_checked_share(share) for share in quantiles]
+    wanted = [_checked_share(share) for share in check_collection("quantiles", quantiles, "shares")]
     check_width("unit", unit)
     window = yield from request.resolve()
     present = yield from request.present()
@@ -84,7 +82,7 @@ def label_delay(request: WindowRequest, quantiles: Sequence[float], unit: timede
 
 def _checked_share(share: Any) -> float:
     if not isinstance(share, float | int) or isinstance(share, bool) or not 0 < share <= 1:
-        raise InvalidQueryError(f"a quantile is a share in (0, 1], got {share!r}")
+        raise InvalidQueryError(f"a quantile is a share in (0, 1], got {shown(share)}")
     return float(share)
 
 

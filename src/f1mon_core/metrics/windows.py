@@ -7,7 +7,7 @@ from typing import Any, Literal, TypeAlias
 
 import attrs
 
-from f1mon_core.errors import InvalidQueryError
+from f1mon_core.errors import InvalidQueryError, shown
 from f1mon_core.records.fields import Document
 from f1mon_core.records.times import EPOCH, MICROSECOND
 from f1mon_core.storage import plans
@@ -96,8 +96,9 @@ class WindowRequest:
     def __attrs_post_init__(self) -> None:
         for name in ("since", "until", "as_of", "as_recorded"):
             take_instant(self, name)
-        if self.basis not in ("prediction", "outcome", "matured"):
-            raise InvalidQueryError(f"basis must be 'prediction', 'outcome' or 'matured', got {self.basis!r}")
+        basis: Any = self.basis
+        if not isinstance(basis, str) or basis not in ("prediction", "outcome", "matured"):
+            raise InvalidQueryError(f"basis must be 'prediction', 'outcome' or 'matured', got {shown(basis)}")
         _check_duration("last", self.last)
         _check_duration("horizon", self.horizon)
         if self.basis == "matured" and self.horizon is None:
@@ -170,4 +171,4 @@ def minus(instant: datetime, duration: timedelta) -> datetime:
 
 def _check_duration(name: str, value: Any) -> None:
     if value is not None and (not isinstance(value, timedelta) or value <= timedelta(0)):
-        raise InvalidQueryError(f"{name} must be a positive timedelta, got {value!r}")
+        raise InvalidQueryError(f"{name} must be a positive timedelta, got {shown(value)}")

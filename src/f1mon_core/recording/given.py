@@ -100,15 +100,26 @@ def _closest(name: Any, known: Iterable[str]) -> str:
     return "; features= and metadata= keep whatever belongs to it" if "features" in known else ""
 
 
+def iterated(given: Any) -> Iterator[Any] | None:
+    """What goes through a value's items; None where it has none."""
+    if not isinstance(given, Iterable):
+        return None
+    try:
+        return iter(given)
+    except Exception:  # noqa: BLE001 - it claims to be iterable, and is not: an array without a dimension
+        return None
+
+
 def numbered(make: Callable[[Any], F], given: Any) -> Iterator[F]:
     """Facts of what was given, one by one; a refusal says which it was, counted from 0.
 
     Raises:
         InvalidRecordError: If one is refused, or it is not several at all.
     """
-    if isinstance(given, Mapping | str | bytes | Fact) or not isinstance(given, Iterable):
+    several = None if isinstance(given, Mapping | str | bytes | Fact) else iterated(given)
+    if several is None:
         raise InvalidRecordError("records", given, "must be an iterable of records or a frame: give [record] for one")
-    for number, one in enumerate(given):
+    for number, one in enumerate(several):
         try:
             made = make(one)
         except InvalidRecordError as error:

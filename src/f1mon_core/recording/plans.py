@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from itertools import islice
@@ -9,7 +10,7 @@ from typing import Any, TypeVar, cast
 
 import attrs
 
-from f1mon_core.errors import ConflictError, InvalidQueryError, NotFoundError
+from f1mon_core.errors import ConflictError, InvalidQueryError, NotFoundError, shown
 from f1mon_core.recording.chances import Chance
 from f1mon_core.recording.given import LeftOut, outcome_of
 from f1mon_core.recording.lists import LabelledPrediction, LabelledPredictions, Outcomes, Predictions
@@ -20,6 +21,7 @@ from f1mon_core.storage import plans
 from f1mon_core.storage.contract import Appended
 from f1mon_core.storage.plans import Plan
 from f1mon_core.storage.select import Scalar, Select
+from f1mon_core.storage.tally import check_id
 
 F = TypeVar("F", bound=Fact)
 
@@ -35,8 +37,8 @@ def record(facts: Iterable[Fact], batch_size: int = BATCH_SIZE, left_out: LeftOu
         batch_size: How many are one batch.
         left_out: What whoever makes the facts left out of them by then.
     """
-    if type(batch_size) is not int or batch_size < 1:
-        raise InvalidQueryError(f"batch_size must be at least 1, got {batch_size!r:.80}")
+    if type(batch_size) is not int or not 1 <= batch_size <= sys.maxsize:
+        raise InvalidQueryError(f"batch_size must be an int of at least 1, got {shown(batch_size)}")
     remaining = iter(facts)
     total, number = Appended(unmatched=0), 0
     while True:
@@ -119,6 +121,7 @@ def outcomes(
     after: Cursor | None,
 ) -> Plan[Outcomes]:
     """Stored outcomes, every revision, in order of known_at."""
+    check_id("prediction_id", prediction_id)
     where = {} if prediction_id is None else {"prediction_id": prediction_id}
     select = Select.of(Outcome, since, until, where=where, descending=descending, limit=limit, after=after)
     return Outcomes((yield from plans.find(select)))
@@ -157,6 +160,7 @@ def labelled(
 
 def prediction_stored(prediction_id: str, model_version: str | None) -> Plan[Prediction]:
     """The prediction of an item, of several the one recorded first. Raises `NotFoundError`."""
+    check_id("prediction_id", prediction_id)
     select = Select.of(Prediction, model_version=model_version, where={"prediction_id": prediction_id})
     found = yield from plans.find(select)
     if not found:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from decimal import Decimal
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any, TypeAlias
 from uuid import UUID
 
@@ -28,10 +28,10 @@ def whole(value: Any) -> Any:
     if type(value) is int or isinstance(value, str | bool):
         return value
     if isinstance(value, Real | Decimal) and not hasattr(value, "__index__"):
-        number = value if isinstance(value, Decimal) else float(value)
         try:
+            number = value if isinstance(value, Decimal) else float(value)
             return int(number) if number == int(number) else value
-        except (OverflowError, ValueError):  # infinite, or no number
+        except (ArithmeticError, TypeError, ValueError):  # infinite, or no number
             return value
     return value
 
@@ -41,8 +41,10 @@ def identity(value: Any) -> Any:
     if type(value) is str:
         return value
     number = whole(value)
-    if isinstance(number, UUID) or (hasattr(number, "__index__") and not isinstance(number, bool | str)):
-        return str(number if isinstance(number, UUID) else int(number))
+    if isinstance(number, UUID):
+        return str(number)
+    if isinstance(number, Integral) and not isinstance(number, bool):
+        return str(number)
     return value
 
 
@@ -57,7 +59,13 @@ def fact_of(row: Row, layout: Layout, left_out: LeftOut) -> Prediction | Outcome
     Raises:
         InvalidRecordError: If a cell is refused.
     """
-    made = outcome_row(row, layout, left_out) if layout.kind is Outcome else prediction_row(row, layout, left_out)
+    try:
+        made = outcome_row(row, layout, left_out) if layout.kind is Outcome else prediction_row(row, layout, left_out)
+    except InvalidRecordError:
+        raise
+    except Exception as error:
+        reason = f"must hold values that can be read (the own code of one raised {type(error).__name__})"
+        raise InvalidRecordError("row", None, reason) from error
     return None if made is None else layout.kind(**made)
 
 

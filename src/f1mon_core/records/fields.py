@@ -6,6 +6,7 @@ import math
 import operator
 import struct
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from decimal import Decimal
 from enum import Enum
@@ -84,8 +85,8 @@ def integer(value: Any, field: str) -> int:
             raise InvalidRecordError(field, value, "must be an int, not a bool")
         try:
             value = operator.index(value)
-        except TypeError:
-            raise InvalidRecordError(field, value, "must be an int") from None
+        except Exception as error:  # its own code; TypeError for what is none
+            raise InvalidRecordError(field, value, "must be an int") from error
     if not INT64_MIN <= value <= INT64_MAX:
         raise InvalidRecordError(field, value, "must fit in 64 bits")
     return int.__int__(value)
@@ -118,10 +119,11 @@ def _floating(value: Any) -> str:
     """What to do about a label that is a float: where a pandas column has gaps, every label in it is one."""
     if is_missing(value):
         return ", and is missing: leave it out until it is known"
-    if value in (0, 1) or value % 1 == 0:
-        return (
-            f": {int(value)}, not {float(value)} (give int(label), or a whole frame, in which whole numbers are labels)"
-        )
+    with suppress(ArithmeticError, TypeError, ValueError):  # infinite, or no number after all
+        if value == (whole := int(value)):
+            return (
+                f": {whole}, not {float(value)} (give int(label), or a whole frame, in which whole numbers are labels)"
+            )
     return ": is this a score? It belongs into confidence or probability"
 
 
@@ -185,6 +187,8 @@ def number(value: Any, field: str) -> float:
             raise InvalidRecordError(field, value, "must be a number" + _number_of(value))
         try:
             value = float(value)
+        except TypeError:
+            raise InvalidRecordError(field, value, "must be a number") from None
         except (OverflowError, ValueError):
             raise InvalidRecordError(field, value, "must fit in a 64-bit float") from None
     if not math.isfinite(value):

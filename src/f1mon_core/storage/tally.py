@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias, TypeVar
 
 import attrs
 
-from f1mon_core.errors import InvalidQueryError, InvalidRecordError
+from f1mon_core.errors import InvalidQueryError, InvalidRecordError, shown
 from f1mon_core.records import fields
 from f1mon_core.records.times import EPOCH, LATEST, duration_micros, from_micros, to_micros
 
@@ -178,8 +178,9 @@ class TallyQuery:
 
     def __attrs_post_init__(self) -> None:
         check_bins(self.bins)
-        if self.basis not in ("prediction", "outcome"):
-            raise InvalidQueryError(f"basis must be 'prediction' or 'outcome', got {self.basis!r}")
+        basis: Any = self.basis
+        if not isinstance(basis, str) or basis not in ("prediction", "outcome"):
+            raise InvalidQueryError(f"basis must be 'prediction' or 'outcome', got {shown(basis)}")
         for name in ("since", "until", "as_of", "as_recorded"):
             take_instant(self, name)
         if self.model_version is not None:
@@ -191,15 +192,26 @@ class TallyQuery:
 
 def check_bins(bins: object) -> None:
     """Refuse anything but "exact" or a number of bins from 1 to `MAX_BINS`."""
-    if bins == "exact" or (type(bins) is int and 1 <= bins <= MAX_BINS):
+    if (isinstance(bins, str) and bins == "exact") or (type(bins) is int and 1 <= bins <= MAX_BINS):
         return
-    raise InvalidQueryError(f"bins must be 'exact' or an int from 1 to {MAX_BINS}, got {bins!r}")
+    raise InvalidQueryError(f"bins must be 'exact' or an int from 1 to {MAX_BINS}, got {shown(bins)}")
 
 
 def check_width(name: str, width: Any) -> None:
     """Refuse anything but a positive timedelta that a store's calendar can hold."""
     if not isinstance(width, timedelta) or not timedelta(0) < width <= LATEST - EPOCH:
-        raise InvalidQueryError(f"{name} must be a positive timedelta of less than 8,030 years, got {width!r:.80}")
+        raise InvalidQueryError(f"{name} must be a positive timedelta of less than 8,030 years, got {shown(width)}")
+
+
+def check_collection(name: str, given: Any, of: str) -> list[Any]:
+    """The items of a collection; text is none. Raises `InvalidQueryError`."""
+    refusal = f"{name} must be a collection of {of}, got {shown(given)}"
+    if isinstance(given, str | bytes) or not isinstance(given, Iterable):
+        raise InvalidQueryError(refusal)
+    try:
+        return list(given)
+    except Exception as error:  # it claims to be iterable, and is not: an array without a dimension
+        raise InvalidQueryError(refusal) from error
 
 
 def check_instant(name: str, value: Any) -> None:
