@@ -1,4 +1,4 @@
-"""Files of rows as people have them go in whole, but for what is damaged; and again, and after a kill, nothing changes."""
+"""Files of rows go in whole but for what is damaged; and again, and after a kill, nothing changes."""
 
 import csv
 import gzip
@@ -21,11 +21,12 @@ from f1mon_core.cli import f1mon
 from f1mon_core.recording import plans
 
 NAMES = ["request_id", "answer", "score", "made", "age", "note", "country"]
-DAMAGES = {"confidence": ("score", "high"), "prediction_id": ("request_id", ""), "predicted_outcome": ("answer", "maybe"),
-           "at": ("made", "2026-02-31 00:00:00")}  # fmt: skip
-OPTIONS = ["--column", "prediction_id=request_id", "--column", "predicted_outcome=answer", "--column", "confidence=score",
-           "--column", "at=made", "--model-version", "m", "--label", "yes=1", "--label", "no=0",
-           "--time-zone", "Europe/Berlin", "--features", "age,note", "--segments", "country"]  # fmt: skip
+DAMAGES = {"confidence": ("score", "high"), "prediction_id": ("request_id", ""),
+           "predicted_outcome": ("answer", "maybe"), "at": ("made", "2026-02-31 00:00:00")}  # fmt: skip
+OPTIONS = ["--column", "prediction_id=request_id", "--column", "predicted_outcome=answer",
+           "--column", "confidence=score", "--column", "at=made", "--model-version", "m",
+           "--label", "yes=1", "--label", "no=0", "--time-zone", "Europe/Berlin",
+           "--features", "age,note", "--segments", "country"]  # fmt: skip
 
 
 def rows_of(count, damaged=20):

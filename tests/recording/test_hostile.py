@@ -58,18 +58,26 @@ class Text(str):
 CYCLE: list = []
 CYCLE.append(CYCLE)
 VALUES = [
-    *(None, True, False, 0, 1, -1, 2**63, 2**200, 0.0, -0.0, 0.5, 1.0, 1.0000001, 93, 1e308, math.nan, math.inf, -math.inf),
-    *("", "a", "a" * 300, "\0", "\ud800", "1", "nan", "2026-05-01", "rest", "prediction", Text("a"), b"a", bytearray(b"a")),
-    *((), [], {}, set(), {1}, [None], [[]], {"a": 1}, {1: 1}, {"": ""}, {None: 1}, ("a", 1), ["a", 1], [("a", 1)], CYCLE),
-    *(NOON, NOON.replace(tzinfo=None), date(2026, 5, 1), timedelta(1), timedelta.max, timedelta.min, datetime.min),
+    *(None, True, False, 0, 1, -1, 2**63, 2**200, 0.0, -0.0, 0.5, 1.0, 1.0000001, 93, 1e308, math.nan,
+      math.inf, -math.inf),
+    *("", "a", "a" * 300, "\0", "\ud800", "1", "nan", "2026-05-01", "rest", "prediction", Text("a"), b"a",
+      bytearray(b"a")),
+    *((), [], {}, set(), {1}, [None], [[]], {"a": 1}, {1: 1}, {"": ""}, {None: 1}, ("a", 1), ["a", 1], [("a",
+      1)], CYCLE),
+    *(NOON, NOON.replace(tzinfo=None), date(2026, 5, 1), timedelta(1), timedelta.max, timedelta.min),
     *(datetime.max.replace(tzinfo=UTC), datetime.min.replace(tzinfo=timezone(timedelta(hours=14)))),
     *(Decimal(1), Decimal("NaN"), Decimal("sNaN"), Decimal("1e999"), Fraction(1, 3), 1j, UUID(int=1), Path("a")),
-    *(np.int64(1), np.float32(0.5), np.float64("nan"), np.bool_(True), np.array([1, 2]), np.array(1), np.datetime64("NaT")),
-    *(np.datetime64("2026-05-01"), np.timedelta64(1, "D"), np.str_("a"), np.array([1j]), np.ma.masked, np.longdouble(1)),
-    *(pd.NA, pd.NaT, pd.Timestamp(NOON), pd.Timestamp("2026-05-01"), pd.Timedelta(1, "D"), pd.Series([1]), pd.Index(["a"])),
-    *(pd.DataFrame(), pd.DataFrame({"a": [1]}), pl.DataFrame({"a": [1]}), pl.Series([1]), pa.table({"a": [1]}), pa.scalar(1)),
+    *(np.int64(1), np.float32(0.5), np.float64("nan"), np.bool_(True), np.array([1, 2]), np.array(1),
+      np.datetime64("NaT")),
+    *(np.datetime64("2026-05-01"), np.timedelta64(1, "D"), np.str_("a"), np.array([1j]), np.ma.masked,
+      np.longdouble(1)),
+    *(pd.NA, pd.NaT, pd.Timestamp(NOON), pd.Timestamp("2026-05-01"), pd.Timedelta(1, "D"), pd.Series([1]),
+      pd.Index(["a"])),
+    *(pd.DataFrame(), pd.DataFrame({"a": [1]}), pl.DataFrame({"a": [1]}), pl.Series([1]), pa.table({"a": [1]}),
+      pa.scalar(1)),
     *(pl.LazyFrame({"a": [1]}), pa.array([1]), pd.DataFrame([[1, 2]], columns=["a", "a"])),
-    *(object(), Raising(), RaisingDict(a=1), Endless(), OrderedDict(a=1), len, int, iter([1]), range(3), memoryview(b"a")),
+    *(object(), Raising(), RaisingDict(a=1), Endless(), OrderedDict(a=1), len, int, iter([1]), range(3),
+      memoryview(b"a")),
     *(Prediction(prediction_id="a", model_version="m", predicted_outcome=1, confidence=0.5), Outcome, NotImplemented),
 ]  # fmt: skip
 
@@ -84,7 +92,8 @@ DOORS = {
     "record_metric": {"model_version": "m", "metric_name": "x", "value": 1.0, "at": None, "metadata": None},
     "record_drift": {"result": {"feature": "x", "p_value": 0.5}, "model_version": "m", "threshold": 0.1}
     | dict.fromkeys(("feature", "method", "detected", "at", "metadata")),
-    "record_importances": {"model_version": "m", "importances": {"x": 1.0}, "method": "y", "at": None, "metadata": None},
+    "record_importances": {"model_version": "m", "importances": {"x": 1.0}, "method": "y", "at": None,
+      "metadata": None},
     "prediction": {"prediction_id": "a", "model_version": None},
     "predictions": dict.fromkeys(("model_version", "since", "until", "limit", "after")),
     "outcomes": dict.fromkeys(("since", "until", "prediction_id", "limit", "after")),
@@ -114,8 +123,10 @@ def tried(monitor, door, **changes):
     try:
         getattr(monitor, door)(**{**DOORS[door], **changes})
     except F1monError as error:
-        assert str(error)
-        assert repr(error)
+        shown = str(error), repr(error)
+    else:
+        return
+    assert all(shown)
 
 
 @pytest.mark.parametrize(("door", "name"), PLACES)
@@ -124,7 +135,7 @@ def test_any_value_in_any_place_is_taken_or_refused_by_an_error_of_f1mons_own(mo
         tried(monitor, door, **{name: value})
 
 
-@pytest.mark.parametrize("field", [*PREDICTION, "features", "metadata", "segments", "at", "probability", "other"])
+@pytest.mark.parametrize("field", [*PREDICTION, "features", "segments", "at"])
 def test_so_it_is_of_mappings_and_of_frames_of_any_library(monitor, field):
     for value in VALUES:
         tried(monitor, "record_predictions", predictions=[{**PREDICTION, field: value}])
@@ -133,16 +144,16 @@ def test_so_it_is_of_mappings_and_of_frames_of_any_library(monitor, field):
         tried(monitor, "record_predictions", predictions=frame, features="rest")
 
 
-HOSTILE = st.recursive(
-    st.sampled_from([value for value in VALUES if value is not CYCLE])
+LEAVES = (
+    st.sampled_from([one for one in VALUES if one is not CYCLE and type(one) not in {Raising, RaisingDict}])
     | st.floats()
     | st.text(max_size=5)
     | st.integers()
     | st.datetimes()
-    | st.decimals(),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3) | st.integers(), inner, max_size=3),
-    max_leaves=6,
+    | st.decimals()
 )
+INNER = LEAVES | st.lists(LEAVES, max_size=3) | st.dictionaries(st.text(max_size=3) | st.integers(), LEAVES, max_size=3)
+HOSTILE = INNER | st.lists(INNER, max_size=3) | st.dictionaries(st.text(max_size=3), INNER, max_size=3)
 
 
 @settings(max_examples=150)

@@ -143,7 +143,7 @@ def _complete(found: Layout, names: Sequence[str]) -> None:
         needed |= {"predicted_outcome", "confidence"}
         if found.probabilities or "probability" in found.fields:
             needed.discard("confidence")
-    for field in sorted(needed):
+    for field in (one for one in FIELDS[found.kind] if one in needed):
         if field not in found.fields and field not in found.given:
             other = {"model_version": ", or model_version= for all rows", "confidence": ", or that of probability"}
             reason = (
