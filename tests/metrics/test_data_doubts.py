@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from f1mon_core import Monitor
+from f1mon_core import CorruptStoreError, Monitor
 from f1mon_core.cli import f1mon
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
@@ -162,3 +162,16 @@ def test_a_precision_is_shown_with_the_class_it_is_of(tmp_path, capsys):
     }
     assert rows("--positive", "ill")["texts"] == (["1.000", "0.833"], "ill")
     assert rows("--positive", "0")["ten"] == (["1.000", "0.500"], "0")
+
+
+def test_a_damaged_fact_keeps_neither_status_nor_check_from_saying_the_rest(tmp_path, capsys, monkeypatch):
+    def damaged(self, *arguments, **options):
+        raise CorruptStoreError("outcome 'p' holds what no outcome can")
+
+    monkeypatch.setattr(Monitor, "data_doubts", damaged)
+    Monitor.open("jsonl", path=tmp_path / "store").close()
+    for command, code in (("status", 0), ("check", 4)):
+        with pytest.raises(SystemExit) as ended:
+            f1mon.main(["--path", str(tmp_path / "store"), command], prog_name="f1mon")
+        assert (ended.value.code or 0) == code
+        assert "holds what no outcome can" in capsys.readouterr().err

@@ -54,7 +54,12 @@ def of_rules(monitor: Monitor) -> Iterator[Finding]:
 
 def of_data(monitor: Monitor) -> Iterator[Finding]:
     """What was recorded and can hardly be meant."""
-    for doubt in monitor.data_doubts():
+    try:
+        doubts = monitor.data_doubts()
+    except CorruptStoreError as error:
+        yield Finding("store", Problem("error", "data", f"cannot be read: {error.__cause__ or error}"))
+        return
+    for doubt in doubts:
         yield Finding("data", Problem("warning", doubt.where, doubt.message))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import click
 
@@ -11,9 +11,12 @@ from f1mon_core.cli.parameters import Window, json_option, positive_option
 from f1mon_core.cli.place import Place, pass_place
 from f1mon_core.cli.streams import talk, warn
 from f1mon_core.cli.window import asked
+from f1mon_core.errors import CorruptStoreError
+from f1mon_core.metrics.data_doubts import DataDoubt
 from f1mon_core.metrics.measurement import METRIC_NAMES
 from f1mon_core.metrics.metric import Metric
 from f1mon_core.metrics.performance import Performance
+from f1mon_core.monitor import Monitor
 from f1mon_core.records.fields import ClassLabel
 from f1mon_core.text import printable
 
@@ -42,7 +45,7 @@ def status(
         measured = {
             one: monitor.performance(one, since=over.since, metrics=names, positive=positive) for one in over.models
         }
-        doubts = monitor.data_doubts(model_version, since=over.since)
+        doubts = _doubts(monitor, model_version, over.since)
         statistics = monitor.alert_statistics()
         firing = sum(one.phase == "firing" for one in monitor.incidents())
         unheard, late = len(monitor.unheard()), monitor.overdue_rules()
@@ -70,6 +73,15 @@ def status(
     if not measured:
         made = f"the newest was made {stamp(newest[0].at)}: try --window all" if newest else "none is stored"
         talk(f"no predictions in this window; {made}")
+
+
+def _doubts(monitor: Monitor, model_version: str | None, since: datetime | None) -> list[DataDoubt]:
+    """What was recorded and can hardly be meant; where a damaged fact keeps that from being known, it is said."""
+    try:
+        return monitor.data_doubts(model_version, since=since)
+    except CorruptStoreError as error:
+        warn(printable(f"warning: what was recorded cannot be looked through: {error} (`f1mon check`)"))
+        return []
 
 
 def _row(name: str, measured: Performance, positive: ClassLabel | None) -> tuple[object, ...]:
