@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "api.md"
 DOOR = "f1mon_core"
 AUTHORS = ("f1mon_core.storage", "f1mon_core.records", "f1mon_core.errors")
-FLOORS = ("monitor", "records", "metrics", "alerts", "delivery", "storage", "errors")
+FLOORS = ("monitor", "records", "recording", "metrics", "alerts", "delivery", "storage", "errors")
 """The domains in the order a user meets them."""
 WIDE = 100
 """A signature longer than this has a line for each parameter."""

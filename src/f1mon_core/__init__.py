@@ -38,6 +38,7 @@ from f1mon_core.errors import (
     TooLargeError,
     UnknownBackendError,
 )
+from f1mon_core.metrics.data_doubts import DataDoubt
 from f1mon_core.metrics.estimate import ScoredEstimate
 from f1mon_core.metrics.label_delay import LabelDelay
 from f1mon_core.metrics.metric import Metric
@@ -48,6 +49,7 @@ from f1mon_core.metrics.slices import Slices
 from f1mon_core.metrics.tables import Trend
 from f1mon_core.metrics.trends import Comparison
 from f1mon_core.monitor import AsyncMonitor, Monitor
+from f1mon_core.recording.lists import LabelledPrediction, LabelledPredictions, Outcomes, Predictions
 from f1mon_core.records.kinds import (
     AccuracyEstimate,
     Acknowledgement,
@@ -87,6 +89,7 @@ __all__ = [
     "CorruptStoreError",
     "Cursor",
     "DamagedStoreWarning",
+    "DataDoubt",
     "DegradationAnalysis",
     "Delivery",
     "DeliveryError",
@@ -102,6 +105,8 @@ __all__ = [
     "InvalidQueryError",
     "InvalidRecordError",
     "LabelDelay",
+    "LabelledPrediction",
+    "LabelledPredictions",
     "LockTimeoutError",
     "Message",
     "Metric",
@@ -115,10 +120,12 @@ __all__ = [
     "NotWritten",
     "Outcome",
     "OutcomeUnknown",
+    "Outcomes",
     "PairedComparison",
     "Pending",
     "Performance",
     "Prediction",
+    "Predictions",
     "PrunedError",
     "ReadOnlyError",
     "RefusedError",

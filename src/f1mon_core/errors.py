@@ -27,19 +27,27 @@ class InvalidRecordError(F1monError, ValueError):
     """A value was refused at the door; nothing of its batch was stored.
 
     Attributes:
-        field: The name of the field that was refused.
+        field: The name of the field that was refused, with the path in it: `features.grid[3]`.
         value: The value as it was given.
         reason: What a valid value would be.
+        record: The record it is of, as in `prediction 'order-7'`; None where it has no id to be named by.
+        where: Where the record stands in what was given, as in `record 12` (from 0) or `line 14 of facts.csv`; None
+            where it was given alone.
     """
 
-    def __init__(self, field: str, value: Any, reason: str) -> None:
+    def __init__(
+        self, field: str, value: Any, reason: str, *, record: str | None = None, where: str | None = None
+    ) -> None:
         super().__init__(field, value, reason)
         self.field = field
         self.value = value
         self.reason = reason
+        self.record = record
+        self.where = where
 
     def __str__(self) -> str:
-        return f"{self.field}: {self.reason}, got {_shown(self.value)}"
+        of = ", ".join(filter(None, (self.record, self.where)))
+        return f"{self.field}: {self.reason}, got {shown(self.value)}{f' ({of})' if of else ''}"
 
     def __repr__(self) -> str:
         # Event loops and loggers take the repr of what went by, and the refused value's own may raise.
@@ -47,8 +55,9 @@ class InvalidRecordError(F1monError, ValueError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         # The refused value may itself refuse to be pickled; the message must still cross a process boundary.
-        value = self.value if isinstance(self.value, str | int | float | bool | type(None)) else _shown(self.value)
-        return (type(self), (self.field, value, self.reason))
+        value = self.value if isinstance(self.value, str | int | float | bool | type(None)) else shown(self.value)
+        place = {"record": self.record, "where": self.where}
+        return (type(self), (self.field, value, self.reason), place)
 
 
 class NotANumberError(InvalidRecordError, TypeError):
@@ -242,14 +251,15 @@ class ClosedError(StorageError, ValueError):
     """The store was closed; open it again."""
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
     """The start of a value's repr, for a value of any size or shape."""
     if isinstance(value, str | bytes) and len(value) > _SHOWN:
         return f"{value[:_SHOWN]!r}… ({len(value)} long)"
     if isinstance(value, dict | list | tuple | set | frozenset):
         return f"a {type(value).__name__} of {len(value)}"
     try:
-        shown = repr(value)
+        text = repr(value)
     except Exception as error:  # noqa: BLE001 - a hostile __repr__ must not hide the refusal it is part of
         return f"a {type(value).__name__} whose repr raises {type(error).__name__}"
-    return shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}…"
+    text = " ".join(text.split()) if "\n" in text else text  # a table's repr has lines
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"

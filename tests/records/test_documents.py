@@ -37,7 +37,7 @@ _values = {
     "probability": st.floats(0, 1),
     "flag": st.booleans(),
     "instant": _instants,
-    "json_object": st.dictionaries(_text, _json, max_size=3),
+    "content": st.dictionaries(_text, _json, max_size=3),
     "json_array": st.lists(_json, max_size=3),
 }
 

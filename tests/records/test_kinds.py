@@ -53,8 +53,6 @@ NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
         ("confidence", True, "must be a number"),
         ("confidence", 10**400, "64-bit float"),
         ("features", [1], "mapping"),
-        ("features", {"x": math.nan}, "finite"),
-        ("features", {"x": {"y": [math.inf]}}, "finite"),
         ("features", {1: 2}, "str keys"),
         ("features", {"x": {3}}, "JSON values"),
         ("features", {"x": 2**200}, "64 bits"),
@@ -71,10 +69,12 @@ NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 def test_a_refusal_names_the_field_the_value_and_the_reason(field, value, reason):
     with pytest.raises(InvalidRecordError) as refused:
         prediction(**{field: value})
-    assert refused.value.field == field
+    assert refused.value.field.partition(".")[0] == field
     assert reason in str(refused.value)
-    assert str(refused.value).startswith(f"{field}: ")
-    assert str(pickle.loads(pickle.dumps(refused.value))).startswith(f"{field}: ")
+    assert str(refused.value).startswith(f"{refused.value.field}: ")
+    sent = pickle.loads(pickle.dumps(refused.value))
+    assert str(sent).startswith(f"{refused.value.field}: ")
+    assert sent.record == refused.value.record == (None if field == "prediction_id" else "prediction 'a'")
 
 
 def test_depth_64_is_kept_and_one_more_is_refused_however_deep():

@@ -52,7 +52,7 @@ def create_alert(
             threshold=threshold,
             component=component,
             model_version=model_version,
-            metadata=recording.given(metadata or {}),
+            metadata=recording.given({} if metadata is None else metadata),
             at=now,
             at_given=False,
         )

@@ -24,12 +24,12 @@ class Finding:
     """Something `check` found.
 
     Attributes:
-        about: "store" for what the store holds, "setup" for what this machine lacks to serve it, "alerting" for what
-            keeps an alert from being made or heard.
+        about: "store" for what the store holds, "data" for what was recorded and can hardly be meant, "setup" for what
+            this machine lacks to serve it, "alerting" for what keeps an alert from being made or heard.
         problem: What it is.
     """
 
-    about: Literal["store", "setup", "alerting"]
+    about: Literal["store", "data", "setup", "alerting"]
     problem: Problem
 
 
@@ -52,6 +52,17 @@ def of_rules(monitor: Monitor) -> Iterator[Finding]:
         yield Finding("alerting", Problem("warning", f"alert {dead.alert_id}", message))
 
 
+def of_data(monitor: Monitor) -> Iterator[Finding]:
+    """What was recorded and can hardly be meant."""
+    try:
+        doubts = monitor.data_doubts()
+    except CorruptStoreError as error:
+        yield Finding("store", Problem("error", "data", f"cannot be read: {error.__cause__ or error}"))
+        return
+    for doubt in doubts:
+        yield Finding("data", Problem("warning", doubt.where, doubt.message))
+
+
 @click.command
 @json_option
 @exit_zero_option
@@ -59,6 +70,9 @@ def of_rules(monitor: Monitor) -> Iterator[Finding]:
 @pass_place
 def check(place: Place, *, as_json: bool, exit_zero: bool) -> None:
     """Read the whole store and report what is lost, wrong, or at risk, and what is not set up.
+
+    Also what was recorded and can hardly be meant: confidences that look like P(positive), labels of two types, facts
+    of the future, outcomes known before their prediction or without one, and event times given as known times.
 
     A channel that an enabled rule names and that nothing is configured for is no damage, but nobody is told by it.
 
@@ -69,6 +83,7 @@ def check(place: Place, *, as_json: bool, exit_zero: bool) -> None:
     with attrs.evolve(place, strict=False).open() as monitor:  # which is how one learns what is damaged
         address, report = monitor.address, monitor.check()
         findings = [Finding("store", problem) for problem in report.problems]
+        findings += of_data(monitor)
         findings += of_rules(monitor)
     wrong = {one.about for one in findings if one.problem.severity == "error"}
     deaf = any(one.about == "alerting" for one in findings)

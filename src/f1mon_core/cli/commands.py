@@ -38,6 +38,7 @@ OWN_COMMANDS = {
     "deliveries": "f1mon_core.cli.delivery:deliveries",
     "demo": "f1mon_core.cli.demo:demo",
     "evaluate": "f1mon_core.cli.evaluate:evaluate",
+    "import": "f1mon_core.cli.importing:import_",
     "incident": "f1mon_core.cli.alerts:incident",
     "incidents": "f1mon_core.cli.incidents:incidents",
     "models": "f1mon_core.cli.models:models",
@@ -184,8 +185,8 @@ def f1mon(
     Which store: an option here, else F1MON_BACKEND / F1MON_URL, else MONITORING_DB_*, else files in data/monitoring.
 
     Exit codes: 0 done; 1 the store or the request failed; 2 wrong usage or configuration; 3 an alert fired (evaluate);
-    4 something is lost or wrong (check); 5 an alert may not be made or heard (check, deliver). They are those of what
-    happened: where only stdout failed it is 1.
+    4 something is lost or wrong (check); 5 an alert may not be made or heard (check, deliver); 6 rows were set aside
+    (import). They are those of what happened: where only stdout failed it is 1.
     """
     if quiet:
         be_quiet()

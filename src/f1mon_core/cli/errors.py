@@ -29,6 +29,8 @@ DAMAGED = 4
 """Something in the store is lost or wrong (`f1mon check`)."""
 UNHEARD = 5
 """An alert may not be made or heard: a rule that matches nothing or is overdue, a dead letter (`check`, `deliver`)."""
+INCOMPLETE = 6
+"""Rows of a file were set aside (`f1mon import`); all the others are in."""
 
 _CONFIGURATION = (
     BrokenBackendError,

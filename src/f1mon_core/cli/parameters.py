@@ -9,6 +9,8 @@ from typing import Any
 import click
 
 from f1mon_core.cli.streams import be_quiet
+from f1mon_core.errors import InvalidRecordError
+from f1mon_core.records import fields
 
 _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
@@ -35,6 +37,25 @@ class Window(click.ParamType):  # type: ignore[type-arg]  # generic only in clic
         return length
 
 
+class Label(click.ParamType):  # type: ignore[type-arg]  # as above
+    """A class label: a whole number, or a text; `text:1` for the text "1"."""
+
+    name = "label"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
+        """See `click.ParamType.convert`."""
+        if isinstance(value, int):
+            return value
+        if re.fullmatch(r"-?[0-9]{1,19}", value):
+            return int(value)
+        try:
+            return fields.identifier(value.removeprefix("text:"), "label")
+        except InvalidRecordError as error:
+            self.fail(str(error), param, ctx)
+
+
+LABEL = Label()
+
 quiet_option = click.option(
     *("-q", "--quiet"),
     is_flag=True,
@@ -44,5 +65,11 @@ quiet_option = click.option(
 )
 exit_zero_option = click.option(
     "--exit-zero", is_flag=True, help="End with 0 whatever is found; 1 and 2 are left for what could not be done."
+)
+positive_option = click.option(
+    *("--positive", "positive"),
+    type=LABEL,
+    metavar="LABEL",
+    help="The positive class of precision, recall and F1; 1 where labels are whole numbers, text:1 for the text.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of a table.")

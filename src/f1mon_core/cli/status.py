@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import click
 
@@ -15,10 +15,13 @@ from f1mon_core.cli.place import Place, pass_place
 from f1mon_core.cli.segments import chosen, class_options, options_of, subject, where_options
 from f1mon_core.cli.streams import talk, warn
 from f1mon_core.cli.window import asked
+from f1mon_core.errors import CorruptStoreError
+from f1mon_core.metrics.data_doubts import DataDoubt
 from f1mon_core.metrics.measurement import METRIC_NAMES
 from f1mon_core.metrics.metric import NO_POSITIVE_CLASS, Metric
 from f1mon_core.metrics.performance import Performance
 from f1mon_core.metrics.slices import Slices
+from f1mon_core.monitor import Monitor
 from f1mon_core.records.fields import ClassLabel
 from f1mon_core.text import printable
 
@@ -77,6 +80,7 @@ def status(
                 measured[one] = sliced[one].whole
             else:
                 measured[one] = monitor.performance(one, **options)
+        doubts = _doubts(monitor, model_version, over.since)
         statistics = monitor.alert_statistics()
         firing = sum(one.phase == "firing" for one in monitor.incidents())
         unheard, late = len(monitor.unheard()), monitor.overdue_rules()
@@ -86,7 +90,7 @@ def status(
         alerts |= {"by_severity": dict(statistics.by_severity), "firing": firing, "dead_letters": unheard}
         alerts |= {"overdue_rules": [one.rule_id for one in late]}
         models = {name: one.to_dict() for name, one in (sliced or measured).items()}
-        document({"store": address, "models": models, "alerts": alerts})
+        document({"store": address, "models": models, "alerts": alerts, "doubts": [one.to_dict() for one in doubts]})
         return
     if by:
         _show_slices(sliced, positive)
@@ -95,12 +99,23 @@ def status(
     _say_alerts(statistics, firing)
     if unheard:
         warn(f"warning: dead letters of open incidents: {unheard} (`f1mon deliveries list`)")
+    for doubt in doubts:
+        warn(printable(f"warning: {doubt}"))
     for late_rule in late:
         warn(printable(f"warning: overdue: {late_rule}"))
     talk(f"{printable(address)}, {'all time' if over.since is None else f'since {stamp(over.since)}'}")
     if not measured:
         made = f"the newest was made {stamp(newest[0].at)}: try --window all" if newest else "none is stored"
         talk(f"no predictions in this window; {made}")
+
+
+def _doubts(monitor: Monitor, model_version: str | None, since: datetime | None) -> list[DataDoubt]:
+    """What was recorded and can hardly be meant; where a damaged fact keeps that from being known, it is said."""
+    try:
+        return monitor.data_doubts(model_version, since=since)
+    except CorruptStoreError as error:
+        warn(printable(f"warning: what was recorded cannot be looked through: {error} (`f1mon check`)"))
+        return []
 
 
 def _say_alerts(statistics: AlertStatistics, firing: int) -> None:

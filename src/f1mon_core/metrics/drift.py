@@ -93,13 +93,13 @@ def drift_results(result: Any, defaults: DriftDefaults) -> Iterator[DriftResult]
 def _fields_of(result: Any, defaults: DriftDefaults) -> Iterator[dict[str, Any]]:
     """The fields of `DriftResult` that a result gives, once for each feature."""
     for export in ("as_dict", "dict"):
-        if not isinstance(result, Mapping) and callable(method := getattr(result, export, None)):
+        if not isinstance(result, Mapping | type) and callable(method := getattr(result, export, None)):
             result = method()
     if isinstance(result, Mapping):
         if isinstance(result.get("metrics"), list):
             yield from _evidently(result, defaults)
         else:
-            yield dict(result)
+            yield _as_mapping(result)
     elif hasattr(result, "pvalue"):
         yield {"statistic": result.statistic, "p_value": result.pvalue, "method": type(result).__name__}
     else:
@@ -109,9 +109,19 @@ def _fields_of(result: Any, defaults: DriftDefaults) -> Iterator[dict[str, Any]]
             raise InvalidRecordError("result", result, f"must be {_SUFFICIENT}") from None
 
 
+def _as_mapping(result: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        return dict(result.items())
+    except Exception as error:
+        raise InvalidRecordError("result", result, f"must be {_SUFFICIENT}") from error
+
+
 def _result(fields: dict[str, Any], defaults: DriftDefaults) -> DriftResult:
     """A fact from what a result says, completed with what the caller said; the caller's word goes first."""
-    complete = {**fields, **{name: value for name, value in attrs.asdict(defaults).items() if value is not None}}
+    complete = {
+        **fields,
+        **{name: value for name, value in attrs.asdict(defaults, recurse=False).items() if value is not None},
+    }
     for name in ("model_version", "feature"):
         if complete.get(name) is None:
             raise InvalidRecordError(name, None, "must be given: the result does not say it")

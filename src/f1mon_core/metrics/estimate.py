@@ -168,7 +168,7 @@ def estimate(
             "reason": reason,
             "asked": asked,
         },
-        metadata=recording.given(metadata or {}),
+        metadata=recording.given({} if metadata is None else metadata),
         at=request.as_of,
     )
     if estimate_id is not None:

@@ -157,7 +157,7 @@ def record_metric(
         model_version=model_version,
         metric_name=metric_name,
         value=value,
-        metadata=recording.given(metadata or {}),
+        metadata=recording.given({} if metadata is None else metadata),
         at=at,
     )
     if snapshot_id is not None:

@@ -24,26 +24,33 @@ def record(
     metadata: Mapping[str, Any] | None,
 ) -> Plan[list[FeatureImportance]]:
     """Keep the importances of one computation, ranked by their size; all or none."""
-    given: object = importances
-    if not isinstance(given, Mapping):
-        raise InvalidRecordError("importances", given, "must be a mapping of features to numbers")
-    if not importances:
-        raise InvalidRecordError("importances", importances, "must name at least one feature")
+    named = _named(importances)
     found = [
         FeatureImportance(
             model_version=model_version,
             feature=feature,
             importance=value,
             method=method,
-            metadata=recording.given(metadata or {}),
+            metadata=recording.given({} if metadata is None else metadata),
             at=at,
         )
-        for feature, value in importances.items()
+        for feature, value in named.items()
     ]
     sizes = sorted(abs(one.importance) for one in found)
     ranks = {size: len(sizes) - index for index, size in enumerate(sizes)}
     ranked = [attrs.evolve(one, rank=ranks[abs(one.importance)]) for one in found]
     return (yield from recording.all_kept(ranked))
+
+
+def _named(importances: Any) -> dict[str, Any]:
+    reason = "must be a mapping of at least one feature to its importance: dict(zip(names, model.feature_importances_))"
+    try:
+        named = dict(importances.items()) if isinstance(importances, Mapping) else {}
+    except Exception as error:
+        raise InvalidRecordError("importances", importances, reason) from error
+    if not named:
+        raise InvalidRecordError("importances", importances, reason)
+    return named
 
 
 def latest(model_version: str, method: str | None, as_of: datetime | None) -> Plan[dict[str, FeatureImportance]]:

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 import attrs
 
-from f1mon_core.errors import InvalidQueryError
+from f1mon_core.errors import InvalidQueryError, shown
 from f1mon_core.metrics import rows
 from f1mon_core.metrics.metric import NO_LABELS, NO_PREDICTIONS
 from f1mon_core.metrics.windows import WindowRequest
 from f1mon_core.records.fields import Document
 from f1mon_core.records.times import duration_micros, to_micros
 from f1mon_core.storage.plans import Plan
-from f1mon_core.storage.tally import CellKey, Tally, check_width
+from f1mon_core.storage.stamping import PRELABELLED
+from f1mon_core.storage.tally import CellKey, Tally, check_collection, check_width
 
 QUANTILES = (0.5, 0.9, 0.95, 0.99)
 HORIZON_SHARE = 0.95
@@ -29,6 +30,8 @@ _TOO_YOUNG = "no label came to predictions old enough to be watched for a whole 
 @attrs.frozen
 class LabelDelay:
     """How long the outcomes of a window's predictions take to become known.
+
+    Predictions whose item was labelled more than a day before they were made are left out: nobody waited for those.
 
     Quantiles are of the labels that come within the longest delay seen, corrected for the predictions that are still
     too young to have one (Kaplan-Meier); without that correction the newest predictions make labels look quick.
@@ -69,9 +72,7 @@ def label_delay(request: WindowRequest, quantiles: Sequence[float], unit: timede
     """The label delay of the predictions made in a window."""
     if request.basis != "prediction":
         raise InvalidQueryError("label delays are of predictions made in the window: basis='prediction' only")
-    if not isinstance(quantiles, Iterable):
-        raise InvalidQueryError(f"quantiles is a collection of shares, got {quantiles!r:.80}")
-    wanted = [_checked_share(share) for share in quantiles]
+    wanted = [_checked_share(share) for share in check_collection("quantiles", quantiles, "shares")]
     check_width("unit", unit)
     window = yield from request.resolve()
     present = yield from request.present()
@@ -81,12 +82,14 @@ def label_delay(request: WindowRequest, quantiles: Sequence[float], unit: timede
 
 def _checked_share(share: Any) -> float:
     if not isinstance(share, float | int) or isinstance(share, bool) or not 0 < share <= 1:
-        raise InvalidQueryError(f"a quantile is a share in (0, 1], got {share!r}")
+        raise InvalidQueryError(f"a quantile is a share in (0, 1], got {shown(share)}")
     return float(share)
 
 
 def delay_of(tally: Tally, present: datetime, quantiles: Sequence[float], unit: timedelta) -> LabelDelay:
-    """The label delay that a tally split by bucket and delay, both of `unit`, comes to."""
+    """The label delay that a tally split by bucket and delay, both of `unit`, comes to; without the prelabelled."""
+    cells = {key: one for key, one in tally.cells.items() if key.delay is None or not is_prelabelled(key.delay, unit)}
+    tally = attrs.evolve(tally, cells=cells)
     labelled = sum(moments.n for key, moments in tally.cells.items() if key.actual is not None)
     pending = tally.count - labelled
     arrived = arrived_shares(tally, present, unit)
@@ -100,6 +103,11 @@ def delay_of(tally: Tally, present: datetime, quantiles: Sequence[float], unit: 
         return next(delay + 1 for delay, reached in arrived if reached >= enough) * unit
 
     return LabelDelay({share: by(share) for share in quantiles}, by(HORIZON_SHARE), eventual, labelled, pending, unit)
+
+
+def is_prelabelled(delay: int, unit: timedelta) -> bool:
+    """Whether labels so many whole units after their predictions came more than a day before them."""
+    return (delay + 1) * unit <= -PRELABELLED
 
 
 def arrived_shares(tally: Tally, present: datetime, unit: timedelta) -> list[tuple[int, float]]:

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
 
 import attrs
 
-from f1mon_core.errors import InvalidQueryError
+from f1mon_core.errors import InvalidQueryError, shown
 from f1mon_core.metrics.formula import FORMULAS, formula
 from f1mon_core.metrics.intervals import LEVEL, Method, proportion
 from f1mon_core.metrics.metric import (
@@ -33,7 +33,7 @@ from f1mon_core.metrics.metric import (
     ReliabilityBin,
 )
 from f1mon_core.records.fields import ClassLabel, label_order
-from f1mon_core.storage.tally import CellKey, Moments, Tally, bin_of, merge_cells, midpoint
+from f1mon_core.storage.tally import CellKey, Moments, Tally, bin_of, check_collection, merge_cells, midpoint
 
 _EPSILON = 2.0**-52
 """Probabilities are clipped to [eps, 1 - eps] for the log loss, as scikit-learn does."""
@@ -451,11 +451,9 @@ def check_names(names: Collection[str] | None) -> frozenset[str]:
     """The metrics asked for; all for None. Raises `InvalidQueryError` for an unknown name."""
     if names is None:
         return frozenset(METRIC_NAMES)
-    if isinstance(names, str) or not isinstance(names, Iterable):
-        raise InvalidQueryError(f"metrics is a collection of names, got {names!r:.80}")
-    wanted = tuple(names)
-    if unknown := [name for name in wanted if name not in METRIC_NAMES]:
-        raise InvalidQueryError(f"no metric {unknown[0]!r}; there are {', '.join(METRIC_NAMES)}")
+    wanted = tuple(check_collection("metrics", names, "names"))
+    if unknown := [name for name in wanted if not isinstance(name, str) or name not in METRIC_NAMES]:
+        raise InvalidQueryError(f"no metric {shown(unknown[0])}; there are {', '.join(METRIC_NAMES)}")
     return frozenset(wanted)
 
 

@@ -10,6 +10,7 @@ import attrs
 
 from f1mon_core.errors import InvalidQueryError, InvalidRecordError
 from f1mon_core.records.fields import ClassLabel, Document, label, label_order
+from f1mon_core.storage.tally import check_collection
 
 NO_PREDICTIONS = "no predictions"
 
@@ -172,9 +173,7 @@ def check_labels(labels: Iterable[ClassLabel] | None) -> tuple[ClassLabel, ...] 
     """The declared classes. Raises `InvalidQueryError` for none, a repeated one or one that is no label."""
     if labels is None:
         return None
-    if not isinstance(labels, Iterable):
-        raise InvalidQueryError(f"labels is a collection of classes, got {labels!r:.80}")
-    declared = tuple(check_label("labels", one) for one in labels)
+    declared = tuple(check_label("labels", one) for one in check_collection("labels", labels, "classes"))
     if not declared or len(set(declared)) < len(declared):
         raise InvalidQueryError(f"labels must name at least one class, each once, got {declared}")
     return declared

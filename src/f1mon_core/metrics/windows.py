@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeAlias
 
 import attrs
 
-from f1mon_core.errors import InvalidQueryError
+from f1mon_core.errors import InvalidQueryError, shown
 from f1mon_core.records.fields import Document
 from f1mon_core.records.times import EPOCH, LATEST, MICROSECOND
 from f1mon_core.storage import plans
@@ -20,7 +20,7 @@ from f1mon_core.storage.tally import (
     TallyQuery,
     check_where,
     plain_duration,
-    take_instants,
+    take_instant,
 )
 
 WindowBasis: TypeAlias = Literal["prediction", "outcome", "matured"]
@@ -120,11 +120,13 @@ class WindowRequest:
     where: Mapping[str, SegmentChoice] = attrs.field(default=None, converter=check_where, hash=False)
 
     def __attrs_post_init__(self) -> None:
-        take_instants(self, "since", "until", "as_of", "as_recorded")
+        for name in ("since", "until", "as_of", "as_recorded"):
+            take_instant(self, name)
         for name in ("last", "horizon"):
             object.__setattr__(self, name, plain_duration(getattr(self, name)))
-        if self.basis not in ("prediction", "outcome", "matured"):
-            raise InvalidQueryError(f"basis must be 'prediction', 'outcome' or 'matured', got {self.basis!r}")
+        basis: Any = self.basis
+        if not isinstance(basis, str) or basis not in ("prediction", "outcome", "matured"):
+            raise InvalidQueryError(f"basis must be 'prediction', 'outcome' or 'matured', got {shown(basis)}")
         _check_duration("last", self.last)
         _check_duration("horizon", self.horizon)
         if self.basis == "matured" and self.horizon is None:
@@ -204,4 +206,4 @@ def minus(instant: datetime, duration: timedelta) -> datetime:
 
 def _check_duration(name: str, value: Any) -> None:
     if value is not None and (not isinstance(value, timedelta) or value <= timedelta(0)):
-        raise InvalidQueryError(f"{name} must be a positive timedelta, got {value!r}")
+        raise InvalidQueryError(f"{name} must be a positive timedelta, got {shown(value)}")

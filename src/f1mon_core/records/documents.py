@@ -146,7 +146,7 @@ _KEPT: Mapping[Callable[[Any, str], Any], type] = {
     fields.number: float,
     fields.probability: float,
     fields.flag: bool,
-    fields.json_object: dict,
+    fields.content: dict,
     fields.json_array: list,
 }
 """The type of what each check answers, which is what JSON makes of it too. An instant has to be made."""

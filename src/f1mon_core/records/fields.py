@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import math
 import operator
-import re
+import struct
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from decimal import Decimal
+from enum import Enum
 from numbers import Real
 from types import UnionType
 from typing import Annotated, Any, NamedTuple, TypeAlias, Union, cast, get_args, get_origin, get_type_hints
+from uuid import UUID
 
 import attrs
 
 from f1mon_core.errors import InvalidRecordError
-from f1mon_core.records import json_text
+from f1mon_core.records import copying, json_text
+from f1mon_core.records.copying import ESCAPED, Foreign, Unkept, copied, path_of, step, surrogate
 from f1mon_core.records.json_text import canonical
 from f1mon_core.records.times import EPOCH
+from f1mon_core.records.values import is_missing, nearer, plain_datetime
 
 Json: TypeAlias = json_text.Json
 Document: TypeAlias = json_text.Document
@@ -27,39 +32,48 @@ Segments: TypeAlias = dict[str, int | str]
 """What tells predictions apart besides their model: names to values."""
 
 MAX_ID_CHARACTERS = 255
-MAX_JSON_BYTES = 1 << 20
-MAX_JSON_DEPTH = 64
+MAX_JSON_BYTES, MAX_JSON_DEPTH = copying.MAX_JSON_BYTES, copying.MAX_JSON_DEPTH
+INT64_MIN, INT64_MAX = copying.INT64_MIN, copying.INT64_MAX
 MAX_SEGMENTS = 16
 MAX_SEGMENT_NAME_CHARACTERS = 64
-INT64_MIN, INT64_MAX = -(1 << 63), (1 << 63) - 1
 
-_surrogate = re.compile("[\ud800-\udfff]").search
-_ESCAPED = 12
-"""The most ASCII bytes one character takes in JSON: a surrogate pair of escapes."""
-_NUMBER = 26
-"""More ASCII bytes than any 64-bit number takes in JSON."""
+_NEAR = 2.0**-20
+"""How far float32 rounding may leave a probability beyond its ends: eight of its steps at 1."""
 
 
 def identifier(value: Any, field: str) -> str:
     """1 to 255 characters, no NUL, no lone surrogate."""
     if not isinstance(value, str):
-        raise InvalidRecordError(field, value, "must be a str")
+        raise InvalidRecordError(field, value, _not_text(value))
     if not 0 < len(value) <= MAX_ID_CHARACTERS:
         raise InvalidRecordError(field, value, f"must have 1 to {MAX_ID_CHARACTERS} characters")
-    if not value.isascii() and _surrogate(value):
+    if not value.isascii() and surrogate(value):
         raise InvalidRecordError(field, value, "must not hold a lone surrogate")
     if "\0" in value:
         raise InvalidRecordError(field, value, "must not hold a NUL character")
     return value if type(value) is str else str.__str__(value)  # what it holds, not what an Enum calls itself
 
 
+def _not_text(value: Any) -> str:
+    """What to say of what is no str."""
+    if is_missing(value):
+        return "must be a str, and is missing"
+    if isinstance(value, bytes):
+        return "must be a str: decode it"
+    return f"must be a str: give str({type(value).__name__.lower()})" if _is_simple(value) else "must be a str"
+
+
+def _is_simple(value: Any) -> bool:
+    return isinstance(value, int | UUID) and not isinstance(value, bool)
+
+
 def text(value: Any, field: str) -> str:
     """Any str without a lone surrogate that takes at most 1 MiB as JSON."""
     if not isinstance(value, str):
         raise InvalidRecordError(field, value, "must be a str")
-    if not value.isascii() and _surrogate(value):
+    if not value.isascii() and surrogate(value):
         raise InvalidRecordError(field, value, "must not hold a lone surrogate")
-    if len(value) * _ESCAPED > MAX_JSON_BYTES and len(canonical(value)) > MAX_JSON_BYTES:
+    if len(value) * ESCAPED > MAX_JSON_BYTES and len(canonical(value)) > MAX_JSON_BYTES:
         raise InvalidRecordError(field, value, f"must take at most {MAX_JSON_BYTES} bytes as JSON")
     return value if type(value) is str else str.__str__(value)  # what it holds, not what an Enum calls itself
 
@@ -71,8 +85,8 @@ def integer(value: Any, field: str) -> int:
             raise InvalidRecordError(field, value, "must be an int, not a bool")
         try:
             value = operator.index(value)
-        except TypeError:
-            raise InvalidRecordError(field, value, "must be an int") from None
+        except Exception as error:  # its own code; TypeError for what is none
+            raise InvalidRecordError(field, value, "must be an int") from error
     if not INT64_MIN <= value <= INT64_MAX:
         raise InvalidRecordError(field, value, "must fit in 64 bits")
     return int.__pos__(value)  # a plain one, whatever a subclass says of itself
@@ -81,19 +95,36 @@ def integer(value: Any, field: str) -> int:
 def label(value: Any, field: str) -> int | str:
     """A class label: a 64-bit integer, or a text of 1 to 255 characters; a bool is kept as 0 or 1.
 
-    Labels compare with their type: "1" is not 1. Scalars of other libraries become Python's.
+    Labels compare with their type: "1" is not 1. Scalars of other libraries become Python's, an Enum its value.
     """
     if type(value) is int and INT64_MIN <= value <= INT64_MAX:
         return value
+    if isinstance(value, Enum):
+        return label(value.value, field)
     if isinstance(value, str):
         return identifier(value, field)
     if is_bool(value):
         return int(value)
     if isinstance(value, float | Decimal) or (isinstance(value, Real) and not hasattr(value, "__index__")):
-        raise InvalidRecordError(field, value, "must be a class label, an int or a str: 1, not 1.0")
+        raise InvalidRecordError(field, value, _LABEL + _floating(value))
     if not hasattr(value, "__index__"):
-        raise InvalidRecordError(field, value, "must be a class label, an int or a str")
+        raise InvalidRecordError(field, value, _LABEL + (", and is missing" if is_missing(value) else ""))
     return integer(value, field)
+
+
+_LABEL = "must be a class label, an int or a str"
+
+
+def _floating(value: Any) -> str:
+    """What to do about a label that is a float: where a pandas column has gaps, every label in it is one."""
+    if is_missing(value):
+        return ", and is missing: leave it out until it is known"
+    with suppress(ArithmeticError, TypeError, ValueError):  # infinite, or no number after all
+        if value == (whole := int(value)):
+            return (
+                f": {whole}, not {float(value)} (give int(label), or a whole frame, in which whole numbers are labels)"
+            )
+    return ": is this a score? It belongs into confidence or probability"
 
 
 def label_order(one: int | str) -> tuple[bool, int | str]:
@@ -107,7 +138,7 @@ def segments(value: Any, field: str) -> Segments:
         raise InvalidRecordError(field, value, "must be a mapping of segment names to values")
     if len(value) > MAX_SEGMENTS:
         raise InvalidRecordError(field, value, f"must have at most {MAX_SEGMENTS} names")
-    return {segment_name(name, field): segment_value(item, f"{field}.{name}") for name, item in value.items()}
+    return {segment_name(name, field): segment_value(item, f"{field}{step(name)}") for name, item in value.items()}
 
 
 def segment_name(name: Any, field: str) -> str:
@@ -119,9 +150,20 @@ def segment_name(name: Any, field: str) -> str:
 
 def segment_value(value: Any, field: str) -> int | str:
     """The value of a segment: a 64-bit int, or a text of at most 255 characters, the empty one too; bool is 0 or 1."""
+    if isinstance(value, Enum):
+        return segment_value(value.value, field)
     if isinstance(value, str):
         return identifier(value, field) if value else ""
-    return int(value) if is_bool(value) else integer(value, field)
+    if is_bool(value):
+        return int(value)
+    if not hasattr(value, "__index__"):
+        why = ", or be left out where there is none" if is_missing(value) else _binned(value)
+        raise InvalidRecordError(field, value, f"must be an int or a str{why}")
+    return integer(value, field)
+
+
+def _binned(value: Any) -> str:
+    return ": give it a range, as in '10-20'" if isinstance(value, float | Decimal) else ""
 
 
 def is_bool(value: Any) -> bool:
@@ -142,49 +184,69 @@ def number(value: Any, field: str) -> float:
     """A finite real number as a float; -0.0 becomes 0.0; bool and str are refused."""
     if type(value) is not float:
         if isinstance(value, bool) or type(value).__name__ == "bool_" or not isinstance(value, Real | Decimal):
-            raise InvalidRecordError(field, value, "must be a number")
+            raise InvalidRecordError(field, value, "must be a number" + _number_of(value))
         try:
             given: Any = value
             value = float.__pos__(given) if isinstance(given, float) else float(given)
+        except TypeError:
+            raise InvalidRecordError(field, value, "must be a number") from None
         except (OverflowError, ValueError):
             raise InvalidRecordError(field, value, "must fit in a 64-bit float") from None
     if not math.isfinite(value):
-        raise InvalidRecordError(field, value, "must be finite")
+        raise InvalidRecordError(field, value, "must be finite" + (", and is missing" if math.isnan(value) else ""))
     return float(value) + 0.0
 
 
+def _number_of(value: Any) -> str:
+    if is_missing(value):
+        return ", and is missing"
+    if isinstance(value, str):
+        return ", not text: give float(…)"
+    return ": give .item()" if hasattr(value, "item") and not isinstance(value, bool) else ""
+
+
 def probability(value: Any, field: str) -> float:
-    """A number in [0, 1]."""
+    """A number in [0, 1]; what float32 rounding leaves beyond an end, as in 1.0000001, is that end."""
     converted = number(value, field)
-    if not 0.0 <= converted <= 1.0:
-        raise InvalidRecordError(field, value, "must be in [0, 1]")
-    return converted
+    if 0.0 <= converted <= 1.0:
+        return converted
+    if -_NEAR <= converted <= 1.0 + _NEAR and converted == struct.unpack("f", struct.pack("f", converted))[0]:
+        return min(1.0, max(0.0, converted))
+    percent = 1.0 < converted <= 100.0 and converted > 1.0 + _NEAR  # noqa: PLR2004 - a hundred percent
+    raise InvalidRecordError(field, value, "must be in [0, 1]" + (": divide a percentage by 100" if percent else ""))
 
 
 def instant(given: Any, field: str) -> datetime:
-    """An aware datetime from 1970 to 9999, in UTC."""
+    """An aware datetime from 1970 to 9999, in UTC, cut to microseconds; a plain one, whatever subclass was given."""
     if not isinstance(given, datetime):
-        raise InvalidRecordError(field, given, "must be a datetime")
-    value: datetime = given if type(given) is datetime else plain_instant(given, field)
+        raise InvalidRecordError(field, given, _not_an_instant(given))
+    value: datetime = given
+    if type(value) is not datetime:
+        if is_missing(value):
+            raise InvalidRecordError(field, value, "must be a datetime, and is missing")
+        value = plain_datetime(value)
     if value.tzinfo is not UTC:
         if value.utcoffset() is None:
-            raise InvalidRecordError(field, value, "must be an aware datetime (give it a time zone)")
+            reason = "must be an aware datetime: give it a time zone, as in .replace(tzinfo=UTC)"
+            raise InvalidRecordError(field, given, reason)
         try:
             value = value.astimezone(UTC)
         except OverflowError:
-            raise InvalidRecordError(field, value, "must lie in the years 1970 to 9999") from None
+            raise InvalidRecordError(field, given, "must lie in the years 1970 to 9999") from None
     if value < EPOCH:
-        raise InvalidRecordError(field, value, "must lie in the years 1970 to 9999")
+        raise InvalidRecordError(field, given, "must lie in the years 1970 to 9999")
     return value
 
 
-def plain_instant(given: datetime, field: str) -> datetime:
-    """A datetime of a subclass as one of the standard library's; pandas' NaT, which is one too, is refused."""
-    try:
-        parts = (given.year, given.month, given.day, given.hour, given.minute, given.second, given.microsecond)
-        return datetime(*parts, tzinfo=given.tzinfo, fold=given.fold)
-    except (TypeError, ValueError):
-        raise InvalidRecordError(field, given, "must be a datetime") from None
+def _not_an_instant(given: Any) -> str:
+    """What to say of what is no datetime."""
+    if is_missing(given):
+        return "must be a datetime, and is missing"
+    if isinstance(given, str):
+        return "must be a datetime, not text: give datetime.fromisoformat(…), with a time zone"
+    if isinstance(given, int | float) and not isinstance(given, bool):
+        return "must be a datetime: give datetime.fromtimestamp(seconds, UTC)"
+    return "must be a datetime with a time zone"
 
 
 def flag(value: Any, field: str) -> bool:
@@ -212,62 +274,26 @@ def json_array(value: Any, field: str) -> list[Json]:
 
 def json_value(value: Any, field: str) -> Json:
     """A fresh copy of any JSON value, under the limits of `json_object`."""
-    copied, size = _copied(value, field, 1)
-    if size > MAX_JSON_BYTES and len(canonical(copied)) > MAX_JSON_BYTES:
-        raise InvalidRecordError(field, value, f"must take at most {MAX_JSON_BYTES} bytes as JSON")
-    return copied
+    return _copied(value, field, None)
 
 
-def _copied(value: Any, field: str, depth: int) -> tuple[Json, int]:  # noqa: PLR0911 - one for each JSON type
-    """A normalised copy of `value` and an upper bound of its encoded size in bytes."""
-    if value is None or isinstance(value, bool):
-        return value, 5
-    if isinstance(value, str):
-        return text(value, field), 2 + _ESCAPED * len(value)
-    if isinstance(value, float):
-        return number(value, field), _NUMBER
-    if isinstance(value, int):
-        return integer(value, field), _NUMBER
-    if isinstance(value, dict | Mapping):
-        return _copied_object(value, field, depth)
-    if isinstance(value, list | tuple):
-        return _copied_array(value, field, depth)
-    if hasattr(value, "__index__"):
-        return integer(value, field), _NUMBER
-    if isinstance(value, Real):
-        return number(value, field), _NUMBER
-    raise InvalidRecordError(field, value, "must hold JSON values only (None, bool, int, float, str, list, dict)")
+def content(value: Any, field: str) -> Document:
+    """A JSON object of what people keep with a fact, under the limits of `json_object`; see `values` for the forms.
+
+    What is no number or no value (NaN, ±inf, `pandas.NA`, `NaT`) becomes null; what cannot be kept is refused by its
+    path, as in `features.grid[3]`.
+    """
+    if not isinstance(value, dict | Mapping):
+        raise InvalidRecordError(field, value, 'must be a mapping with str keys, as in {"grid": 3}')
+    return cast("Document", _copied(value, field, nearer))
 
 
-def _copied_object(value: Mapping[Any, Any], field: str, depth: int) -> tuple[Json, int]:
-    if depth > MAX_JSON_DEPTH:
-        raise InvalidRecordError(field, value, f"must be nested at most {MAX_JSON_DEPTH} deep")
-    copied: dict[str, Json] = {}
-    size = 2
-    for name, item in value.items():
-        if not isinstance(name, str):
-            raise InvalidRecordError(field, name, "must have str keys")
-        key = text(name, field)
-        if type(item) is float and math.isfinite(item):  # by far the most common feature, so no further calls
-            copied[key] = item + 0.0
-            size += _NUMBER
-        else:
-            copied[key], item_size = _copied(item, field, depth + 1)
-            size += item_size
-        size += 4 + _ESCAPED * len(key)
-    return copied, size
-
-
-def _copied_array(value: list[Any] | tuple[Any, ...], field: str, depth: int) -> tuple[Json, int]:
-    if depth > MAX_JSON_DEPTH:
-        raise InvalidRecordError(field, value, f"must be nested at most {MAX_JSON_DEPTH} deep")
-    copied: list[Json] = []
-    size = 2
-    for item in value:
-        inner, item_size = _copied(item, field, depth + 1)
-        copied.append(inner)
-        size += item_size + 1
-    return copied, size
+def _copied(value: Any, field: str, foreign: Foreign | None) -> Json:
+    try:
+        return copied(value, foreign)
+    except Unkept as refused:
+        made = InvalidRecordError(f"{field}{path_of(refused)}", refused.value, refused.reason)
+        raise made from refused.__cause__
 
 
 SEVERITIES = ("info", "warning", "critical")
@@ -311,7 +337,7 @@ Flag: TypeAlias = Annotated[bool, flag]
 
 Instant: TypeAlias = Annotated[datetime, instant]
 
-Object: TypeAlias = Annotated[Document, json_object]
+Object: TypeAlias = Annotated[Document, content]
 
 Array: TypeAlias = Annotated[list[Json], json_array]
 

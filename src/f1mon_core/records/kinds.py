@@ -13,6 +13,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import attrs
 
+from f1mon_core.errors import InvalidRecordError
 from f1mon_core.records.fields import (
     Array,
     Count,
@@ -33,6 +34,9 @@ from f1mon_core.records.fields import (
 from f1mon_core.records.ids import time_id
 from f1mon_core.records.json_text import canonical
 from f1mon_core.records.times import host_clock, to_micros
+
+_SHOWN = 80
+"""How many characters of an id a message repeats."""
 
 KINDS: dict[str, type[Fact]] = {}
 """Every kind of fact by its name."""
@@ -75,13 +79,27 @@ class Fact:
             KINDS[cls.kind] = cls  # attrs makes a slotted class twice; the second, the real one, stays
 
     def __attrs_post_init__(self) -> None:
-        for name, check, optional in checks(type(self)):
-            given = getattr(self, name)
-            if given is None and optional:
-                continue
-            kept = check(given, name)
-            if kept is not given:
-                object.__setattr__(self, name, kept)
+        name, given = "", None
+        try:
+            for name, check, optional in checks(type(self)):
+                given = getattr(self, name)
+                if given is None and optional:
+                    continue
+                kept = check(given, name)
+                if kept is not given:
+                    object.__setattr__(self, name, kept)
+        except InvalidRecordError as error:
+            error.record = self._named(error.field)
+            raise
+        except Exception as error:
+            reason = f"must be a value that can be read (its own code raised {type(error).__name__})"
+            raise InvalidRecordError(name, given, reason, record=self._named(name)) from error
+
+    def _named(self, refused: str) -> str | None:
+        """This record by the first part of its key; None where that is what was refused, or is no text."""
+        first = self.key_fields[0] if self.key_fields else ""
+        known = getattr(self, first, None)
+        return None if refused == first or not isinstance(known, str) else f"{self.kind} {known[:_SHOWN]!r}"
 
     @property
     def key(self) -> tuple[str, ...]:

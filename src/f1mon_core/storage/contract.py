@@ -34,17 +34,27 @@ class Appended:
         prelabelled: New predictions whose item had been labelled more than a day before they were made: by another
             model's life, or by an earlier life of ids that a counter gives out anew.
         unmatched: New outcomes of items of which no prediction is stored; None where a backend does not say.
+        nulled: Nulls in the features and metadata of the predictions that were given, and segments that were missing:
+            what was None, NaN, infinite, `pandas.NA` or `NaT`. Counted at the door, repeats too.
+        skipped: Rows of a table that have no label yet, and so are no outcome. Counted at the door.
     """
 
     new: int = 0
     repeated: int = 0
     prelabelled: int = attrs.field(default=0, eq=False)
     unmatched: int | None = attrs.field(default=None, eq=False)
+    nulled: int = attrs.field(default=0, eq=False)
+    skipped: int = attrs.field(default=0, eq=False)
 
     def __add__(self, other: Appended) -> Appended:
         unmatched = None if self.unmatched is None or other.unmatched is None else self.unmatched + other.unmatched
         return Appended(
-            self.new + other.new, self.repeated + other.repeated, self.prelabelled + other.prelabelled, unmatched
+            self.new + other.new,
+            self.repeated + other.repeated,
+            self.prelabelled + other.prelabelled,
+            unmatched,
+            self.nulled + other.nulled,
+            self.skipped + other.skipped,
         )
 
 

@@ -33,6 +33,7 @@ from f1mon_core.storage.tally import (
     Tally,
     TallyQuery,
     bucket_of,
+    check_collection,
     check_instant,
     segments_of,
 )
@@ -66,12 +67,10 @@ def prune_horizon(before: datetime) -> datetime:
 
 def prunable_kinds(keep: Collection[str] = ()) -> list[str]:
     """The kinds that a prune moves `pruned_before` of: all but the lasting, the kept, and outcomes, which go along."""
-    given: object = keep
-    if not isinstance(given, Collection) or isinstance(given, str):
-        raise InvalidQueryError(f"keep must be a collection of kinds, got {keep!r:.80}")
-    for kind in keep:
+    kept = check_collection("keep", keep, "kinds")
+    for kind in kept:
         kind_of(kind)
-    return [kind for kind in KINDS if kind not in {"outcome", *LASTING_KINDS, *keep}]
+    return [kind for kind in KINDS if kind not in {"outcome", *LASTING_KINDS, *kept}]
 
 
 # What a prune leaves behind -------------------------------------------------------------------------------------------

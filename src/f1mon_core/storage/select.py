@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar, cast
 
 import attrs
 
-from f1mon_core.errors import InvalidQueryError
+from f1mon_core.errors import InvalidQueryError, shown
 from f1mon_core.records import fields
 from f1mon_core.records.kinds import KINDS, Cursor, Fact, key_text
-from f1mon_core.storage.tally import check_id, check_instant, take_instants
+from f1mon_core.storage.tally import check_collection, check_id, check_instant, take_instant
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar as TypeVarWithDefault
@@ -94,7 +94,8 @@ class Select(Generic[F_co]):
 
     def __attrs_post_init__(self) -> None:
         record = kind_of(self.kind)
-        take_instants(self, "since", "until")
+        take_instant(self, "since")
+        take_instant(self, "until")
         for other in (self.lacking, self.having):
             if other is not None:
                 kind_of(other)
@@ -104,6 +105,8 @@ class Select(Generic[F_co]):
                 raise InvalidQueryError(f"a {self.kind} has no model_version to select by")
         object.__setattr__(self, "where", _plain(self.where))
         check_attributes(record, self.where)
+        for name, wanted in self.where.items():
+            _check_choice(name, wanted)
         check_limit(self.limit)
         if self.after is not None:
             check_cursor(record, self.after)
@@ -112,7 +115,7 @@ class Select(Generic[F_co]):
 def check_cursor(record: type[Fact], cursor: Any) -> None:
     """Refuse what could not be the cursor of a fact of this kind."""
     if not isinstance(cursor, Cursor):
-        raise InvalidQueryError(f"after must be the cursor of a fact, got {cursor!r}")
+        raise InvalidQueryError(f"after must be the cursor of a fact, got {shown(cursor)}")
     at: Any
     key: Any
     at, key = cursor
@@ -135,7 +138,7 @@ def have_in_common(kind: str, other: str) -> bool:
 def check_limit(limit: Any) -> None:
     """Refuse anything but None or an int of at least 0."""
     if limit is not None and (type(limit) is not int or limit < 0):
-        raise InvalidQueryError(f"limit must be None or an int of at least 0, got {limit!r}")
+        raise InvalidQueryError(f"limit must be None or an int of at least 0, got {shown(limit)}")
 
 
 def check_attributes(record: type[Fact], names: Iterable[str]) -> None:
@@ -144,6 +147,17 @@ def check_attributes(record: type[Fact], names: Iterable[str]) -> None:
     for name in names:
         if name not in known:
             raise InvalidQueryError(f"a {record.kind} is not indexed by {name!r}; it is by {', '.join(sorted(known))}")
+
+
+def _check_choice(name: str, wanted: Any) -> None:
+    """Refuse what no attribute can have."""
+    if wanted is None or isinstance(wanted, str | int):
+        return
+    if not isinstance(wanted, Collection):  # an iterator would be empty when it is asked
+        raise InvalidQueryError(f"where[{name!r}] must be a value or a collection of values, got {shown(wanted)}")
+    for one in check_collection(f"where[{name!r}]", wanted, "values"):
+        if one is not None and not isinstance(one, str | int):
+            raise InvalidQueryError(f"where[{name!r}] must hold str, int, bool or None, got {shown(one)}")
 
 
 def alternatives(wanted: Scalar | Collection[Scalar]) -> Sequence[Scalar] | None:

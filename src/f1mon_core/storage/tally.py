@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias, TypeVar
 
 import attrs
 
-from f1mon_core.errors import InvalidQueryError, InvalidRecordError
+from f1mon_core.errors import InvalidQueryError, InvalidRecordError, shown
 from f1mon_core.records import fields
 from f1mon_core.records.times import EPOCH, LATEST, duration_micros, from_micros, to_micros
 
@@ -211,9 +211,11 @@ class TallyQuery:
 
     def __attrs_post_init__(self) -> None:
         check_bins(self.bins)
-        if self.basis not in ("prediction", "outcome"):
-            raise InvalidQueryError(f"basis must be 'prediction' or 'outcome', got {self.basis!r}")
-        take_instants(self, "since", "until", "as_of", "as_recorded")
+        basis: Any = self.basis
+        if not isinstance(basis, str) or basis not in ("prediction", "outcome"):
+            raise InvalidQueryError(f"basis must be 'prediction' or 'outcome', got {shown(basis)}")
+        for name in ("since", "until", "as_of", "as_recorded"):
+            take_instant(self, name)
         if self.model_version is not None:
             check_id("model_version", self.model_version)
         for name in ("bucket", "delay"):
@@ -234,9 +236,9 @@ class TallyQuery:
 
 def check_bins(bins: object) -> None:
     """Refuse anything but "exact" or a number of bins from 1 to `MAX_BINS`."""
-    if bins == "exact" or (type(bins) is int and 1 <= bins <= MAX_BINS):
+    if (isinstance(bins, str) and bins == "exact") or (type(bins) is int and 1 <= bins <= MAX_BINS):
         return
-    raise InvalidQueryError(f"bins must be 'exact' or an int from 1 to {MAX_BINS}, got {bins!r}")
+    raise InvalidQueryError(f"bins must be 'exact' or an int from 1 to {MAX_BINS}, got {shown(bins)}")
 
 
 def plain_duration(value: Any) -> Any:
@@ -248,8 +250,19 @@ def plain_duration(value: Any) -> Any:
 
 def check_width(name: str, width: Any) -> None:
     """Refuse anything but a positive timedelta that a store's calendar can hold."""
-    if type(width) is not timedelta or not timedelta(0) < width <= LATEST - EPOCH:
-        raise InvalidQueryError(f"{name} must be a positive timedelta of less than 8,030 years, got {width!r:.80}")
+    if not isinstance(width, timedelta) or not timedelta(0) < width <= LATEST - EPOCH:
+        raise InvalidQueryError(f"{name} must be a positive timedelta of less than 8,030 years, got {shown(width)}")
+
+
+def check_collection(name: str, given: Any, of: str) -> list[Any]:
+    """The items of a collection; text is none. Raises `InvalidQueryError`."""
+    refusal = f"{name} must be a collection of {of}, got {shown(given)}"
+    if isinstance(given, str | bytes) or not isinstance(given, Iterable):
+        raise InvalidQueryError(refusal)
+    try:
+        return list(given)
+    except Exception as error:  # it claims to be iterable, and is not: an array without a dimension
+        raise InvalidQueryError(refusal) from error
 
 
 def check_instant(name: str, value: Any) -> None:
@@ -257,12 +270,10 @@ def check_instant(name: str, value: Any) -> None:
     _as_query(name, value, fields.instant)
 
 
-def take_instants(query: Any, *names: str) -> None:
-    """Refuse as `check_instant` what a frozen query was given, and let it keep plain datetimes."""
-    for name in names:
-        check_instant(name, value := getattr(query, name))
-        if value is not None and type(value) is not datetime:
-            object.__setattr__(query, name, fields.plain_instant(value, name))
+def take_instant(query: attrs.AttrsInstance, name: str) -> None:
+    """Check an optional instant of a frozen query, and keep it as stores compare it: a plain datetime in UTC."""
+    if (given := getattr(query, name)) is not None:
+        object.__setattr__(query, name, _checked(given, name, fields.instant))
 
 
 def check_id(name: str, value: Any) -> None:

@@ -45,7 +45,7 @@ def nested(depth: int) -> dict[str, Any]:
 def _features(value: Any, *, refused: bool = False, kept: Any = None) -> Hostile:
     return Hostile(
         lambda: prediction(features={"x": value}),
-        "features" if refused else None,
+        "features.x" if refused else None,
         {} if kept is None else {"features": {"x": kept}},
     )
 
@@ -103,6 +103,11 @@ STORED: Mapping[str, Hostile] = {
     "confidence as a Decimal": Hostile(lambda: prediction(confidence=Decimal("0.25")), kept={"confidence": 0.25}),
     "confidence as a Fraction": Hostile(lambda: prediction(confidence=Fraction(1, 4)), kept={"confidence": 0.25}),
     "confidence as an int": Hostile(lambda: prediction(confidence=1), kept={"confidence": 1.0}),
+    "NaN in features": _features([1, float("nan")], kept=[1, None]),
+    "infinity in features": _features({"y": float("-inf")}, kept={"y": None}),
+    "a datetime in features": _features(NOON, kept="2026-05-01T12:00:00+00:00"),
+    "a Decimal in features": _features(Decimal("12.50"), kept=12.5),
+    "confidence of a float32 above 1": Hostile(lambda: prediction(confidence=1 + 2**-23), kept={"confidence": 1.0}),
     "JSON 64 deep": Hostile(lambda: prediction(features=nested(64))),
     "a tuple in features": _features((1, (2,)), kept=[1, [2]]),
     "ten thousand features": Hostile(
@@ -161,15 +166,13 @@ REFUSED: Mapping[str, Hostile] = {
     "confidence below 0": Hostile(lambda: prediction(confidence=-5e-324), "confidence"),
     "confidence as text": Hostile(lambda: prediction(confidence="0.5"), "confidence"),
     "confidence as a bool": Hostile(lambda: prediction(confidence=True), "confidence"),
-    "NaN in features": _features([1, float("nan")], refused=True),
-    "infinity in features": _features({"y": float("-inf")}, refused=True),
     "2**200 in features": _features(2**200, refused=True),
     "a lone surrogate in features": _features("\ud83c", refused=True),
     "a lone surrogate as a key": Hostile(lambda: prediction(features={"\ud83c": 1}), "features"),
     "an int as a key": Hostile(lambda: prediction(features={1: 1}), "features"),
     "bytes in features": _features(b"x", refused=True),
     "a set in features": _features({1}, refused=True),
-    "a datetime in features": _features(NOON, refused=True),
+    "a set deep in features": Hostile(lambda: prediction(features={"x": [0, {"a b": {1}}]}), "features.x[1]['a b']"),
     "what cannot be shown in features": _features(Unprintable(), refused=True),
     "JSON 65 deep": Hostile(lambda: prediction(features=nested(65)), "features"),
     "JSON 100,000 deep": Hostile(lambda: prediction(features=nested(100_000)), "features"),

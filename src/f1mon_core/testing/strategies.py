@@ -111,7 +111,7 @@ _OF_CHECK: dict[Any, st.SearchStrategy[Any]] = {
     fields.probability: probabilities(),
     fields.flag: st.booleans(),
     fields.instant: instants(),
-    fields.json_object: documents(),
+    fields.content: documents(),
     fields.json_array: st.lists(json_values(max_leaves=5), max_size=3),
     fields.severity: st.sampled_from(fields.SEVERITIES),
     fields.ordinal: st.sampled_from([1, 2, 10, INT64_MAX]) | st.integers(1, INT64_MAX),

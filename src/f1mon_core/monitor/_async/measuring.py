@@ -9,9 +9,10 @@ from types import MappingProxyType
 from typing import Any, Literal, Unpack, overload
 
 from f1mon_core import recording
-from f1mon_core.metrics import degradation, estimate, health, models, performance, slices, trends
+from f1mon_core.metrics import data_doubts, degradation, estimate, health, models, performance, slices, trends
 from f1mon_core.metrics import label_delay as label_delays
 from f1mon_core.metrics import paired as pairing
+from f1mon_core.metrics.data_doubts import DataDoubt
 from f1mon_core.metrics.degradation import Baseline
 from f1mon_core.metrics.estimate import ScoredEstimate
 from f1mon_core.metrics.intervals import Method
@@ -34,6 +35,18 @@ class Measuring(Running):
     async def models(self) -> list[ModelSummary]:
         """Every model that ever predicted, by name: how much it did, how much of that is labelled, and when."""
         return await self._run(models.models())
+
+    async def data_doubts(self, model_version: str | None = None, *, since: datetime | None = None) -> list[DataDoubt]:
+        """What was recorded and can hardly be meant; `f1mon status` and `f1mon check` say it.
+
+        Confidences that look like P(positive), labels of two types, outcomes known before their prediction was made,
+        facts of the future, outcomes that nobody's prediction matches, and event times given as known_at.
+
+        Args:
+            model_version: Only what is of this model.
+            since: Of predictions made since then; None for all.
+        """
+        return await self._run(data_doubts.data_doubts(model_version, since))
 
     @overload
     async def performance(

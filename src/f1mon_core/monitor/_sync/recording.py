@@ -10,6 +10,7 @@ from f1mon_core import recording
 from f1mon_core.metrics import drift, health, importance
 from f1mon_core.metrics.drift import DriftDefaults
 from f1mon_core.monitor._sync.running import Running
+from f1mon_core.recording.lists import LabelledPredictions, Outcomes, Predictions
 from f1mon_core.records.fields import ClassLabel
 from f1mon_core.records.kinds import (
     Cursor,
@@ -31,22 +32,31 @@ class Recording(Running):
         prediction_id: str,
         model_version: str,
         predicted_outcome: ClassLabel,
-        confidence: float,
+        confidence: float | None = None,
         features: Mapping[str, Any] | None = None,
         metadata: Mapping[str, Any] | None = None,
         *,
+        probability: float | None = None,
+        probabilities: Mapping[Any, float] | None = None,
+        positive: ClassLabel | None = None,
         segments: Mapping[str, Any] | None = None,
         at: datetime | None = None,
     ) -> Appended:
         """Store one prediction; the same one again is a no-op.
+
+        One of `confidence`, `probability` and `probabilities` is given; kept is the confidence.
 
         Args:
             prediction_id: The item it is about, which its outcome will name; several models may answer about one.
             model_version: The model that made it.
             predicted_outcome: The predicted class, a 64-bit int or a text; a bool is kept as 0 or 1.
             confidence: The probability in [0, 1] the model gave to that class.
-            features: What it was predicted from; a JSON object.
-            metadata: Whatever else belongs to it; a JSON object.
+            features: What it was predicted from; a JSON object. NaN, infinities and what is missing become null and are
+                counted in `Appended.nulled`; numpy's and other values have one form each (docs/data.md).
+            metadata: Whatever else belongs to it; likewise.
+            probability: Instead of the confidence, the probability in [0, 1] of the positive class, of two.
+            probabilities: Instead of the confidence, that of each class, which add up to 1.
+            positive: The class that `probability` is of; None for 1, where the predicted class is an integer.
             segments: What it is told apart by, such as `{"country": "DE"}`: at most 16 names, each to a str or an int.
             at: When it was made, an aware datetime; the store's clock if None.
 
@@ -54,20 +64,54 @@ class Recording(Running):
             InvalidRecordError: If a value is refused; nothing is stored.
             ConflictError: If this model has a different prediction of the item; the first stays.
         """
+        chance = recording.Chance(
+            confidence=confidence, probability=probability, probabilities=probabilities, positive=positive
+        )
         plan = recording.prediction(
-            prediction_id, model_version, predicted_outcome, confidence, features, metadata, segments, at
+            prediction_id, model_version, predicted_outcome, features, metadata, segments, at, chance
         )
         return self._run(plan)
 
     def record_predictions(
-        self, predictions: Iterable[Prediction | Mapping[str, Any]], batch_size: int = recording.BATCH_SIZE
+        self,
+        predictions: Iterable[Prediction | Mapping[str, Any]] | Any,
+        batch_size: int = recording.BATCH_SIZE,
+        *,
+        columns: Mapping[str, Any] | None = None,
+        features: recording.Choice = None,
+        segments: recording.Choice = None,
+        metadata: recording.Choice = None,
+        model_version: str | None = None,
+        positive: ClassLabel | None = None,
     ) -> Appended:
-        """Store many predictions, or mappings with their fields, batch by batch; each batch is atomic.
+        """Store many predictions, batch by batch; each batch is atomic.
+
+        Args:
+            predictions: Records, mappings with their fields (or with `probability` or `probabilities` in place of the
+                confidence), or a frame of pandas, polars or Arrow with one row for each (extra `pandas`).
+            batch_size: How many are one batch.
+            columns: Of a frame, field to column where it is called otherwise: `{"prediction_id": "request_id"}`; also
+                `probability`, or `probabilities` to `{label: column}`. Columns called like a field are that field.
+            features: Columns that go into features: a list, `{name: column}`, or "rest" for all that are nothing else;
+                other columns are left out.
+            segments: Likewise; a row in which one is missing has no such segment.
+            metadata: Likewise.
+            model_version: The model of all rows, where no column says it.
+            positive: As in `record_prediction`, of all rows.
 
         Raises:
             InvalidRecordError, ConflictError, StorageError: With a note that names the first batch not written.
+            MissingExtraError: If a frame is given and narwhals is not installed.
         """
-        return self._run(recording.record(map(recording.prediction_of, predictions), batch_size))
+        left_out = recording.LeftOut()
+        made = recording.predictions_of(
+            predictions,
+            columns,
+            {"features": features, "segments": segments, "metadata": metadata},
+            {"model_version": model_version, "positive": positive},
+            left_out,
+        )
+        return self._run(recording.record(made, batch_size, left_out))
 
     def record_outcome(
         self, prediction_id: str, actual_outcome: ClassLabel, *, known_at: datetime | None = None
@@ -81,23 +125,36 @@ class Recording(Running):
                 the present, but after every earlier revision.
 
         Raises:
+            InvalidRecordError: If a value is refused; a label of 1.0 too, for it is the class 1 or no class.
             ConflictError: If a different outcome is stored under this very known_at.
         """
         return self._run(recording.outcome(prediction_id, actual_outcome, known_at))
 
     def record_outcomes(
         self,
-        outcomes: Iterable[
-            Outcome | Mapping[str, Any] | tuple[str, ClassLabel] | tuple[str, ClassLabel, datetime | None]
-        ],
+        outcomes: (
+            Iterable[Outcome | Mapping[str, Any] | tuple[str, ClassLabel] | tuple[str, ClassLabel, datetime | None]]
+            | Any
+        ),
         batch_size: int = recording.BATCH_SIZE,
+        *,
+        columns: Mapping[str, Any] | None = None,
     ) -> Appended:
-        """Store many outcomes: records, mappings, or `(prediction_id, actual_outcome[, known_at])`.
+        """Store many outcomes, batch by batch; each batch is atomic.
+
+        Args:
+            outcomes: Records, mappings, `(prediction_id, actual_outcome[, known_at])`, or a frame of pandas, polars or
+                Arrow (extra `pandas`): rows without a label are skipped and counted in `Appended.skipped`, and labels
+                that are whole floats, because the column has such gaps, are integers.
+            batch_size: How many are one batch.
+            columns: Of a frame, field to column where it is called otherwise: `{"actual_outcome": "label"}`.
 
         Raises:
             InvalidRecordError, ConflictError, StorageError: With a note that names the first batch not written.
+            MissingExtraError: If a frame is given and narwhals is not installed.
         """
-        return self._run(recording.record(map(recording.outcome_of, outcomes), batch_size))
+        left_out = recording.LeftOut()
+        return self._run(recording.record(recording.outcomes_of(outcomes, columns, left_out), batch_size, left_out))
 
     def prediction(self, prediction_id: str, model_version: str | None = None) -> Prediction:
         """One prediction of an item, of several models' the one recorded first.
@@ -116,10 +173,66 @@ class Recording(Running):
         descending: bool = False,
         limit: int | None = None,
         after: Cursor | None = None,
-    ) -> Sequence[Prediction]:
-        """Stored predictions in order of time; page with `after=page[-1].cursor`."""
+    ) -> Predictions:
+        """Stored predictions in order of time; page with `after=page[-1].cursor`; `.to_frame()` makes a table."""
         return self._run(
             recording.predictions(model_version, since, until, descending=descending, limit=limit, after=after)
+        )
+
+    def outcomes(
+        self,
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        prediction_id: str | None = None,
+        descending: bool = False,
+        limit: int | None = None,
+        after: Cursor | None = None,
+    ) -> Outcomes:
+        """Stored outcomes, every revision, in order of known_at; page with `after=page[-1].cursor`.
+
+        Args:
+            since: The start of the window `[since, until)` of known_at.
+            until: Its end.
+            prediction_id: Only those of this item.
+            descending: Newest first.
+            limit: At most so many; None for all.
+            after: Behind this one.
+        """
+        return self._run(
+            recording.outcomes(
+                since, until, prediction_id=prediction_id, descending=descending, limit=limit, after=after
+            )
+        )
+
+    def labelled(
+        self,
+        model_version: str | None = None,
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        pending: bool = False,
+        descending: bool = False,
+        limit: int | None = None,
+        after: Cursor | None = None,
+    ) -> LabelledPredictions:
+        """Predictions joined with the outcome that is current for each, in order of prediction time.
+
+        Page with `after=page[-1].cursor`. `.to_frame()` makes a table of them.
+
+        Args:
+            model_version: One model's predictions; None for all.
+            since: The start of the window `[since, until)` of prediction time.
+            until: Its end.
+            pending: Whether those without an outcome are there too.
+            descending: Newest first.
+            limit: At most so many; None for all.
+            after: Behind this one.
+        """
+        return self._run(
+            recording.labelled(
+                model_version, since, until, pending=pending, descending=descending, limit=limit, after=after
+            )
         )
 
     def record_health(self, snapshot: HealthSnapshot) -> HealthSnapshot:

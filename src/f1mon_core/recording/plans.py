@@ -10,13 +10,18 @@ from typing import Any, TypeVar, cast
 
 import attrs
 
-from f1mon_core.errors import ConflictError, InvalidQueryError, InvalidRecordError, NotFoundError
+from f1mon_core.errors import ConflictError, InvalidQueryError, InvalidRecordError, NotFoundError, shown
+from f1mon_core.recording.chances import Chance
+from f1mon_core.recording.given import LeftOut, outcome_of
+from f1mon_core.recording.lists import LabelledPrediction, LabelledPredictions, Outcomes, Predictions
 from f1mon_core.records.fields import ClassLabel, Document, Segments
 from f1mon_core.records.kinds import Cursor, Fact, Outcome, Prediction
+from f1mon_core.records.values import nulls
 from f1mon_core.storage import plans
 from f1mon_core.storage.contract import Appended
 from f1mon_core.storage.plans import Plan
 from f1mon_core.storage.select import Scalar, Select
+from f1mon_core.storage.tally import check_id
 
 F = TypeVar("F", bound=Fact)
 
@@ -24,19 +29,24 @@ BATCH_SIZE = 5_000
 _KEYS_PER_QUESTION = 500
 
 
-def record(facts: Iterable[Fact], batch_size: int = BATCH_SIZE) -> Plan[Appended]:
-    """Append facts batch by batch, each atomic; an error carries a note that names the first batch not written."""
-    size: object = batch_size
-    if not isinstance(size, int) or not 1 <= batch_size <= sys.maxsize:
-        raise InvalidQueryError(f"batch_size must be an int of at least 1, got {batch_size!r:.80}")
+def record(facts: Iterable[Fact], batch_size: int = BATCH_SIZE, left_out: LeftOut | None = None) -> Plan[Appended]:
+    """Append facts batch by batch, each atomic; an error carries a note that names the first batch not written.
+
+    Args:
+        facts: May be made while they are asked for.
+        batch_size: How many are one batch.
+        left_out: What whoever makes the facts left out of them by then.
+    """
+    if type(batch_size) is not int or not 1 <= batch_size <= sys.maxsize:
+        raise InvalidQueryError(f"batch_size must be an int of at least 1, got {shown(batch_size)}")
     remaining = iter(facts)
     total, number = Appended(unmatched=0), 0
     while True:
         begin = number * batch_size
         try:
             if not (batch := list(islice(remaining, batch_size))):
-                return total
-            appended = yield from plans.append(batch)
+                return total if left_out is None else left_out.told(total)
+            appended = yield from append(batch)
         except Exception as error:
             error.add_note(
                 f"batch {number} (records {begin} to {begin + batch_size - 1}) is the first that was not written; "
@@ -46,28 +56,35 @@ def record(facts: Iterable[Fact], batch_size: int = BATCH_SIZE) -> Plan[Appended
         total, number = total + appended, number + 1
 
 
+def append(batch: Sequence[Fact]) -> Plan[Appended]:
+    """Append a batch, and count the nulls that its predictions hold."""
+    appended = yield from plans.append(batch)
+    empty = sum(nulls(one.features) + nulls(one.metadata) for one in batch if isinstance(one, Prediction))
+    return attrs.evolve(appended, nulled=empty) if empty else appended
+
+
 def prediction(
     prediction_id: str,
     model_version: str,
     predicted_outcome: ClassLabel,
-    confidence: float,
     features: Mapping[str, Any] | None,
     metadata: Mapping[str, Any] | None,
     segments: Mapping[str, Any] | None,
     at: datetime | None,
+    chance: Chance,
 ) -> Plan[Appended]:
     """Append one prediction."""
     made = Prediction(
         prediction_id=prediction_id,
         model_version=model_version,
         predicted_outcome=predicted_outcome,
-        confidence=confidence,
+        confidence=chance.of(prediction_id, predicted_outcome),
         features={} if features is None else given(features),
         metadata={} if metadata is None else given(metadata),
         segments={} if segments is None else cast("Segments", segments),
         at=at,
     )
-    return (yield from plans.append([made]))
+    return (yield from append([made]))
 
 
 def given(content: Mapping[str, Any]) -> Document:
@@ -80,46 +97,6 @@ def outcome(prediction_id: str, actual_outcome: ClassLabel, known_at: datetime |
     return (yield from plans.append([outcome_of((prediction_id, actual_outcome, known_at))]))
 
 
-def prediction_of(given: object) -> Prediction:
-    """A prediction from itself or from a mapping with its field names. Raises `InvalidRecordError`."""
-    return given if isinstance(given, Prediction) else _of_fields(Prediction, given)
-
-
-def outcome_of(given: object) -> Outcome:
-    """An outcome from itself, a mapping with its field names, or `(prediction_id, actual_outcome[, known_at])`.
-
-    Raises:
-        InvalidRecordError: If it is none of them, or holds more or less than they do.
-    """
-    if isinstance(given, Outcome):
-        return given
-    if isinstance(given, Mapping):
-        fields = dict(given)
-        if "known_at" in fields:
-            if "at" in fields:
-                raise InvalidRecordError("at", fields["at"], "must not be given beside known_at, which is the same")
-            fields["at"] = fields.pop("known_at")
-        return _of_fields(Outcome, fields)
-    parts: tuple[Any, ...] = tuple(given) if isinstance(given, tuple | list) else ()
-    if not 2 <= len(parts) <= 3:  # noqa: PLR2004 - with or without known_at
-        raise InvalidRecordError("outcome", given, "must be (prediction_id, actual_outcome[, known_at])")
-    return Outcome(prediction_id=parts[0], actual_outcome=parts[1], at=parts[2] if parts[2:] else None)
-
-
-def _of_fields(kind: type[F], given: object) -> F:
-    """A record from a mapping with its fields. Raises `InvalidRecordError` for one too many or too few."""
-    if not isinstance(given, Mapping):
-        raise InvalidRecordError(kind.kind, given, "must be a record or a mapping with its fields")
-    fields = attrs.fields_dict(kind)
-    for name in given:
-        if name not in fields:
-            raise InvalidRecordError(str(name), given[name], f"is no field of a {kind.kind}")
-    for name, field in fields.items():
-        if field.default is attrs.NOTHING and name not in given:
-            raise InvalidRecordError(name, None, "must be given")
-    return kind(**given)
-
-
 def predictions(
     model_version: str | None,
     since: datetime | None,
@@ -128,14 +105,62 @@ def predictions(
     descending: bool,
     limit: int | None,
     after: Cursor | None,
-) -> Plan[Sequence[Prediction]]:
+) -> Plan[Predictions]:
     """Stored predictions in order of time."""
     select = Select.of(Prediction, since, until, model_version, descending=descending, limit=limit, after=after)
-    return (yield from plans.find(select))
+    return Predictions((yield from plans.find(select)))
+
+
+def outcomes(
+    since: datetime | None,
+    until: datetime | None,
+    *,
+    prediction_id: str | None,
+    descending: bool,
+    limit: int | None,
+    after: Cursor | None,
+) -> Plan[Outcomes]:
+    """Stored outcomes, every revision, in order of known_at."""
+    check_id("prediction_id", prediction_id)
+    where = {} if prediction_id is None else {"prediction_id": prediction_id}
+    select = Select.of(Outcome, since, until, where=where, descending=descending, limit=limit, after=after)
+    return Outcomes((yield from plans.find(select)))
+
+
+def labelled(
+    model_version: str | None,
+    since: datetime | None,
+    until: datetime | None,
+    *,
+    pending: bool,
+    descending: bool,
+    limit: int | None,
+    after: Cursor | None,
+) -> Plan[LabelledPredictions]:
+    """Predictions with the outcome that is current for each, in order of their time."""
+    having = None if pending else Outcome
+    found = yield from plans.find(
+        Select.of(
+            *(Prediction, since, until, model_version),
+            having=having,
+            descending=descending,
+            limit=limit,
+            after=after,
+        )
+    )
+    current: dict[str, Outcome] = {}
+    items = list(dict.fromkeys(one.prediction_id for one in found))
+    for begin in range(0, len(items), _KEYS_PER_QUESTION):
+        where = {"prediction_id": items[begin : begin + _KEYS_PER_QUESTION]}
+        for one in (yield from plans.find(Select.of(Outcome, where=where))):  # in order, so the newest stays
+            current[one.prediction_id] = one
+    joined = [LabelledPrediction(one, current.get(one.prediction_id)) for one in found]
+    return LabelledPredictions(one for one in joined if pending or one.outcome is not None)
 
 
 def prediction_stored(prediction_id: str, model_version: str | None) -> Plan[Prediction]:
     """The prediction of an item, of several the one recorded first. Raises `NotFoundError`."""
+    check_id("prediction_id", prediction_id)
     select = Select.of(Prediction, model_version=model_version, where={"prediction_id": prediction_id})
     found = yield from plans.find(select)
     if not found:
