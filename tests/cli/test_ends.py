@@ -230,7 +230,7 @@ def test_a_worker_says_why_it_cannot_reach_its_database():
         with watching(server.set(database=name).render_as_string(hide_password=False)) as log:
             until(log, "delivering until interrupted")
             admin(server, gone)
-            until(log, "the outbox could not be served; it is tried again: NotWritten: ")
+            until(log, "the outbox could not be served; it is tried again: ConfigurationError: ")
             until(log, f'database "{name}" does not exist')
     finally:
         admin(server, gone)

@@ -18,6 +18,8 @@ PAGES = sorted([*ROOT.glob("*.md"), *DOCS.glob("*.md")], key=str)
 OPEN_TO = {
     "write-a-backend.md": {"f1mon_core", "f1mon_core.storage", "f1mon_core.records", "f1mon_core.errors"}
     | {"f1mon_core.testing"},
+    "backend-on-keys.md": {"f1mon_core.storage", "f1mon_core.storage.keyvalue", "f1mon_core.errors"},
+    "backend-on-redis.md": {"f1mon_core.storage", "f1mon_core.storage.keyvalue", "f1mon_core.errors"},
     "migrating.md": {"f1mon_core", "f1mon_core.legacy"},
     "sql.md": {"f1mon_core", "f1mon_sql"},
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from itertools import takewhile
 
 import click
 
@@ -62,6 +63,8 @@ class MisusedError(CannotError):
     exit_code = MISUSED
 
 
+_TOLD = 20
+"""At least so many characters of a value are told."""
 _ADDRESS = re.compile(r"[^\s'\"(]*[:/].*@[^\s'\")]*", re.DOTALL)
 
 
@@ -71,7 +74,16 @@ def hidden(message: str, words: Iterable[str]) -> str:
     for part in sorted(parts, key=len, reverse=True):
         if masked(part) != part:
             for spelled in (part, repr(part)[1:-1]):
-                message = message.replace(spelled, "***")
+                message = _without(message, spelled)
+    return message
+
+
+def _without(message: str, address: str) -> str:
+    """A message without an address, also where it breaks off: long values are told by their beginning."""
+    start = address[:_TOLD]
+    while (at := message.find(start)) >= 0:
+        alike = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(message[at:], address, strict=False)))
+        message = f"{message[:at]}***{message[at + alike :]}"
     return message
 
 
