@@ -284,8 +284,9 @@ class Postgresql(Dialect):
         then = f"INSERT INTO f1mon_features ({','.join(FEATURE_COLUMNS)}) SELECT {marks} WHERE {_MADE}"
         return self._insert_then(connection, "f1mon_predictions", PREDICTION_COLUMNS, row, then, features)
 
-    def insert_current(self, connection: Connection, row: Row, current: Row) -> bool:
+    def insert_current(self, connection: Connection, row: Row, current: Row, *, alone: bool) -> bool:
         """See `Dialect.insert_current`; in one statement."""
+        del alone
         then = f"{update_sql('f1mon_predictions', ('prediction_id',), CURRENT_COLUMNS)} AND {_MADE}"
         return self._insert_then(connection, "f1mon_outcomes", OUTCOME_COLUMNS, row, then, (*current[1:], current[0]))
 
