@@ -321,7 +321,7 @@ class Postgresql(Dialect):
         if lock:
             statement += f" ORDER BY 1{self.lock_rows}"
         yield from statements.rows(
-            connection, self.sql(outer.format(statement) if outer else statement), (sorted(ids),)
+            connection, self.sql(outer.format(statement) if outer else statement), (_text_array(sorted(ids)),)
         )
 
     def locked(self, connection: Connection, text: str, ids: Collection[str]) -> tuple[list[Row], int | None]:
@@ -418,6 +418,14 @@ def _literal(text: str) -> str:
     """A literal that is read the same whatever `standard_conforming_strings` is."""
     quoted = text.replace("'", "''")
     return "E'{}'".format(quoted.replace("\\", "\\\\")) if "\\" in text else f"'{quoted}'"
+
+
+def _text_array(texts: Sequence[str]) -> str:
+    """An array of texts as the server reads it. psycopg looks at each text by itself, which takes ten times as long."""
+    whole = "".join(texts)
+    if '"' in whole or "\\" in whole:
+        texts = [one.replace("\\", r"\\").replace('"', r"\"") for one in texts]
+    return '{"' + '","'.join(texts) + '"}'
 
 
 def _arrays(columns: Sequence[str]) -> str:
