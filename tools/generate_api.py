@@ -66,7 +66,8 @@ def find(module: str, name: str) -> Definition | None:
             return Definition(module, node, ast.get_docstring(node) or "")
         if isinstance(node, ast.Assign | ast.AnnAssign) and ast.unparse(_targets(node)[0]) == name:
             return Definition(module, node, _said(following))
-    for node in body:
+    late = [one for node in body if isinstance(node, ast.If) for one in node.body]  # those for type checkers
+    for node in [*body, *late]:
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(DOOR):
             for one in node.names:
                 if one.name == "*" and (found := find(str(node.module), name)):

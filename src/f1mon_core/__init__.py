@@ -1,7 +1,9 @@
 """f1mon: predictions, the outcomes that arrive late, and the alerts about them."""
 
 import logging
+from typing import TYPE_CHECKING
 
+from f1mon_core import late
 from f1mon_core._version import __version__
 from f1mon_core.alerts.alerts import Acknowledged, AlertStatistics
 from f1mon_core.alerts.rules import AlertRule
@@ -48,7 +50,7 @@ from f1mon_core.metrics.performance import Performance
 from f1mon_core.metrics.slices import Slices
 from f1mon_core.metrics.tables import Trend
 from f1mon_core.metrics.trends import Comparison
-from f1mon_core.monitor import AsyncMonitor, Monitor
+from f1mon_core.monitor import Monitor
 from f1mon_core.recording.lists import LabelledPrediction, LabelledPredictions, Outcomes, Predictions
 from f1mon_core.records.kinds import (
     AccuracyEstimate,
@@ -67,6 +69,11 @@ from f1mon_core.records.kinds import (
     RuleRevision,
 )
 from f1mon_core.storage.registry import Backend, open_async_storage, open_storage
+
+if TYPE_CHECKING:
+    from f1mon_core.monitor import AsyncMonitor
+else:
+    __getattr__ = late.names(__name__, AsyncMonitor="f1mon_core.monitor")
 
 __all__ = [
     "AccessDeniedError",

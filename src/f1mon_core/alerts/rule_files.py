@@ -6,35 +6,37 @@ import difflib
 import re
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 import attrs
-import cattrs
 
 from f1mon_core.alerts import possible
 from f1mon_core.alerts.rules import AlertRule
 from f1mon_core.errors import ConfigurationError, InvalidRecordError
 from f1mon_core.records.fields import Document, Json
 
+if TYPE_CHECKING:
+    import cattrs
+
 _UNKNOWN = re.compile(r"extra fields found \(([^)]*)\)")
 _NUMBER = re.compile(r" @ .*\[(\d+)\]")
-
-converter = cattrs.Converter(forbid_extra_keys=True, unstruct_collection_overrides={tuple: list})
-"""The converter of rules; errors carry the path to what was refused."""
 
 
 def _as_is(value: Any, _: Any) -> Any:
     return value  # the rule checks and normalises its own fields
 
 
-def _register() -> None:
-    from cattrs.gen import make_dict_structure_fn, override  # noqa: PLC0415 - used once
+@cache
+def converter() -> cattrs.Converter:
+    """The converter of rules; errors carry the path to what was refused."""
+    import cattrs  # noqa: PLC0415 - only for who has rules
+    from cattrs.gen import make_dict_structure_fn, override  # noqa: PLC0415
 
+    made = cattrs.Converter(forbid_extra_keys=True, unstruct_collection_overrides={tuple: list})
     fields: dict[str, Any] = {name: override(struct_hook=_as_is) for name in attrs.fields_dict(AlertRule)}
-    converter.register_structure_hook(AlertRule, make_dict_structure_fn(AlertRule, converter, **fields))
-
-
-_register()
+    made.register_structure_hook(AlertRule, make_dict_structure_fn(AlertRule, made, **fields))
+    return made
 
 
 def to_document(rule: AlertRule) -> Document:
@@ -53,7 +55,7 @@ def from_document(document: Mapping[str, Any]) -> AlertRule:
         ConfigurationError: With the path of every field that is refused.
     """
     with possible.trusting():
-        rule: AlertRule = _structured("rule", lambda: converter.structure(document, AlertRule))
+        rule: AlertRule = _structured("rule", lambda: converter().structure(document, AlertRule))
     return rule
 
 
@@ -80,7 +82,7 @@ def from_toml(text: str, name: str = "rules.toml") -> list[AlertRule]:
         raise ConfigurationError(f"{name}: rules must be an array of tables, [[rules]]")
     tables = [{"metric_type": "threshold", **table} for table in tables]
     ids = [table.get("rule_id") for table in tables]
-    found: list[AlertRule] = _structured(name, lambda: converter.structure(tables, list[AlertRule]), ids)
+    found: list[AlertRule] = _structured(name, lambda: converter().structure(tables, list[AlertRule]), ids)
     seen: set[str] = set()
     for rule in found:
         if rule.rule_id in seen:
@@ -90,6 +92,8 @@ def from_toml(text: str, name: str = "rules.toml") -> list[AlertRule]:
 
 
 def _structured(name: str, structure: Callable[[], Any], ids: Sequence[Any] = ()) -> Any:
+    import cattrs  # noqa: PLC0415 - as `converter`
+
     try:
         return structure()
     except cattrs.BaseValidationError as error:
@@ -115,7 +119,9 @@ def _told(error: BaseException, kind: type | None) -> str:
         return str(error)
     if isinstance(error, KeyError):
         return f"{error.args[0]} is missing"
-    return cattrs.v.format_exception(error, kind)
+    from cattrs.v import format_exception  # noqa: PLC0415 - as `converter`
+
+    return format_exception(error, kind)
 
 
 def difference(old: AlertRule | None, new: AlertRule | None) -> dict[str, tuple[Json, Json]]:

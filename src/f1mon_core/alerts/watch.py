@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any, Literal, TypeAlias, cast
+from functools import cache
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
 import attrs
-import cattrs
 
 from f1mon_core.alerts import rule_files
 from f1mon_core.alerts.rules import AlertRule
@@ -19,6 +19,9 @@ from f1mon_core.records.fields import Document
 from f1mon_core.records.json_text import canonical
 from f1mon_core.records.kinds import Alert
 from f1mon_core.storage.change import key_parts, state_key, state_prefix
+
+if TYPE_CHECKING:
+    import cattrs
 
 Phase: TypeAlias = Literal["inactive", "pending", "firing"]
 
@@ -122,13 +125,14 @@ class Watch:
     sample: Sample | None = None
 
 
-_converter = cattrs.Converter(forbid_extra_keys=True, detailed_validation=False)
+@cache
+def _converter() -> cattrs.Converter:
+    import cattrs  # noqa: PLC0415 - only for who has rules
 
-
-_converter.register_structure_hook(AlertRule, lambda document, _: rule_files.from_document(document))
-
-
-_converter.register_unstructure_hook(AlertRule, rule_files.to_document)
+    made = cattrs.Converter(forbid_extra_keys=True, detailed_validation=False)
+    made.register_structure_hook(AlertRule, lambda document, _: rule_files.from_document(document))
+    made.register_unstructure_hook(AlertRule, rule_files.to_document)
+    return made
 
 
 def read(document: Mapping[str, Any] | None) -> Watch:
@@ -144,7 +148,7 @@ def read(document: Mapping[str, Any] | None) -> Watch:
     if document.get("v") not in {DOCUMENT_VERSION, INSTANCE_VERSION, SAMPLE_VERSION}:
         raise SchemaError("this rule's state was written by another f1mon; update f1mon")
     try:
-        return _converter.structure(content, Watch)
+        return _converter().structure(content, Watch)
     except F1monError:
         raise
     except Exception as error:
@@ -183,7 +187,7 @@ def written(watch: Watch) -> Document | None:
     """The state document of a watch; None for one with nothing to remember."""
     if watch == Watch(instance=watch.instance):
         return None
-    document = cast("Document", _converter.unstructure(watch))
+    document = cast("Document", _converter().unstructure(watch))
     document["v"] = SAMPLE_VERSION
     if watch.incident is not None and watch.incident.breached is None:
         del cast("Document", document["incident"])["breached"]

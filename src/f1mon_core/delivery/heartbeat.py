@@ -5,8 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import time
-import urllib.error
-import urllib.request
 from urllib.parse import urlsplit
 
 from f1mon_core.errors import ConfigurationError
@@ -55,6 +53,9 @@ def checked(address: str) -> str:
 
 def ping(address: str, said: str) -> str | None:
     """Call it with POST, and GET where that is not allowed; why it could not be reached, None if it was."""
+    import urllib.error  # noqa: PLC0415 - with HTTP and TLS, only for who has an address
+    import urllib.request  # noqa: PLC0415
+
     failure = "not reached"
     body: bytes | None = said.encode()
     for attempt in range(TRIES):

@@ -9,20 +9,21 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
-from functools import lru_cache, partial
+from functools import cache, lru_cache, partial
 from itertools import islice
 from types import MemberDescriptorType
-from typing import Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import attrs
-import cattrs
-from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 
 from f1mon_core.errors import InvalidRecordError, SchemaError
 from f1mon_core.records import fields
 from f1mon_core.records.fields import Document, FieldCheck, checks, ordinal, severity
 from f1mon_core.records.kinds import KINDS, Fact
 from f1mon_core.records.times import EPOCH, LATEST, to_micros
+
+if TYPE_CHECKING:
+    import cattrs
 
 _LAST_MICROSECOND = to_micros(LATEST)
 _STAMPS = ("at", "at_given", "recorded_at")
@@ -49,7 +50,16 @@ def _as_is(value: Any, _: Any = None) -> Any:
     return value
 
 
-def _make_converter() -> cattrs.Converter:
+@cache
+def converter() -> cattrs.Converter:
+    """The converter of every record kind; used through the functions of this module.
+
+    Made when first it is needed: who records predictions into a database needs none, and cattrs takes longer to import
+    than all records.
+    """
+    import cattrs  # noqa: PLC0415 - as said
+    from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override  # noqa: PLC0415
+
     made = cattrs.Converter(forbid_extra_keys=True, detailed_validation=False)
     for record in KINDS.values():
         instants = {field.name for field in checks(record) if field.check is fields.instant}
@@ -67,12 +77,16 @@ def _make_converter() -> cattrs.Converter:
     return made
 
 
-converter = _make_converter()
-"""The converter of every record kind; used through the functions of this module."""
+class _Contents(dict[type[Fact], "Callable[[Any], Document]"]):
+    """What makes a content of a fact, by its class."""
 
-_to_content: dict[type[Fact], Callable[[Any], Document]] = {
-    record: converter.get_unstructure_hook(record) for record in KINDS.values()
-}
+    def __missing__(self, record: type[Fact]) -> Callable[[Any], Document]:
+        made: Callable[[Any], Document] = converter().get_unstructure_hook(record)
+        self[record] = made
+        return made
+
+
+_to_content = _Contents()
 
 
 def content_document(fact: Fact) -> Document:
@@ -108,10 +122,12 @@ def from_document(document: Mapping[str, Any]) -> Fact:
 
 def from_content(kind: Any, version: Any, content: Mapping[str, Any]) -> Fact:
     """The fact of `kind` whose fields, stamps included, are `content`. Errors as in `from_document`."""
+    from cattrs import ForbiddenExtraKeysError  # noqa: PLC0415 - as `converter`
+
     record = _record(kind, version)
     try:
-        return converter.structure(content, record)
-    except cattrs.ForbiddenExtraKeysError as error:
+        return converter().structure(content, record)
+    except ForbiddenExtraKeysError as error:
         raise _unknown(record, error.extra_fields) from error
     except KeyError as error:
         raise _missing(record, str(error.args[0])) from error

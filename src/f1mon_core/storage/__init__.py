@@ -1,5 +1,8 @@
 """What a backend promises, and what core gives it."""
 
+from typing import TYPE_CHECKING
+
+from f1mon_core import late
 from f1mon_core.storage.address import masked
 from f1mon_core.storage.answers import check_count, fold_cells, fold_count, fold_find, fold_tally, matcher
 from f1mon_core.storage.async_contract import AsyncStorage
@@ -33,10 +36,6 @@ from f1mon_core.storage.dumping import (
     restoring,
 )
 from f1mon_core.storage.following import Following, following
-from f1mon_core.storage.offload import (
-    DEFAULT_THREADS,
-    OffloadedStorage,
-)
 from f1mon_core.storage.registry import (
     Backend,
     load_backend,
@@ -103,6 +102,12 @@ from f1mon_core.storage.tally import (
     moments_of,
     segments_of,
 )
+
+if TYPE_CHECKING:
+    from f1mon_core.storage.offload import DEFAULT_THREADS, OffloadedStorage
+else:
+    _OFFLOAD = "f1mon_core.storage.offload"
+    __getattr__ = late.names(__name__, DEFAULT_THREADS=_OFFLOAD, OffloadedStorage=_OFFLOAD)
 
 __all__ = [
     "BUCKET_ORIGIN",

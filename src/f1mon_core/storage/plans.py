@@ -9,7 +9,6 @@ is the only place that takes one on trust.
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import random
 import time
@@ -71,9 +70,13 @@ def run(plan: Plan[R], storage: Storage) -> R:
 async def run_async(
     plan: Plan[R],
     storage: AsyncStorage,
-    aside: Callable[[Callable[[], object]], Awaitable[object]] = asyncio.to_thread,
+    aside: Callable[[Callable[[], object]], Awaitable[object]] | None = None,
 ) -> R:
-    """Drive a plan over an async store; `aside` does blocking work on another thread."""
+    """Drive a plan over an async store; `aside` does blocking work on another thread, `asyncio.to_thread` if None."""
+    if aside is None:
+        from asyncio import to_thread  # noqa: PLC0415 - here is an event loop
+
+        aside = to_thread
     answer: object = None
     failure: Exception | None = None
     while True:

@@ -216,8 +216,16 @@ class Dialect(ABC):
         self.insert_absent(connection, "f1mon_features", FEATURE_COLUMNS, [features])
         return True
 
-    def insert_current(self, connection: Connection, row: Row, current: Row) -> bool:
-        """Insert an outcome, if its key is free, and set what is current by it; answers whether it was."""
+    def insert_current(self, connection: Connection, row: Row, current: Row, *, alone: bool) -> bool:
+        """Insert an outcome, if its key is free, and set what is current by it; answers whether it was.
+
+        Args:
+            connection: Inside a transaction that has locked the item.
+            row: The outcome.
+            current: The item, then its `CURRENT_COLUMNS`.
+            alone: Whether the item is known to have no row but that of ordinal 0.
+        """
+        del alone
         if self.insert_absent(connection, "f1mon_outcomes", OUTCOME_COLUMNS, [row]) != 1:
             return False
         self.set_current(connection, [current])

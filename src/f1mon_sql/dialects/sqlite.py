@@ -7,8 +7,8 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import cache
-from itertools import chain
-from operator import itemgetter
+from itertools import chain, compress, repeat
+from operator import is_not, itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,14 @@ from f1mon_sql.dialects.base import (
     turned,
     update_sql,
 )
-from f1mon_sql.tables.rows import OPERATION_COLUMNS, Row
+from f1mon_sql.tables.rows import (
+    CURRENT_COLUMNS,
+    FEATURE_COLUMNS,
+    OPERATION_COLUMNS,
+    OUTCOME_COLUMNS,
+    PREDICTION_COLUMNS,
+    Row,
+)
 
 _LEGACY_CONTROL = -1
 """`sqlite3.LEGACY_TRANSACTION_CONTROL`, which Python 3.11 does not name. Without it `commit()` may do nothing."""
@@ -38,6 +45,8 @@ _MANY = 10
 """From how many rows on it pays to look at them together."""
 _MOST_PARAMETERS = 999
 """What a statement takes in every version of SQLite."""
+_INSERT_FEATURES = insert_absent_sql("f1mon_features", FEATURE_COLUMNS)
+_NONES = repeat(None)
 _SYNCHRONOUS = {"NORMAL": 1, "FULL": 2, "EXTRA": 3}
 _WAL_RESET_FIXED = (3, 51, 3)
 
@@ -146,6 +155,27 @@ class Sqlite(Dialect):
                     start += together
         return done + statements.changed(connection, insert_absent_sql(table, having), rows[start:])
 
+    def insert_both(self, connection: Connection, row: Row, features: Row) -> bool:
+        """See `Dialect.insert_both`; what is NULL is no parameter."""
+        given = tuple(map(is_not, row, _NONES))
+        text = _insert_given_sql("f1mon_predictions", PREDICTION_COLUMNS, given)
+        if statements.changed(connection, text, [tuple(compress(row, given))]) != 1:
+            return False
+        statements.changed(connection, _INSERT_FEATURES, [features])
+        return True
+
+    def insert_current(self, connection: Connection, row: Row, current: Row, *, alone: bool) -> bool:
+        """See `Dialect.insert_current`; what is NULL is no parameter, and of one row SQLite keeps no list to update."""
+        given = tuple(map(is_not, row, _NONES))
+        text = _insert_given_sql("f1mon_outcomes", OUTCOME_COLUMNS, given)
+        if statements.changed(connection, text, [tuple(compress(row, given))]) != 1:
+            return False
+        item, *values = current
+        given = tuple(map(is_not, values, _NONES))
+        text = _set_current_sql(given, alone)
+        statements.changed(connection, text, [(*compress(values, given), item)])
+        return True
+
     def update(
         self, connection: Connection, table: str, key: Sequence[str], columns: Sequence[str], rows: Sequence[Row]
     ) -> None:
@@ -219,6 +249,20 @@ def _insert_together_sql(table: str, columns: Sequence[str], together: int) -> s
     """
     row = f"({','.join('?' * len(columns))})"
     return insert_absent_sql(table, columns).replace(row, ",".join([row] * together))
+
+
+@cache
+def _insert_given_sql(table: str, columns: Sequence[str], given: Sequence[bool]) -> str:
+    """An INSERT of one row, of which these columns are given, that leaves one that is there."""
+    return insert_absent_sql(table, tuple(compress(columns, given)))
+
+
+@cache
+def _set_current_sql(given: Sequence[bool], alone: bool) -> str:
+    """An UPDATE of what is current of an item: the columns that are given, the others to NULL."""
+    nulls = tuple(name for name, is_given in zip(CURRENT_COLUMNS, given, strict=True) if not is_given)
+    text = update_sql("f1mon_predictions", ("prediction_id",), tuple(compress(CURRENT_COLUMNS, given)), nulls)
+    return f"{text} AND ordinal = 0" if alone else text
 
 
 def _without_nulls(columns: Sequence[str], rows: Sequence[Row]) -> tuple[Sequence[str], Sequence[Row]]:

@@ -200,25 +200,27 @@ class Appending:
         return False
 
     def _appended(self, walked: Walked, offered: int) -> Appended:
+        new, items = walked.new, self.stored.items
+        if not items:  # no others have outcomes, of this batch or of an earlier one
+            return Appended(new, offered - new, 0, 0)
         self._move(walked.others)
-        items = self.stored.items
         first: dict[str, datetime] = {}
         unmatched = 0
         for fact in walked.others.values():
             if isinstance(fact, Outcome):
-                item, known_at = fact.prediction_id, fact.instant
-                if item not in first or known_at < first[item]:
-                    first[item] = known_at
+                item = fact.prediction_id
                 unmatched += not items[item].live and item not in walked.items
+                if walked.predictions and (item not in first or fact.instant < first[item]):
+                    first[item] = fact.instant
         prelabelled = 0
-        if items:  # no others have outcomes, of this batch or of an earlier one
+        if walked.predictions:
             for one in walked.predictions.values():
                 stored = items[one.prediction_id].current[3] if one.prediction_id in items else None
                 known = first.get(one.prediction_id)
                 if stored is not None and (known is None or stored < to_micros(known)):
                     known = from_micros(stored)
                 prelabelled += known is not None and is_prelabelled(one, known)
-        return Appended(walked.new, offered - walked.new, prelabelled, unmatched)
+        return Appended(new, offered - new, prelabelled, unmatched)
 
     # What is written ------------------------------------------------------------------------------------------------
 
@@ -235,6 +237,14 @@ class Appending:
             self._written.update(found)
         if not walked.others:
             return True
+        if len(walked.others) == 1 and not self._written:
+            ((key, fact),) = walked.others.items()
+            if isinstance(fact, Outcome):
+                return self._write_outcome(key, fact)
+        return self._write_others(walked)
+
+    def _write_others(self, walked: Walked) -> bool:
+        """`_write` for all but predictions, table by table."""
         keys: dict[str, list[Key]] = {}
         for key in walked.others:
             if key not in self._written:
@@ -294,19 +304,24 @@ class Appending:
         self._insert_new("f1mon_predictions", JOINED_COLUMNS, joined)
         self._insert_new("f1mon_features", FEATURE_COLUMNS, feature_rows(facts, ordinals))
 
+    def _write_outcome(self, key: Key, fact: Outcome) -> bool:
+        """`_write` for an outcome that is alone, as most come: what is current of its item is set along with it."""
+        _, item, known_at = key
+        number, text = label_columns(fact.actual_outcome)
+        row = (item, known_at, 1 if fact.at_given else 0, self._stamp(fact), number, text)
+        stored = self.stored.items[item]
+        current = _moved(stored.current, number, text, known_at)
+        alone = stored.free == 1 and not self.dialect.lock_rows  # where the transaction is the lock, all rows were read
+        if self.dialect.insert_current(self.connection, row, (item, *current), alone=alone):
+            self._written.add(key)
+            self._are_moved = True
+            return True
+        return not self.stored.read(_OUTCOME, {key})
+
     def _insert(
         self, kind: str, table: str, columns: Sequence[str], rows: dict[Key, Row], staged: Mapping[Key, Fact]
     ) -> bool:
         """Insert the rows whose key is free; False if any was not, and what stands there was read."""
-        if kind == _OUTCOME and len(rows) == 1:
-            ((key, row),) = rows.items()
-            self._written.add(key)
-            (current,) = self._currents([key], staged)
-            if self.dialect.insert_current(self.connection, row, current):
-                self._are_moved = True
-                return True
-            self._written.discard(key)
-            return not self.stored.read(kind, {key})
         free = dict(rows)
         for _ in range(_ROUNDS):
             if self._all_inserted((table, columns, list(free.values()))):
@@ -333,11 +348,8 @@ class Appending:
         moved: dict[str, Row] = {}
         for key in keys:
             _, item, known_at = key
-            number, text, newest, first = moved.get(item) or self.stored.items[item].current
-            if newest is None or known_at > newest:
-                number, text = label_columns(cast("Outcome", staged[key]).actual_outcome)
-                newest = known_at
-            moved[item] = (number, text, newest, known_at if first is None or known_at < first else first)
+            label = label_columns(cast("Outcome", staged[key]).actual_outcome)
+            moved[item] = _moved(moved.get(item) or self.stored.items[item].current, *label, known_at)
         return [(item, *moved[item]) for item in sorted(moved)]
 
     def _all_inserted(self, *parts: Part) -> bool:
@@ -357,6 +369,14 @@ class Appending:
         """Insert rows that belong to what was not stored before, so that nothing else should have their keys."""
         if rows and not self._all_inserted((table, columns, rows)):
             self.dialect.insert_absent(self.connection, table, columns, rows)
+
+
+def _moved(current: Row, number: int | None, text: str | None, known_at: int) -> Row:
+    """What is current of an item once an outcome is stored, its label as two columns."""
+    current_number, current_text, newest, first = current
+    if newest is None or known_at > newest:
+        current_number, current_text, newest = number, text, known_at
+    return current_number, current_text, newest, known_at if first is None or known_at < first else first
 
 
 def _timed(offered: Fact, now: datetime) -> Fact | None:

@@ -36,6 +36,7 @@ _ITEM_ROWS = (
     " FROM f1mon_predictions WHERE"
 )
 _NO_MODELS: dict[str, int] = {}
+_NOT_PRUNED: frozenset[str | None] = frozenset()
 _PREDICTION, _OUTCOME, _ALERT = Prediction.kind, Outcome.kind, Alert.kind
 
 
@@ -56,7 +57,7 @@ class Item:
     stub: bool = False
     live: bool = False
     models: dict[str, int] = _NO_MODELS
-    pruned: frozenset[str | None] = frozenset()
+    pruned: frozenset[str | None] = _NOT_PRUNED
     free: int = 0
 
     def newest(self, item: str) -> Outcome | None:
@@ -153,12 +154,16 @@ class Stored:
     def _take_rows(self, rows: Iterable[Row]) -> None:
         """Note what `_ITEM_ROWS` answers."""
         items = self.items
-        for one, ordinal, model, at, pruned, *current in self.dialect.texts_out(rows, (0, 2, 6)):
+        for row in self.dialect.texts_out(rows, (0, 2, 6)):
+            one, ordinal, model, at, pruned = row[:5]
             item = items.get(one)
             if item is None:
+                if ordinal == 0 and at is not None:  # as most are
+                    items[one] = Item(row[5:], False, True, {model: 0}, _NOT_PRUNED, 1)
+                    continue
                 item = items[one] = Item()
             if ordinal == 0:
-                item.current = (*current,)
+                item.current = row[5:]
                 item.stub = at is None and not pruned
             if ordinal >= item.free:
                 item.free = ordinal + 1

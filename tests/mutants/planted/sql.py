@@ -80,8 +80,7 @@ class _OfTheLockingStatement(Stored):
         items = {item for item, _ in predictions} | {*outcomes}
         self.dialect.make_stubs(self.connection, sorted(items))
         rows, self.server = self.dialect.locked(self.connection, f"{_ITEM_ROWS} prediction_id", items)
-        for row in rows:
-            self._take_row(row)
+        self._take_rows(rows)
         time.sleep(0.02)  # so that whoever comes meanwhile begins to wait
         self._read_predictions([key for key in predictions if key[1] in self.items[key[0]].models])
 

@@ -7,7 +7,7 @@ import itertools
 import logging
 from typing import TypeVar
 
-from f1mon_core.delivery import enrichment, worker
+from f1mon_core.delivery import AsyncDispatcher, enrichment, worker
 from f1mon_core.delivery.attempts import Enrich
 from f1mon_core.delivery.channels import Channels, directory_of
 from f1mon_core.storage import plans
@@ -36,7 +36,7 @@ class Running:
         """
         self.storage = storage
         self.channels = channels or Channels(directory=directory_of(storage.address))
-        self._dispatcher = worker.AsyncDispatcher(storage, self.channels, enrich=enrich)
+        self._dispatcher = AsyncDispatcher(storage, self.channels, enrich=enrich)
         self._patience: float | None = None
         self._ping: str | None = None
         self._rounds = itertools.count()
