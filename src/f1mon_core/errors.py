@@ -39,7 +39,7 @@ class InvalidRecordError(F1monError, ValueError):
         self.reason = reason
 
     def __str__(self) -> str:
-        return f"{self.field}: {self.reason}, got {_shown(self.value)}"
+        return f"{self.field}: {self.reason}, got {shown(self.value)}"
 
     def __repr__(self) -> str:
         # Event loops and loggers take the repr of what went by, and the refused value's own may raise.
@@ -47,7 +47,7 @@ class InvalidRecordError(F1monError, ValueError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         # The refused value may itself refuse to be pickled; the message must still cross a process boundary.
-        value = self.value if isinstance(self.value, str | int | float | bool | type(None)) else _shown(self.value)
+        value = self.value if isinstance(self.value, str | int | float | bool | type(None)) else shown(self.value)
         return (type(self), (self.field, value, self.reason))
 
 
@@ -242,7 +242,7 @@ class ClosedError(StorageError, ValueError):
     """The store was closed; open it again."""
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
     """The start of a value's repr, for a value of any size or shape."""
     if isinstance(value, str | bytes) and len(value) > _SHOWN:
         return f"{value[:_SHOWN]!r}… ({len(value)} long)"

@@ -10,13 +10,14 @@ from typing import Any, TypeVar, cast
 
 import attrs
 
-from f1mon_core.errors import ConflictError, InvalidQueryError, InvalidRecordError, NotFoundError
-from f1mon_core.records.fields import ClassLabel, Document, Segments
+from f1mon_core.errors import ConflictError, InvalidQueryError, InvalidRecordError, NotFoundError, shown
+from f1mon_core.records.fields import ClassLabel, Document, Segments, instant
 from f1mon_core.records.kinds import Cursor, Fact, Outcome, Prediction
 from f1mon_core.storage import plans
 from f1mon_core.storage.contract import Appended
 from f1mon_core.storage.plans import Plan
 from f1mon_core.storage.select import Scalar, Select
+from f1mon_core.storage.tally import check_text
 
 F = TypeVar("F", bound=Fact)
 
@@ -28,7 +29,7 @@ def record(facts: Iterable[Fact], batch_size: int = BATCH_SIZE) -> Plan[Appended
     """Append facts batch by batch, each atomic; an error carries a note that names the first batch not written."""
     size: object = batch_size
     if not isinstance(size, int) or not 1 <= batch_size <= sys.maxsize:
-        raise InvalidQueryError(f"batch_size must be an int of at least 1, got {batch_size!r:.80}")
+        raise InvalidQueryError(f"batch_size must be an int of at least 1, got {shown(batch_size)}")
     remaining = iter(facts)
     total, number = Appended(unmatched=0), 0
     while True:
@@ -70,13 +71,14 @@ def prediction(
     return (yield from plans.append([made]))
 
 
-def given(content: Mapping[str, Any]) -> Document:
-    """What a caller gave to be kept; whether it is JSON is checked by the record it goes into."""
-    return cast("Document", content)
+def given(content: Mapping[str, Any] | None) -> Document:
+    """What a caller gave to be kept, or nothing; whether it is JSON is checked by the record it goes into."""
+    return {} if content is None else cast("Document", content)
 
 
 def outcome(prediction_id: str, actual_outcome: ClassLabel, known_at: datetime | None) -> Plan[Appended]:
     """Append one outcome."""
+    known_at = None if known_at is None else instant(known_at, "known_at")
     return (yield from plans.append([outcome_of((prediction_id, actual_outcome, known_at))]))
 
 
@@ -136,6 +138,7 @@ def predictions(
 
 def prediction_stored(prediction_id: str, model_version: str | None) -> Plan[Prediction]:
     """The prediction of an item, of several the one recorded first. Raises `NotFoundError`."""
+    check_text("prediction_id", prediction_id)
     select = Select.of(Prediction, model_version=model_version, where={"prediction_id": prediction_id})
     found = yield from plans.find(select)
     if not found:
@@ -144,11 +147,15 @@ def prediction_stored(prediction_id: str, model_version: str | None) -> Plan[Pre
     return min(found, key=lambda one: (one.recorded_at or one.instant, one.cursor))
 
 
+def of_kind(given: Any, kind: type[F], field: str) -> F:
+    """A record of the kind that is asked for. Raises `InvalidRecordError`."""
+    if not isinstance(given, kind):
+        raise InvalidRecordError(field, given, f"must be a {kind.__name__}")
+    return given
+
+
 def kept(fact: F) -> Plan[F]:
     """Append one fact and answer it as the store keeps it, with its times."""
-    offered: object = fact
-    if not isinstance(offered, Fact):
-        raise InvalidRecordError("fact", offered, "must be a record")
     yield from plans.append([fact])
     key = {name: getattr(fact, name) for name in fact.key_fields}
     return (yield from plans.find(Select.of(type(fact), where=key)))[0]

@@ -21,6 +21,7 @@ from f1mon_core.storage.change import Change, Step, state_key, state_prefix
 from f1mon_core.storage.entries import text_of, whole_of
 from f1mon_core.storage.plans import Plan
 from f1mon_core.storage.select import Select
+from f1mon_core.storage.tally import check_text
 
 RETIRED = state_prefix("retired")
 
@@ -58,6 +59,9 @@ def retire(model_version: str, by: str | None = None, reason: str | None = None)
         NotFoundError: If no prediction of the model is stored, nor any rule has seen it.
     """
     fields.identifier(model_version, "model_version")
+    for name, said in (("by", by), ("reason", reason)):
+        if said is not None:
+            fields.text(said, name)
     known = yield from _watched(model_version)
     if not known and not (yield from plans.find(Select.of(Prediction, model_version=model_version, limit=1))):
         raise NotFoundError(f"no model {model_version!r} is stored; `f1mon status --window all` names them")
@@ -104,6 +108,7 @@ def _end(rule: AlertRule, model_version: str, why: str, operation_id: str) -> St
 
 def unretire(model_version: str) -> Plan[None]:
     """Evaluate the rules for a model again. Raises `NotFoundError` if it is not retired."""
+    check_text("model_version", model_version)
 
     def step(document: Document | None, now: datetime) -> Change:  # noqa: ARG001 - the shape of a step
         return Change(None, result=document is not None)

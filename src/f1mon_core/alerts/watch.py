@@ -212,7 +212,7 @@ def instances_prefix(rule_id: str) -> str:
     return state_prefix("instance", rule_id)
 
 
-def watch_key(rule: AlertRule, model_version: str, labels: Mapping[str, str] | None = None) -> str:
+def watch_key(rule: AlertRule, model_version: str, labels: Mapping[str, Any] | None = None) -> str:
     """The key of the document that an evaluation of `rule` locks."""
     if rule.scope != "instance":
         return rule_key(rule.rule_id)

@@ -35,7 +35,7 @@ def record(
             feature=feature,
             importance=value,
             method=method,
-            metadata=recording.given(metadata or {}),
+            metadata=recording.given(metadata),
             at=at,
         )
         for feature, value in importances.items()

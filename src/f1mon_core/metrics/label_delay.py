@@ -10,7 +10,7 @@ from typing import Any
 
 import attrs
 
-from f1mon_core.errors import InvalidQueryError
+from f1mon_core.errors import InvalidQueryError, shown
 from f1mon_core.metrics.metric import NO_LABELS, NO_PREDICTIONS
 from f1mon_core.metrics.windows import WindowRequest
 from f1mon_core.records.fields import Document
@@ -70,7 +70,7 @@ def label_delay(request: WindowRequest, quantiles: Sequence[float], unit: timede
     if request.basis != "prediction":
         raise InvalidQueryError("label delays are of predictions made in the window: basis='prediction' only")
     if not isinstance(quantiles, Iterable):
-        raise InvalidQueryError(f"quantiles is a collection of shares, got {quantiles!r:.80}")
+        raise InvalidQueryError(f"quantiles is a collection of shares, got {shown(quantiles)}")
     wanted = [_checked_share(share) for share in quantiles]
     check_width("unit", unit)
     window = yield from request.resolve()
@@ -81,7 +81,7 @@ def label_delay(request: WindowRequest, quantiles: Sequence[float], unit: timede
 
 def _checked_share(share: Any) -> float:
     if not isinstance(share, float | int) or isinstance(share, bool) or not 0 < share <= 1:
-        raise InvalidQueryError(f"a quantile is a share in (0, 1], got {share!r}")
+        raise InvalidQueryError(f"a quantile is a share in (0, 1], got {shown(share)}")
     return float(share)
 
 

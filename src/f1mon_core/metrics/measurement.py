@@ -15,7 +15,7 @@ from functools import cached_property
 
 import attrs
 
-from f1mon_core.errors import InvalidQueryError
+from f1mon_core.errors import InvalidQueryError, shown
 from f1mon_core.metrics.formula import FORMULAS, formula
 from f1mon_core.metrics.intervals import Method, proportion
 from f1mon_core.metrics.metric import (
@@ -34,6 +34,7 @@ from f1mon_core.metrics.metric import (
 )
 from f1mon_core.records.fields import ClassLabel, label_order
 from f1mon_core.storage.tally import CellKey, Moments, Tally, bin_of, merge_cells, midpoint
+from f1mon_core.text import is_one_of
 
 _EPSILON = 2.0**-52
 """Probabilities are clipped to [eps, 1 - eps] for the log loss, as scikit-learn does."""
@@ -450,10 +451,10 @@ def check_names(names: Collection[str] | None) -> frozenset[str]:
     if names is None:
         return frozenset(METRIC_NAMES)
     if isinstance(names, str) or not isinstance(names, Iterable):
-        raise InvalidQueryError(f"metrics is a collection of names, got {names!r:.80}")
+        raise InvalidQueryError(f"metrics is a collection of names, got {shown(names)}")
     wanted = tuple(names)
-    if unknown := [name for name in wanted if name not in METRIC_NAMES]:
-        raise InvalidQueryError(f"no metric {unknown[0]!r}; there are {', '.join(METRIC_NAMES)}")
+    if unknown := [name for name in wanted if not is_one_of(name, METRIC_NAMES)]:
+        raise InvalidQueryError(f"metrics: there is no metric {shown(unknown[0])}; there are {', '.join(METRIC_NAMES)}")
     return frozenset(wanted)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import attrs
 
-from f1mon_core.errors import InvalidQueryError, InvalidRecordError
+from f1mon_core.errors import InvalidQueryError, InvalidRecordError, shown
 from f1mon_core.records.fields import ClassLabel, Document, label, label_order
 
 NO_PREDICTIONS = "no predictions"
@@ -173,7 +173,7 @@ def check_labels(labels: Iterable[ClassLabel] | None) -> tuple[ClassLabel, ...] 
     if labels is None:
         return None
     if not isinstance(labels, Iterable):
-        raise InvalidQueryError(f"labels is a collection of classes, got {labels!r:.80}")
+        raise InvalidQueryError(f"labels is a collection of classes, got {shown(labels)}")
     declared = tuple(check_label("labels", one) for one in labels)
     if not declared or len(set(declared)) < len(declared):
         raise InvalidQueryError(f"labels must name at least one class, each once, got {declared}")

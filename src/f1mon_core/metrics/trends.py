@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeAlias
 
 import attrs
 
-from f1mon_core.errors import InvalidQueryError
+from f1mon_core.errors import InvalidQueryError, shown
 from f1mon_core.metrics import intervals
 from f1mon_core.metrics.intervals import Method
 from f1mon_core.metrics.metric import Metric
@@ -24,7 +24,7 @@ from f1mon_core.records.times import (
     to_micros,
 )
 from f1mon_core.storage.plans import Plan
-from f1mon_core.storage.tally import CellKey, Moments, Tally, bucket_of, check_width
+from f1mon_core.storage.tally import CellKey, Moments, Tally, bucket_of, check_id, check_width
 
 Every: TypeAlias = Literal["hour", "day", "week"] | timedelta
 
@@ -43,7 +43,7 @@ def width_of(every: Every) -> timedelta:
     """The width of the time buckets. Raises `InvalidQueryError`."""
     width = NAMED_WIDTHS.get(every) if isinstance(every, str) else every
     if not isinstance(width, timedelta):
-        raise InvalidQueryError(f"every must be 'hour', 'day', 'week' or a positive timedelta, got {every!r:.80}")
+        raise InvalidQueryError(f"every must be 'hour', 'day', 'week' or a positive timedelta, got {shown(every)}")
     check_width("every", width)
     return width
 
@@ -70,7 +70,10 @@ def _starts(window: Window, width: timedelta, split: Mapping[int, Any]) -> range
         return range(0)
     starts = range(first, last + 1, duration_micros(width))
     if len(starts) > MAX_BUCKETS:
-        raise InvalidQueryError(f"that makes {len(starts)} time buckets, at most {MAX_BUCKETS} are answered at once")
+        raise InvalidQueryError(
+            f"every={width} makes {len(starts)} time buckets from since to until, at most {MAX_BUCKETS} are answered"
+            " at once: ask for wider ones, or for less time"
+        )
     return starts
 
 
@@ -140,8 +143,10 @@ class Comparison:
 
 def compare(request: WindowRequest, other_version: str, measures: Measures) -> Plan[Comparison]:
     """The request's model version and another one over the window as it is resolved once."""
-    if request.model_version is None or other_version is None:
-        raise InvalidQueryError("compare takes two model versions")
+    for name, version in (("version_a", request.model_version), ("version_b", other_version)):
+        if version is None:
+            raise InvalidQueryError(f"{name} must be a model version: compare takes two")
+    check_id("version_b", other_version)
     window = yield from request.resolve()
     measured = []
     for one in (window, attrs.evolve(window, model_version=other_version)):

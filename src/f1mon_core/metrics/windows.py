@@ -7,12 +7,13 @@ from typing import Any, Literal, TypeAlias
 
 import attrs
 
-from f1mon_core.errors import InvalidQueryError
+from f1mon_core.errors import InvalidQueryError, shown
 from f1mon_core.records.fields import Document
 from f1mon_core.records.times import EPOCH, LATEST, MICROSECOND
 from f1mon_core.storage import plans
 from f1mon_core.storage.plans import Plan
 from f1mon_core.storage.tally import Basis, Bins, TallyQuery, plain_duration, take_instants
+from f1mon_core.text import is_one_of
 
 WindowBasis: TypeAlias = Literal["prediction", "outcome", "matured"]
 
@@ -97,8 +98,8 @@ class WindowRequest:
         take_instants(self, "since", "until", "as_of", "as_recorded")
         for name in ("last", "horizon"):
             object.__setattr__(self, name, plain_duration(getattr(self, name)))
-        if self.basis not in ("prediction", "outcome", "matured"):
-            raise InvalidQueryError(f"basis must be 'prediction', 'outcome' or 'matured', got {self.basis!r}")
+        if not is_one_of(self.basis, ("prediction", "outcome", "matured")):
+            raise InvalidQueryError(f"basis must be 'prediction', 'outcome' or 'matured', got {shown(self.basis)}")
         _check_duration("last", self.last)
         _check_duration("horizon", self.horizon)
         if self.basis == "matured" and self.horizon is None:
@@ -153,7 +154,9 @@ class WindowRequest:
         """As `resolve`, with an open end closed behind the present, so that the window can be named later."""
         window = yield from self.resolve()
         if window.until is None:
-            window = attrs.evolve(window, until=_behind((yield from self.present())) or LATEST)
+            until = _behind((yield from self.present())) or LATEST
+            since = None if window.since is None else min(window.since, until)
+            window = attrs.evolve(window, since=since, until=until)
         return window
 
     def present(self) -> Plan[datetime]:
@@ -176,4 +179,4 @@ def minus(instant: datetime, duration: timedelta) -> datetime:
 
 def _check_duration(name: str, value: Any) -> None:
     if value is not None and (not isinstance(value, timedelta) or value <= timedelta(0)):
-        raise InvalidQueryError(f"{name} must be a positive timedelta, got {value!r}")
+        raise InvalidQueryError(f"{name} must be a positive timedelta, got {shown(value)}")

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar, cast
 
 import attrs
 
-from f1mon_core.errors import InvalidQueryError
+from f1mon_core.errors import InvalidQueryError, shown
 from f1mon_core.records import fields
 from f1mon_core.records.kinds import KINDS, Cursor, Fact, key_text
-from f1mon_core.storage.tally import check_id, check_instant, take_instants
+from f1mon_core.storage.tally import check_flag, check_id, check_instant, take_instants
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar as TypeVarWithDefault
@@ -104,6 +104,7 @@ class Select(Generic[F_co]):
                 raise InvalidQueryError(f"a {self.kind} has no model_version to select by")
         object.__setattr__(self, "where", _plain(self.where))
         check_attributes(record, self.where)
+        object.__setattr__(self, "descending", check_flag("descending", self.descending))
         check_limit(self.limit)
         if self.after is not None:
             check_cursor(record, self.after)
@@ -112,7 +113,7 @@ class Select(Generic[F_co]):
 def check_cursor(record: type[Fact], cursor: Any) -> None:
     """Refuse what could not be the cursor of a fact of this kind."""
     if not isinstance(cursor, Cursor):
-        raise InvalidQueryError(f"after must be the cursor of a fact, got {cursor!r}")
+        raise InvalidQueryError(f"after must be the cursor of a fact, got {shown(cursor)}")
     at: Any
     key: Any
     at, key = cursor
@@ -120,11 +121,13 @@ def check_cursor(record: type[Fact], cursor: Any) -> None:
         raise InvalidQueryError("the fact of this cursor has not been stored yet, so it has no time")
     check_instant("after", at)
     if not isinstance(key, tuple) or len(key) != len(record.key_fields) or None in key:
-        raise InvalidQueryError(f"the key of a {record.kind} is {' and '.join(record.key_fields)} as text, got {key!r}")
+        raise InvalidQueryError(
+            f"the key of a {record.kind} is {' and '.join(record.key_fields)} as text, got {shown(key)}"
+        )
     for name, part in zip(record.key_fields, key, strict=True):
         check_id(f"after.{name}", part)
         if name == "at" and part != key_text(at):
-            raise InvalidQueryError(f"the cursor of a {record.kind} has its time in its key too, got {part!r}")
+            raise InvalidQueryError(f"the cursor of a {record.kind} has its time in its key too, got {shown(part)}")
 
 
 def have_in_common(kind: str, other: str) -> bool:
@@ -135,7 +138,7 @@ def have_in_common(kind: str, other: str) -> bool:
 def check_limit(limit: Any) -> None:
     """Refuse anything but None or an int of at least 0."""
     if limit is not None and (type(limit) is not int or limit < 0):
-        raise InvalidQueryError(f"limit must be None or an int of at least 0, got {limit!r}")
+        raise InvalidQueryError(f"limit must be None or an int of at least 0, got {shown(limit)}")
 
 
 def check_attributes(record: type[Fact], names: Iterable[str]) -> None:
@@ -143,7 +146,9 @@ def check_attributes(record: type[Fact], names: Iterable[str]) -> None:
     known = {*record.attributes, *record.key_fields} - {"at"}
     for name in names:
         if name not in known:
-            raise InvalidQueryError(f"a {record.kind} is not indexed by {name!r}; it is by {', '.join(sorted(known))}")
+            raise InvalidQueryError(
+                f"a {record.kind} is not indexed by {shown(name)}; it is by {', '.join(sorted(known))}"
+            )
 
 
 def alternatives(wanted: Scalar | Collection[Scalar]) -> Sequence[Scalar] | None:
@@ -156,7 +161,7 @@ def alternatives(wanted: Scalar | Collection[Scalar]) -> Sequence[Scalar] | None
 def _plain(where: Any) -> dict[str, Scalar | list[Scalar]]:
     """A fresh copy of a `where`, whose values are Python's own; refused is what no attribute can have."""
     if not isinstance(where, Mapping):
-        raise InvalidQueryError(f"where must be a mapping of attributes to values, got {where!r:.80}")
+        raise InvalidQueryError(f"where must be a mapping of attributes to values, got {shown(where)}")
     found: dict[str, Scalar | list[Scalar]] = {}
     for name, wanted in where.items():
         if isinstance(wanted, Collection) and not isinstance(wanted, str | bytes | bytearray | Mapping):
@@ -176,5 +181,5 @@ def _scalar(name: str, value: Any) -> Scalar:
     try:
         return int.__pos__(operator.index(value))
     except TypeError:
-        message = f"{name} must be a str, an int, a bool or None, or a collection of such values, got {value!r:.80}"
+        message = f"{name} must be a str, an int, a bool or None, or a collection of such values, got {shown(value)}"
         raise InvalidQueryError(message) from None
