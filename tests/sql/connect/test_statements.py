@@ -18,6 +18,7 @@ from f1mon_core.storage.offload import OffloadedStorage
 from f1mon_core.storage.select import Select
 from f1mon_sql import AsyncSQLStorage, SQLStorage
 from f1mon_sql.connect import statements
+from f1mon_sql.connect.target import target_of
 from f1mon_sql.verbs.calls import Verbs
 
 from ...factories import outcome, prediction
@@ -192,10 +193,10 @@ def test_a_wrong_call_is_no_error_of_the_database(connection):
 
 
 @pytest.mark.parametrize("watched", ["nobody", "echo", "listener"])
-@pytest.mark.parametrize("server", ["sqlite", "postgresql", "mariadb"])
+@pytest.mark.parametrize("server", ["sqlite", "postgresql", "mysql"])
 def test_a_batch_that_meets_what_is_stored_leaves_its_savepoint_whole(server, watched, request):
     """On an application's own engine: a conflict in a batch or a transition costs that alone."""
-    url = request.getfixturevalue(f"{server}_url")
+    url = target_of(request.getfixturevalue(f"{server}_url")).url
     options = {} if server == "sqlite" else {"isolation_level": "READ COMMITTED"}
     engine = sa.create_engine(url, echo=watched == "echo", **options)
     seen = told_to_a_listener(engine)[0] if watched == "listener" else None
