@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://[^\s'\"]+")
@@ -62,3 +63,14 @@ def _choice(choice: Any) -> str:
     if isinstance(choice, Mapping):
         return f"({told_segments(choice)})"
     return str(choice)
+
+
+def closest(name: str, known: Collection[str]) -> str:
+    """`; did you mean …?` where a known name is close, else nothing."""
+    close = difflib.get_close_matches(name, sorted(known), n=1)
+    return f"; did you mean {close[0]!r}?" if close and close[0] != name else ""
+
+
+def is_one_of(value: object, names: Collection[str]) -> bool:
+    """Whether a value of any type is one of some names; never asks an array or a frame whether it equals a text."""
+    return isinstance(value, str) and value in names

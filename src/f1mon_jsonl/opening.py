@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from urllib.parse import unquote
 
-from f1mon_core.errors import ConfigurationError
+from f1mon_core.errors import ConfigurationError, shown
 from f1mon_core.records.times import Clock
 from f1mon_core.storage.address import masked
 from f1mon_core.storage.environment import DEFAULT_DIRECTORY
@@ -57,9 +57,11 @@ def _given(path: str | os.PathLike[str] | None, url: str | None) -> str | os.Pat
 
 def directory_of(url: str) -> str:
     """The directory that a `jsonl://` address names: `jsonl:///srv/f1mon` is absolute, `jsonl://data/f1mon` is not."""
+    if not isinstance(url, str):
+        raise ConfigurationError(f"url must be an address, jsonl:///directory, got {shown(url)}")
     scheme, separator, rest = url.partition("://")
     if not separator or scheme.lower() != "jsonl" or "?" in rest or "#" in rest:
-        raise ConfigurationError(f"the address of the file backend is jsonl:///directory, got {masked(url)!r}")
+        raise ConfigurationError(f"url: the address of the file backend is jsonl:///directory, got {masked(url)!r}")
     if not (directory := unquote(rest)):
         raise ConfigurationError("jsonl:// names no directory: give jsonl:///absolute/path or jsonl://relative/path")
     if ":" in unquote(directory).partition("/")[0]:

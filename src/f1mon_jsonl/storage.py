@@ -12,7 +12,14 @@ from typing import Literal, TypeAlias, TypeVar
 from urllib.parse import quote
 
 from f1mon_core import forks
-from f1mon_core.errors import ClosedError, ConfigurationError, CorruptStoreError, DamagedStoreWarning, StorageError
+from f1mon_core.errors import (
+    ClosedError,
+    ConfigurationError,
+    CorruptStoreError,
+    DamagedStoreWarning,
+    StorageError,
+    shown,
+)
 from f1mon_core.records.fields import Document, Json
 from f1mon_core.records.kinds import Fact
 from f1mon_core.records.times import Clock, host_clock, to_micros
@@ -24,6 +31,7 @@ from f1mon_core.storage.dumping import Dumped, restoring
 from f1mon_core.storage.environment import DEFAULT_DIRECTORY
 from f1mon_core.storage.select import Scalar, Select
 from f1mon_core.storage.tally import Tally, TallyQuery
+from f1mon_core.text import is_one_of
 from f1mon_jsonl.disk.directory import Directory
 from f1mon_jsonl.disk.files import Files
 from f1mon_jsonl.disk.typed import typed
@@ -69,10 +77,12 @@ class JSONLStorage:
         clock: Clock | None = None,
         _files: Files | None = None,
     ) -> None:
-        if durability not in ("commit", "os"):
-            raise ConfigurationError(f"durability must be 'commit' or 'os', got {durability!r}")
+        if not is_one_of(durability, ("commit", "os")):
+            raise ConfigurationError(f"durability must be 'commit' or 'os', got {shown(durability)}")
         if not _is_number(lock_timeout) or not lock_timeout >= 0:
-            raise ConfigurationError(f"lock_timeout must be seconds of at least 0, got {lock_timeout!r}")
+            raise ConfigurationError(f"lock_timeout must be seconds of at least 0, got {shown(lock_timeout)}")
+        if type(strict) is not bool:
+            raise ConfigurationError(f"strict must be True or False, got {shown(strict)}")
         self.clock: Clock = clock or host_clock
         self._files = _files or Files()
         self._durability = durability

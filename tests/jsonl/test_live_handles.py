@@ -162,9 +162,11 @@ def test_what_was_read_is_remembered_where_reading_failed_in_between(place):
 def test_a_forked_child_and_another_process_refuse_too(place, harm):
     store = filled(place)
     context = multiprocessing.get_context("fork")
-    gate = context.Event()
+    gate, opened = context.Event(), context.Event()
 
     def refuses(handle):
+        handle.find(Select("prediction"))
+        opened.set()
         gate.wait()
         with pytest.raises(CorruptStoreError):
             handle.append([prediction("late")])
@@ -175,11 +177,15 @@ def test_a_forked_child_and_another_process_refuse_too(place, harm):
         context.Process(target=lambda: refuses(store)),
         context.Process(target=lambda: refuses(JSONLStorage(place.directory))),
     ]
-    children[0].start()
+    for child in children:
+        opened.clear()
+        child.start()
+        assert opened.wait(30)
     harm(place)
     gate.set()
-    children[0].join()
-    assert children[0].exitcode == 0
+    for child in children:
+        child.join(30)
+    assert [child.exitcode for child in children] == [0, 0]
 
 
 def test_the_async_side_refuses_too(place):

@@ -235,8 +235,8 @@ def test_what_cannot_be_understood_is_refused_and_nothing_kept(monitor, result, 
     assert monitor.drift_results() == []
 
 
-def test_an_unknown_field_of_a_mapping_is_a_type_error(monitor):
-    with pytest.raises(TypeError, match="colour"):
+def test_an_unknown_field_of_a_mapping_is_refused(monitor):
+    with pytest.raises(InvalidRecordError, match="colour"):
         monitor.record_drift({"feature": "grid", "detected": True, "colour": "red"}, "m")
 
 

@@ -11,7 +11,8 @@ import attrs
 from f1mon_core import recording
 from f1mon_core.alerts import grouping, incident, outbox, watch
 from f1mon_core.alerts.evaluate_rule import alert_of
-from f1mon_core.errors import ConflictError, InvalidQueryError, NotFoundError
+from f1mon_core.alerts.rules import channel_names
+from f1mon_core.errors import ConflictError, InvalidQueryError, NotFoundError, shown
 from f1mon_core.records import documents
 from f1mon_core.records.fields import SEVERITIES, Document, Severity
 from f1mon_core.records.ids import new_operation_id, time_id
@@ -20,6 +21,8 @@ from f1mon_core.storage import plans
 from f1mon_core.storage.change import Change, state_key
 from f1mon_core.storage.plans import Plan
 from f1mon_core.storage.select import Scalar, Select
+from f1mon_core.storage.tally import check_text
+from f1mon_core.text import is_one_of
 
 OneOrMany: TypeAlias = str | Collection[str]
 
@@ -40,6 +43,7 @@ def create_alert(
 ) -> Plan[Alert]:
     """Store an alert that a person or another program decided on, with its deliveries, in one commit."""
     operation_id = new_operation_id()
+    named = channel_names(channels, "channels")
 
     def step(document: Document | None, now: datetime) -> Change:
         made = Alert(
@@ -52,12 +56,12 @@ def create_alert(
             threshold=threshold,
             component=component,
             model_version=model_version,
-            metadata=recording.given({} if metadata is None else metadata),
+            metadata=recording.given(metadata),
             at=now,
             at_given=False,
         )
         said: Document = {**grouping.said(None, model_version, component), "severity": made.severity}
-        also = outbox.waiting(made.alert_id, channels, now, said=said)
+        also = outbox.waiting(made.alert_id, named, now, said=said)
         return Change(document, [made], also, {"alert": documents.to_document(made)})
 
     done = yield from plans.settle(state_key("alert", operation_id), step, operation_id=operation_id)
@@ -135,15 +139,18 @@ def _severities(wanted: OneOrMany | None) -> OneOrMany | None:
     if wanted is None:
         return None
     if not isinstance(wanted, str | Collection):
-        raise InvalidQueryError(f"severity must be one of {', '.join(SEVERITIES)}, or some of them, got {wanted!r:.80}")
+        raise InvalidQueryError(
+            f"severity must be one of {', '.join(SEVERITIES)}, or some of them, got {shown(wanted)}"
+        )
     for one in [wanted] if isinstance(wanted, str) else wanted:
-        if one not in SEVERITIES:
-            raise InvalidQueryError(f"no severity {one!r}; they are {', '.join(SEVERITIES)}")
+        if not is_one_of(one, SEVERITIES):
+            raise InvalidQueryError(f"severity: there is no {shown(one)}; they are {', '.join(SEVERITIES)}")
     return wanted
 
 
 def alert(alert_id: str) -> Plan[Alert]:
     """One alert. Raises `NotFoundError` if it is not stored."""
+    check_text("alert_id", alert_id)
     found = yield from plans.find(Select.of(Alert, where={"alert_id": alert_id}))
     if not found:
         raise NotFoundError(f"no alert {alert_id!r} is stored")
@@ -176,7 +183,7 @@ def _acknowledgement(alert_id: str) -> Plan[Acknowledgement | None]:
 def acknowledgements(alert_ids: Collection[str]) -> Plan[dict[str, Acknowledgement]]:
     """The acknowledgement of each alert that has one."""
     if not isinstance(alert_ids, Iterable):
-        raise InvalidQueryError(f"alert_ids must be a collection of ids, got {alert_ids!r:.80}")
+        raise InvalidQueryError(f"alert_ids must be a collection of ids, got {shown(alert_ids)}")
     wanted = list(alert_ids)
     held: dict[str, Acknowledgement] = {}
     for begin in range(0, len(wanted), _IDS_PER_QUESTION):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
+from typing import Any
 
 import attrs
 
@@ -11,12 +11,14 @@ from f1mon_core.alerts import possible, readings, stored_rules
 from f1mon_core.alerts import watch as watches
 from f1mon_core.alerts.rules import AlertRule
 from f1mon_core.alerts.watch import Watch
+from f1mon_core.errors import InvalidQueryError, shown
 from f1mon_core.metrics import rows
 from f1mon_core.metrics.measurement import METRIC_NAMES
 from f1mon_core.records.kinds import Prediction
 from f1mon_core.storage import plans
 from f1mon_core.storage.plans import Plan
 from f1mon_core.storage.select import Select
+from f1mon_core.text import closest
 
 _RECENT = 200
 """Among so many predictions the names of segments are looked for."""
@@ -42,7 +44,7 @@ class Doubt:
 
 def doubts(rules: Iterable[AlertRule] | None = None) -> Plan[list[Doubt]]:
     """What is doubtful about these rules, or all that are stored; of enabled ones."""
-    wanted = (yield from stored_rules.stored_rules()) if rules is None else list(rules)
+    wanted = (yield from stored_rules.stored_rules()) if rules is None else _checked(rules)
     found: list[Doubt] = []
     for rule in wanted:
         if not rule.enabled:
@@ -55,6 +57,16 @@ def doubts(rules: Iterable[AlertRule] | None = None) -> Plan[list[Doubt]]:
         found += yield from _of_inhibition(rule, wanted)
         found += yield from _of_segments(rule)
     return found
+
+
+def _checked(rules: Any) -> list[AlertRule]:
+    if isinstance(rules, str | bytes) or not isinstance(rules, Iterable):
+        raise InvalidQueryError(f"rules must be a list of AlertRule, got {shown(rules)}")
+    wanted = list(rules)
+    for one in wanted:
+        if not isinstance(one, AlertRule):
+            raise InvalidQueryError(f"rules must hold AlertRule only, got {shown(one)} among them")
+    return wanted
 
 
 def _of_metric(rule: AlertRule) -> Plan[list[Doubt]]:
@@ -141,9 +153,3 @@ def _of_segments(rule: AlertRule) -> Plan[list[Doubt]]:
 def _watches(rule: AlertRule) -> Plan[list[Watch]]:
     own = watches.read((yield from plans.document(watches.rule_key(rule.rule_id))))
     return [own, *(yield from stored_rules.instances(rule.rule_id)).values()]
-
-
-def closest(name: str, known: Collection[str]) -> str:
-    """`; did you mean …?` where a known name is close, else nothing."""
-    close = difflib.get_close_matches(name, sorted(known), n=1)
-    return f"; did you mean {close[0]!r}?" if close and close[0] != name else ""

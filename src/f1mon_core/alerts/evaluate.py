@@ -67,6 +67,8 @@ class EvaluationRequest:
 
     def check(self) -> None:
         """Refuse what no window can be made of. Raises `InvalidQueryError`."""
+        for name in ("model_version", "component", "metric_name", "rule_id"):
+            check_id(name, getattr(self, name))
         WindowRequest(
             model_version=self.model_version, until=self.until, last=self.last, basis=self.basis, horizon=self.horizon
         )
@@ -87,7 +89,6 @@ def evaluate(request: EvaluationRequest) -> Plan[list[Alert]]:
         EvaluationError: If a rule could not be evaluated, after all the others were.
     """
     request.check()
-    check_id("rule_id", request.rule_id)
     stored = yield from stored_rules.stored_rules()
     if request.rule_id is not None and request.rule_id not in {rule.rule_id for rule in stored}:
         raise NotFoundError(f"no rule {request.rule_id!r} is stored; the rules are listed by `f1mon rules list`")

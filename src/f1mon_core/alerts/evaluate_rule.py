@@ -11,11 +11,14 @@ from f1mon_core.alerts.rules import AlertRule
 from f1mon_core.alerts.stored_rules import stored_rules
 from f1mon_core.alerts.verdict import Reading
 from f1mon_core.errors import EvaluationError, InvalidQueryError, NotFoundError
-from f1mon_core.records import documents
+from f1mon_core.records import documents, fields
+from f1mon_core.records.fields import Document
 from f1mon_core.records.ids import new_operation_id
 from f1mon_core.records.kinds import Alert
 from f1mon_core.storage import plans
+from f1mon_core.storage.change import check_operation_id
 from f1mon_core.storage.plans import Plan
+from f1mon_core.storage.tally import check_text
 
 
 def evaluate_rule(
@@ -39,20 +42,25 @@ def evaluate_rule(
         operation_id: Repeating it returns the first result.
     """
     reading = Reading.of(value)
+    if not isinstance(rule, AlertRule):
+        check_text("rule", rule)
     if isinstance(rule, AlertRule):
         _check_labels(rule, labels)
+    if operation_id is not None:
+        check_operation_id(operation_id)
+    fields.identifier(model_version, "model_version")
+    marks, given = _plain(labels, "labels"), _plain(context, "context")
     operation_id = first = operation_id or new_operation_id()
-    given = dict(context or {})
     seen = 0
     if isinstance(rule, AlertRule):
         rule = rule.settled("rule")
         asked = incident.Evaluation(
-            watches.watch_key(rule, model_version, labels),
+            watches.watch_key(rule, model_version, marks),
             reading,
             model_version,
             operation_id,
             rule=rule,
-            labels=labels or {},
+            labels=marks,
             context=given,
         )
         return alert_of((yield from plans.settle(asked.key, incident.evaluation(asked), operation_id=operation_id)))
@@ -63,13 +71,13 @@ def evaluate_rule(
         _check_labels(watch.rule, labels)
         instance = watch.rule.scope == "instance"
         asked = incident.Evaluation(
-            watches.watch_key(watch.rule, model_version, labels),
+            watches.watch_key(watch.rule, model_version, marks),
             reading,
             model_version,
             operation_id,
             rule=watch.rule if instance else None,
             revision=watch.revision if instance else None,
-            labels=labels or {},
+            labels=marks,
             context=given,
         )
         result = yield from plans.settle(asked.key, incident.evaluation(asked), operation_id=operation_id)
@@ -85,6 +93,10 @@ def _check_labels(rule: AlertRule, labels: Mapping[str, Any] | None) -> None:
         names = " and ".join(rule.by)
         example = ", ".join(f"{name!r}: …" for name in rule.by)
         raise InvalidQueryError(f"rule {rule.rule_id!r} is by {names}: say of which by labels={{{example}}}")
+
+
+def _plain(given: Mapping[str, Any] | None, name: str) -> Document:
+    return {} if given is None else fields.json_object(given, name)
 
 
 def alert_of(result: Any) -> Alert | None:
@@ -110,6 +122,12 @@ def check_alert_rules(
         EvaluationError: If a rule could not be evaluated, after all the others were.
     """
     reading = Reading.of(value)
+    fields.identifier(metric_name, "metric_name")
+    if component is not None:
+        fields.identifier(component, "component")
+    fields.identifier(model_version, "model_version")
+    _plain(labels, "labels")
+    _plain(context, "context")
     fired: list[Alert] = []
     failures: dict[str, Exception] = {}
     for stored in (yield from stored_rules()):

@@ -21,7 +21,7 @@ from f1mon_core.records import documents
 from f1mon_core.records.fields import Document
 from f1mon_core.records.ids import time_id
 from f1mon_core.records.kinds import Acknowledgement, Alert, Fact, IncidentEvent
-from f1mon_core.records.times import from_micros, to_micros
+from f1mon_core.records.times import LATEST, from_micros, to_micros
 from f1mon_core.storage.change import Change, Step
 from f1mon_core.text import apart
 
@@ -324,7 +324,7 @@ def event_of(
     model_version: str | None = None,
 ) -> IncidentEvent:
     """One line of an incident's history, later than every earlier one also where the clock was set back."""
-    incident.event_at = max(to_micros(now), incident.event_at + 1)
+    incident.event_at = min(max(to_micros(now), incident.event_at + 1), to_micros(LATEST))
     at = from_micros(incident.event_at)
     return IncidentEvent(
         event_id=time_id(at, f"{event}/{seed}"),

@@ -23,7 +23,7 @@ from f1mon_core.storage.change import Change, Step, state_key, state_prefix
 from f1mon_core.storage.entries import text_of, whole_of
 from f1mon_core.storage.plans import Plan
 from f1mon_core.storage.select import Select
-from f1mon_core.storage.tally import check_where
+from f1mon_core.storage.tally import check_text, check_where
 from f1mon_core.text import told_segments
 
 RETIRED = state_prefix("retired")
@@ -73,6 +73,9 @@ def retire(
         NotFoundError: If no prediction of the model is stored, nor any rule has seen it.
     """
     fields.identifier(model_version, "model_version")
+    for name, said in (("by", by), ("reason", reason)):
+        if said is not None:
+            fields.text(said, name)
     of = _checked(segments)
     known = yield from _watched(model_version)
     if not known and not (yield from plans.find(Select.of(Prediction, model_version=model_version, limit=1))):
@@ -143,6 +146,7 @@ def _end(rule: AlertRule, model_version: str, why: str, operation_id: str) -> St
 
 def unretire(model_version: str, segments: Labels | None = None) -> Plan[None]:
     """Evaluate the rules for a model, or segments of it, again. Raises `NotFoundError` if it is not retired."""
+    check_text("model_version", model_version)
     of = _checked(segments)
 
     def step(document: Document | None, now: datetime) -> Change:  # noqa: ARG001 - the shape of a step

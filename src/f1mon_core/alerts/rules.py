@@ -84,7 +84,8 @@ def _width(value: Any, field: str) -> float:
     return converted
 
 
-def _channels(value: Any, field: str) -> tuple[str, ...]:
+def channel_names(value: Any, field: str) -> tuple[str, ...]:
+    """Names of channels, each once. Raises `InvalidRecordError`."""
     if isinstance(value, str) or not isinstance(value, Sequence):
         raise InvalidRecordError(field, value, "must be a list of channel names")
     return tuple(dict.fromkeys(fields.identifier(name, field) for name in value))
@@ -124,7 +125,7 @@ By: TypeAlias = Annotated[tuple[str, ...], _by]
 Comparison: TypeAlias = Annotated[str, _one_of(tuple(COMPARISONS))]
 Minutes: TypeAlias = Annotated[float, _minutes]
 Width: TypeAlias = Annotated[float, _width]
-Channels: TypeAlias = Annotated[tuple[str, ...], _channels]
+Channels: TypeAlias = Annotated[tuple[str, ...], channel_names]
 RuleIds: TypeAlias = Annotated[tuple[str, ...], _rule_ids]
 GroupBy: TypeAlias = Annotated[tuple[str, ...], _group_by]
 Conditions: TypeAlias = Annotated[Document, _conditions]

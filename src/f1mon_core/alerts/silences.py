@@ -20,7 +20,7 @@ from f1mon_core.records.times import from_micros, to_micros
 from f1mon_core.storage import plans
 from f1mon_core.storage.change import Change, state_key, state_prefix
 from f1mon_core.storage.plans import Plan
-from f1mon_core.storage.tally import SegmentChoice, check_where, chosen
+from f1mon_core.storage.tally import SegmentChoice, check_text, check_where, chosen
 
 MATCHED = ("rule_id", "component", "model_version", "metric_name", "severity")
 
@@ -71,8 +71,12 @@ def add(
             raise InvalidQueryError(f"a silence matches by {', '.join(MATCHED)}, not by {name!r}")
         fields.identifier(value, name)
     segments = told_where(check_where(where))
-    fields.instant(end, "end")
-    if start is not None and fields.instant(start, "start") >= end:
+    for name, said in (("by", by), ("comment", comment)):
+        if said is not None:
+            fields.text(said, name)
+    end = fields.instant(end, "end")
+    start = None if start is None else fields.instant(start, "start")
+    if start is not None and start >= end:
         raise InvalidQueryError(f"a silence ends after it starts: [{start.isoformat()}, {end.isoformat()})")
     operation_id = new_operation_id()
 
@@ -102,6 +106,7 @@ def listed() -> Plan[list[Silence]]:
 
 def lift(silence_id: str) -> Plan[None]:
     """End a silence now, by removing it; what it holds back is looked at again."""
+    check_text("silence_id", silence_id)
 
     def step(document: Document | None, now: datetime) -> Change:  # noqa: ARG001 - the shape of a step
         return Change(None, result=document is not None)

@@ -16,6 +16,7 @@ from f1mon_core.alerts.watch import Phase, Watch
 from f1mon_core.records.times import from_micros, to_micros
 from f1mon_core.storage import plans
 from f1mon_core.storage.plans import Plan
+from f1mon_core.storage.tally import check_text
 
 
 @attrs.frozen(kw_only=True)
@@ -82,6 +83,8 @@ def _left(rule: AlertRule, watch: Watch, now: int) -> timedelta:
 
 def standings(rule_id: str | None = None) -> Plan[list[Standing]]:
     """Every stored rule, or the one named, with its instances; a rule that has none yet stands for itself."""
+    if rule_id is not None:
+        check_text("rule_id", rule_id)
     now = yield from plans.now()
     found: list[Standing] = []
     inhibitors = Inhibitors()

@@ -14,6 +14,7 @@ from f1mon_core.records.kinds import RuleRevision
 from f1mon_core.storage import plans
 from f1mon_core.storage.plans import Plan
 from f1mon_core.storage.select import Select
+from f1mon_core.storage.tally import check_text
 
 
 def add_rule(rule: AlertRule) -> Plan[int]:
@@ -25,6 +26,7 @@ def add_rule(rule: AlertRule) -> Plan[int]:
 
 def remove_rule(rule_id: str) -> Plan[None]:
     """Remove a rule; its revisions and alerts stay."""
+    check_text("rule_id", rule_id)
     watch = watches.read((yield from plans.document(watches.rule_key(rule_id))))
     if watch.rule is None:
         yield from _revise_instances(rule_id, watch.revision, None)
@@ -112,4 +114,5 @@ def rule(rule_id: str) -> Plan[AlertRule | None]:
 
 def rule_revisions(rule_id: str) -> Plan[list[RuleRevision]]:
     """Every revision of a rule, oldest first."""
+    check_text("rule_id", rule_id)
     return list((yield from plans.find(Select.of(RuleRevision, where={"rule_id": rule_id}))))

@@ -7,7 +7,6 @@ from datetime import timedelta
 
 import click
 
-from f1mon_core.alerts.doubts import closest
 from f1mon_core.alerts.rules import AlertRule
 from f1mon_core.alerts.segmented import labels_of
 from f1mon_core.alerts.standing import Standing
@@ -22,7 +21,7 @@ from f1mon_core.delivery import heartbeat
 from f1mon_core.errors import EvaluationError
 from f1mon_core.monitor import Monitor
 from f1mon_core.records.kinds import Alert
-from f1mon_core.text import printable
+from f1mon_core.text import closest, printable
 
 
 @click.command

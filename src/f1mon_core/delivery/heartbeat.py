@@ -7,7 +7,7 @@ import os
 import time
 from urllib.parse import urlsplit
 
-from f1mon_core.errors import ConfigurationError
+from f1mon_core.errors import ConfigurationError, shown
 from f1mon_core.storage import plans
 from f1mon_core.storage.plans import Plan
 
@@ -25,6 +25,8 @@ _log = logging.getLogger("f1mon.heartbeat")
 def named(address: str | None, variable: str) -> str | None:
     """The address to call: what was given, or that of a variable; "" for none. Raises `ConfigurationError`."""
     found = os.environ.get(variable) if address is None else address
+    if found is not None and not isinstance(found, str):
+        raise ConfigurationError(f"the address to call after a round (ping) must be a str, got {shown(found)}")
     return checked(found) if found else None
 
 

@@ -27,7 +27,7 @@ from f1mon_core.delivery.report import DeliveryReport
 from f1mon_core.delivery.turns import in_turn, is_first
 from f1mon_core.records.fields import Document
 from f1mon_core.records.ids import new_operation_id
-from f1mon_core.records.times import MICROSECOND
+from f1mon_core.records.times import MICROSECOND, shifted
 from f1mon_core.storage import plans
 from f1mon_core.storage.contract import Storage
 from f1mon_core.storage.entries import text_of
@@ -61,7 +61,7 @@ def due(*, thorough: bool = True) -> Plan[dict[str, dict[str, Document]]]:
             in what is now the future.
     """
     now = yield from plans.now()
-    found = yield from plans.state(outbox.WAITING, due_before=now + MICROSECOND)
+    found = yield from plans.state(outbox.WAITING, due_before=shifted(now, MICROSECOND))
     if not found and thorough:
         found = yield from plans.state(outbox.WAITING)
     by_channel: dict[str, dict[str, Document]] = {}
@@ -121,7 +121,7 @@ def serve(
 def _due_at(channel: str, after: str | None = None) -> Plan[dict[str, Document]]:
     """The deliveries that are due at a channel; behind a key, which is to say: of alerts made later."""
     now = yield from plans.now()
-    found = yield from plans.state(outbox.WAITING, due_before=now + MICROSECOND, after=after)
+    found = yield from plans.state(outbox.WAITING, due_before=shifted(now, MICROSECOND), after=after)
     return {key: one for key, one in found.items() if one["channel"] == channel}
 
 

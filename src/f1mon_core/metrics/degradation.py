@@ -8,7 +8,7 @@ from typing import Any, TypeAlias, cast
 import attrs
 
 from f1mon_core import recording
-from f1mon_core.errors import InvalidQueryError, PrunedError
+from f1mon_core.errors import InvalidQueryError, PrunedError, shown
 from f1mon_core.metrics.metric import Metric
 from f1mon_core.metrics.performance import Measures, Performance
 from f1mon_core.metrics.trends import PROPORTIONS
@@ -17,7 +17,7 @@ from f1mon_core.records.fields import Document
 from f1mon_core.records.kinds import DegradationAnalysis, HealthSnapshot
 from f1mon_core.storage.plans import Plan
 from f1mon_core.storage.tally import check_instant
-from f1mon_core.text import told_segments
+from f1mon_core.text import is_one_of, told_segments
 
 Baseline: TypeAlias = tuple[datetime | None, datetime | None] | HealthSnapshot | None
 """A window `(since, until)` of the same model, a trusted snapshot, or None for the window of the same length before."""
@@ -108,7 +108,7 @@ def baseline_of(given: Baseline, name: str, window: Window, measures: Measures) 
 
 def _checked(given: Any) -> tuple[datetime | None, datetime | None]:
     if not isinstance(given, tuple) or len(given) != 2:  # noqa: PLR2004 - a pair
-        raise InvalidQueryError(f"a baseline is (since, until) or a HealthSnapshot, got {given!r:.80}")
+        raise InvalidQueryError(f"a baseline is (since, until) or a HealthSnapshot, got {shown(given)}")
     for one in given:
         check_instant("baseline", one)
     since, until = given
@@ -137,10 +137,12 @@ def degradation(performance: Performance, name: str, given: Baseline, measures: 
 
 def analyze(request: WindowRequest, measures: Measures, name: str, given: Baseline) -> Plan[DegradationAnalysis]:
     """Measure, judge and keep the verdict."""
-    if name not in PROPORTIONS:
-        raise InvalidQueryError(f"degradation is judged by interval, which {', '.join(PROPORTIONS)} have, not {name!r}")
+    if not is_one_of(name, PROPORTIONS):
+        raise InvalidQueryError(
+            f"metric_name: degradation is judged by interval, which {', '.join(PROPORTIONS)} have, not {shown(name)}"
+        )
     if request.model_version is None:
-        raise InvalidQueryError("a degradation analysis is of one model version")
+        raise InvalidQueryError("model_version must be given: a degradation analysis is of one model")
     only = attrs.evolve(measures, names={name})
     window = yield from request.resolve_closed()
     tally, unavailable = yield from only.tally(window)

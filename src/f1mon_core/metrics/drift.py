@@ -14,7 +14,7 @@ from typing import Any
 import attrs
 
 from f1mon_core import recording
-from f1mon_core.errors import InvalidRecordError
+from f1mon_core.errors import InvalidRecordError, shown
 from f1mon_core.records.fields import Document, number
 from f1mon_core.records.kinds import DriftResult
 from f1mon_core.storage.plans import Plan
@@ -118,6 +118,9 @@ def _as_mapping(result: Mapping[str, Any]) -> dict[str, Any]:
 
 def _result(fields: dict[str, Any], defaults: DriftDefaults) -> DriftResult:
     """A fact from what a result says, completed with what the caller said; the caller's word goes first."""
+    for name in fields:
+        if name not in attrs.fields_dict(DriftResult):
+            raise InvalidRecordError("result", name, "must hold fields of a drift_result only")
     complete = {
         **fields,
         **{name: value for name, value in attrs.asdict(defaults, recurse=False).items() if value is not None},
@@ -142,7 +145,7 @@ def _verdict(fields: Mapping[str, Any]) -> bool:
     raise InvalidRecordError(
         "detected",
         None,
-        f"must be given for {fields['feature']!r}, or a threshold to derive it with (Evidently says it with "
+        f"must be given for {shown(fields['feature'])}, or a threshold to derive it with (Evidently says it with "
         "include_tests=True)",
     )
 

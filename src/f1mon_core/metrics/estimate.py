@@ -26,6 +26,7 @@ from f1mon_core.metrics.performance import Measures
 from f1mon_core.metrics.windows import Window, WindowRequest
 from f1mon_core.records.fields import Document
 from f1mon_core.records.kinds import AccuracyEstimate, Cursor
+from f1mon_core.records.times import shifted
 from f1mon_core.storage import plans
 from f1mon_core.storage.plans import Plan
 from f1mon_core.storage.tally import Tally
@@ -131,7 +132,7 @@ def estimate(
     made before it count although they became known during it.
     """
     if request.model_version is None:
-        raise InvalidQueryError("an estimate is of one model version")
+        raise InvalidQueryError("model_version must be given: an estimate is of one model")
     if request.since is None and request.last is None:
         raise InvalidQueryError("give since or last: an estimate learns from predictions made before its window")
     learned = attrs.evolve(request, since=None, last=None, until=None, basis="matured", horizon=horizon)
@@ -168,7 +169,7 @@ def estimate(
             "reason": reason,
             "asked": asked,
         },
-        metadata=recording.given({} if metadata is None else metadata),
+        metadata=recording.given(metadata),
         at=request.as_of,
     )
     if estimate_id is not None:
@@ -249,9 +250,9 @@ def _truth(made: AccuracyEstimate, present: datetime) -> Plan[Metric]:
         return Metric("accuracy", None, 0, 0, 0, reason=f"pruned: {error}")
     measured = only.of(tally, window, unavailable).accuracy
     horizon = timedelta(seconds=float(cast("float", made.calibration.get("horizon_seconds", 0))))
-    if made.window_end is None or made.window_end + horizon <= present:
+    if made.window_end is None or shifted(made.window_end, horizon) <= present:
         return measured
-    mature = (made.window_end + horizon).isoformat()
+    mature = shifted(made.window_end, horizon).isoformat()
     return attrs.evolve(
         measured, value=None, low=None, high=None, reason=f"the labels of this window are mature at {mature}"
     )

@@ -36,7 +36,7 @@ def capture(
 ) -> Plan[HealthSnapshot]:
     """Measure a window, judge its accuracy against the baseline and the previous snapshot, and keep all of it."""
     if request.model_version is None:
-        raise InvalidQueryError("a health snapshot is of one model version")
+        raise InvalidQueryError("model_version must be given: a health snapshot is of one model")
     given: object = metadata
     if given is not None and not isinstance(given, Mapping):
         raise InvalidRecordError("metadata", given, "must be a mapping with str keys")
@@ -157,7 +157,7 @@ def record_metric(
         model_version=model_version,
         metric_name=metric_name,
         value=value,
-        metadata=recording.given({} if metadata is None else metadata),
+        metadata=recording.given(metadata),
         at=at,
     )
     if snapshot_id is not None:

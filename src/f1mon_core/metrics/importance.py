@@ -31,7 +31,7 @@ def record(
             feature=feature,
             importance=value,
             method=method,
-            metadata=recording.given({} if metadata is None else metadata),
+            metadata=recording.given(metadata),
             at=at,
         )
         for feature, value in named.items()

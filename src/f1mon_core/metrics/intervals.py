@@ -12,6 +12,7 @@ from functools import cache
 from typing import Literal, TypeAlias, get_args
 
 from f1mon_core.errors import InvalidQueryError, shown
+from f1mon_core.text import is_one_of
 
 Method: TypeAlias = Literal["wilson", "clopper-pearson"]
 
@@ -26,7 +27,7 @@ _TINY = 1e-300
 
 def check_method(method: object) -> None:
     """Refuse anything but the name of an interval."""
-    if not isinstance(method, str) or method not in get_args(Method):
+    if not is_one_of(method, get_args(Method)):
         raise InvalidQueryError(f"interval must be one of {', '.join(get_args(Method))}, got {shown(method)}")
 
 

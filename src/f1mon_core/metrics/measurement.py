@@ -34,6 +34,7 @@ from f1mon_core.metrics.metric import (
 )
 from f1mon_core.records.fields import ClassLabel, label_order
 from f1mon_core.storage.tally import CellKey, Moments, Tally, bin_of, check_collection, merge_cells, midpoint
+from f1mon_core.text import is_one_of
 
 _EPSILON = 2.0**-52
 """Probabilities are clipped to [eps, 1 - eps] for the log loss, as scikit-learn does."""
@@ -452,8 +453,8 @@ def check_names(names: Collection[str] | None) -> frozenset[str]:
     if names is None:
         return frozenset(METRIC_NAMES)
     wanted = tuple(check_collection("metrics", names, "names"))
-    if unknown := [name for name in wanted if not isinstance(name, str) or name not in METRIC_NAMES]:
-        raise InvalidQueryError(f"no metric {shown(unknown[0])}; there are {', '.join(METRIC_NAMES)}")
+    if unknown := [name for name in wanted if not is_one_of(name, METRIC_NAMES)]:
+        raise InvalidQueryError(f"metrics: there is no metric {shown(unknown[0])}; there are {', '.join(METRIC_NAMES)}")
     return frozenset(wanted)
 
 

@@ -10,7 +10,7 @@ import attrs
 from f1mon_core.errors import PrunedError
 from f1mon_core.records.fields import Document
 from f1mon_core.records.kinds import Fact, KeptTally, Prediction
-from f1mon_core.records.times import MICROSECOND
+from f1mon_core.records.times import LATEST, MICROSECOND
 from f1mon_core.storage import plans
 from f1mon_core.storage.plans import Plan
 from f1mon_core.storage.select import Select
@@ -86,7 +86,8 @@ def _last_label(name: str, day: datetime | None) -> Plan[datetime | None]:
     for width in _WIDTHS[1:]:
         if newest is None:
             return None
-        query = TallyQuery(model_version=name, since=newest, until=newest + within, bins=1, basis="outcome")
+        until = newest + within if newest <= LATEST - within else None
+        query = TallyQuery(model_version=name, since=newest, until=until, bins=1, basis="outcome")
         newest, within = (yield from _newest_labels(query, width)).get(name), width
     return newest
 

@@ -8,7 +8,7 @@ from typing import Any, TypedDict
 
 import attrs
 
-from f1mon_core.errors import InvalidQueryError, PrunedError
+from f1mon_core.errors import InvalidQueryError, PrunedError, shown
 from f1mon_core.metrics import rows
 from f1mon_core.metrics.intervals import LEVEL, Method, check_method, sidak
 from f1mon_core.metrics.measurement import BINNED_METRICS, EXACT_METRICS, Measurement, check_names
@@ -24,6 +24,7 @@ from f1mon_core.metrics.windows import Window, WindowBasis, WindowRequest
 from f1mon_core.records.fields import ClassLabel, Document
 from f1mon_core.storage.plans import Plan
 from f1mon_core.storage.tally import KEPT_BINS, Bins, Tally, check_bins
+from f1mon_core.text import closest
 
 
 @attrs.frozen
@@ -152,9 +153,9 @@ class Measures:
     names: frozenset[str] = attrs.field(default=None, converter=check_names)
 
     def __attrs_post_init__(self) -> None:
-        check_bins(self.n_bins)
-        if not isinstance(self.n_bins, int):
-            raise InvalidQueryError("n_bins is a number of bins")
+        if isinstance(self.n_bins, str):
+            raise InvalidQueryError(f"n_bins must be a number of bins, got {shown(self.n_bins)}")
+        check_bins(self.n_bins, "n_bins")
         check_method(self.interval)
 
     def with_names(self, names: Collection[str]) -> Measures:
@@ -248,5 +249,9 @@ class SlicedOptions(PerformanceOptions, total=False):
 def asked(model_version: str | None, options: PerformanceOptions) -> tuple[WindowRequest, Measures]:
     """The window and the measures that a caller's options ask for. Raises `InvalidQueryError`."""
     given: dict[str, Any] = dict(options)
+    if unknown := sorted(given.keys() - PerformanceOptions.__annotations__.keys()):
+        known = sorted(PerformanceOptions.__annotations__)
+        close = closest(unknown[0], known)
+        raise InvalidQueryError(f"there is no option {unknown[0]!r}{close}; there are {', '.join(known)}")
     measures = {field: given.pop(name) for name, field in _MEASURES.items() if name in given}
     return WindowRequest(model_version=model_version, **given), Measures(**measures)

@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeAlias
 
 import attrs
 
-from f1mon_core.errors import InvalidQueryError
+from f1mon_core.errors import InvalidQueryError, shown
 from f1mon_core.metrics import intervals, slices
 from f1mon_core.metrics.intervals import LEVEL, Method
 from f1mon_core.metrics.metric import Metric
@@ -44,7 +44,7 @@ def width_of(every: Every) -> timedelta:
     """The width of the time buckets. Raises `InvalidQueryError`."""
     width = NAMED_WIDTHS.get(every) if isinstance(every, str) else every
     if not isinstance(width, timedelta):
-        raise InvalidQueryError(f"every must be 'hour', 'day', 'week' or a positive timedelta, got {every!r:.80}")
+        raise InvalidQueryError(f"every must be 'hour', 'day', 'week' or a positive timedelta, got {shown(every)}")
     check_width("every", width)
     return width
 
@@ -102,7 +102,10 @@ def _starts(window: Window, width: timedelta, split: Mapping[int, Any]) -> range
         return range(0)
     starts = range(first, last + 1, duration_micros(width))
     if len(starts) > MAX_BUCKETS:
-        raise InvalidQueryError(f"that makes {len(starts)} time buckets, at most {MAX_BUCKETS} are answered at once")
+        raise InvalidQueryError(
+            f"every={width} makes {len(starts)} time buckets from since to until, at most {MAX_BUCKETS} are answered"
+            " at once: ask for wider ones, or for less time"
+        )
     return starts
 
 

@@ -22,6 +22,7 @@ from f1mon_core.storage.tally import (
     plain_duration,
     take_instant,
 )
+from f1mon_core.text import is_one_of
 
 WindowBasis: TypeAlias = Literal["prediction", "outcome", "matured"]
 
@@ -124,9 +125,8 @@ class WindowRequest:
             take_instant(self, name)
         for name in ("last", "horizon"):
             object.__setattr__(self, name, plain_duration(getattr(self, name)))
-        basis: Any = self.basis
-        if not isinstance(basis, str) or basis not in ("prediction", "outcome", "matured"):
-            raise InvalidQueryError(f"basis must be 'prediction', 'outcome' or 'matured', got {shown(basis)}")
+        if not is_one_of(self.basis, ("prediction", "outcome", "matured")):
+            raise InvalidQueryError(f"basis must be 'prediction', 'outcome' or 'matured', got {shown(self.basis)}")
         _check_duration("last", self.last)
         _check_duration("horizon", self.horizon)
         if self.basis == "matured" and self.horizon is None:
@@ -183,7 +183,9 @@ class WindowRequest:
         """As `resolve`, with an open end closed behind the present, so that the window can be named later."""
         window = yield from self.resolve()
         if window.until is None:
-            window = attrs.evolve(window, until=_behind((yield from self.present())) or LATEST)
+            until = _behind((yield from self.present())) or LATEST
+            since = None if window.since is None else min(window.since, until)
+            window = attrs.evolve(window, since=since, until=until)
         return window
 
     def present(self) -> Plan[datetime]:

@@ -14,14 +14,14 @@ from f1mon_core.errors import ConflictError, InvalidQueryError, InvalidRecordErr
 from f1mon_core.recording.chances import Chance
 from f1mon_core.recording.given import LeftOut, outcome_of
 from f1mon_core.recording.lists import LabelledPrediction, LabelledPredictions, Outcomes, Predictions
-from f1mon_core.records.fields import ClassLabel, Document, Segments
+from f1mon_core.records.fields import ClassLabel, Document, Segments, instant
 from f1mon_core.records.kinds import Cursor, Fact, Outcome, Prediction
 from f1mon_core.records.values import nulls
 from f1mon_core.storage import plans
 from f1mon_core.storage.contract import Appended
 from f1mon_core.storage.plans import Plan
 from f1mon_core.storage.select import Scalar, Select
-from f1mon_core.storage.tally import check_id
+from f1mon_core.storage.tally import check_id, check_text
 
 F = TypeVar("F", bound=Fact)
 
@@ -87,13 +87,14 @@ def prediction(
     return (yield from append([made]))
 
 
-def given(content: Mapping[str, Any]) -> Document:
-    """What a caller gave to be kept; whether it is JSON is checked by the record it goes into."""
-    return cast("Document", content)
+def given(content: Mapping[str, Any] | None) -> Document:
+    """What a caller gave to be kept, or nothing; whether it is JSON is checked by the record it goes into."""
+    return {} if content is None else cast("Document", content)
 
 
 def outcome(prediction_id: str, actual_outcome: ClassLabel, known_at: datetime | None) -> Plan[Appended]:
     """Append one outcome."""
+    known_at = None if known_at is None else instant(known_at, "known_at")
     return (yield from plans.append([outcome_of((prediction_id, actual_outcome, known_at))]))
 
 
@@ -160,7 +161,7 @@ def labelled(
 
 def prediction_stored(prediction_id: str, model_version: str | None) -> Plan[Prediction]:
     """The prediction of an item, of several the one recorded first. Raises `NotFoundError`."""
-    check_id("prediction_id", prediction_id)
+    check_text("prediction_id", prediction_id)
     select = Select.of(Prediction, model_version=model_version, where={"prediction_id": prediction_id})
     found = yield from plans.find(select)
     if not found:
@@ -169,11 +170,15 @@ def prediction_stored(prediction_id: str, model_version: str | None) -> Plan[Pre
     return min(found, key=lambda one: (one.recorded_at or one.instant, one.cursor))
 
 
+def of_kind(given: Any, kind: type[F], field: str) -> F:
+    """A record of the kind that is asked for. Raises `InvalidRecordError`."""
+    if not isinstance(given, kind):
+        raise InvalidRecordError(field, given, f"must be a {kind.__name__}")
+    return given
+
+
 def kept(fact: F) -> Plan[F]:
     """Append one fact and answer it as the store keeps it, with its times."""
-    offered: object = fact
-    if not isinstance(offered, Fact):
-        raise InvalidRecordError("fact", offered, "must be a record")
     yield from plans.append([fact])
     key = {name: getattr(fact, name) for name in fact.key_fields}
     return (yield from plans.find(Select.of(type(fact), where=key)))[0]

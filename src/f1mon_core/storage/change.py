@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 import attrs
 
-from f1mon_core.errors import InvalidQueryError, InvalidRecordError
+from f1mon_core.errors import InvalidQueryError, InvalidRecordError, shown
 from f1mon_core.records import fields, json_text
 from f1mon_core.records.fields import Document, Json
 from f1mon_core.records.kinds import Fact
@@ -76,7 +76,7 @@ def key_parts(key: str) -> tuple[str, ...]:
 def _joined(parts: Sequence[str]) -> str:
     for part in parts:
         if not isinstance(part, str):
-            raise InvalidQueryError(f"what names a document must be a str, got {part!r:.80}")
+            raise InvalidQueryError(f"what names a document must be a str, got {shown(part)}")
     return "/".join(part.replace("%", "%25").replace("/", "%2F") for part in parts)
 
 
@@ -96,7 +96,7 @@ def _is_cut(key: str) -> bool:
 def check_state_key(key: Any, *, prefix: bool = False) -> str:
     """Refuse what no state key (or prefix of one) can be. Raises `InvalidQueryError`."""
     if not isinstance(key, str) or len(key) > MAX_STATE_KEY_CHARACTERS or (not key and not prefix):
-        raise InvalidQueryError(f"a state key is a str of 1 to {MAX_STATE_KEY_CHARACTERS} characters, got {key!r:.80}")
+        raise InvalidQueryError(f"a state key is a str of 1 to {MAX_STATE_KEY_CHARACTERS} characters, got {shown(key)}")
     if "\0" in key or not key.isascii():
         if "\0" in key:
             raise InvalidQueryError("a state key must not hold a NUL character")
@@ -105,7 +105,7 @@ def check_state_key(key: Any, *, prefix: bool = False) -> str:
         except UnicodeEncodeError:
             raise InvalidQueryError("a state key must not hold a lone surrogate") from None
         if size > MAX_STATE_KEY_BYTES:
-            raise InvalidQueryError(f"a state key has at most {MAX_STATE_KEY_BYTES} bytes, got {key!r:.80}")
+            raise InvalidQueryError(f"a state key has at most {MAX_STATE_KEY_BYTES} bytes, got {shown(key)}")
     return key
 
 

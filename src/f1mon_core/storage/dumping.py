@@ -26,7 +26,7 @@ from typing import Any, Protocol, cast
 
 import attrs
 
-from f1mon_core.errors import InvalidQueryError, InvalidRecordError, RestoreError, SchemaError
+from f1mon_core.errors import InvalidQueryError, InvalidRecordError, RestoreError, SchemaError, shown
 from f1mon_core.records import documents, fields, json_text
 from f1mon_core.records.fields import Document, Json
 from f1mon_core.records.kinds import KINDS, Cursor, Fact, KeptCells, KeptTally, Outcome, Prediction
@@ -132,7 +132,7 @@ def _place(after: str) -> tuple[str, Json]:
         name, place = cast("list[Any]", json_text.decoded(after))
         _NAMES.index(name)
     except (TypeError, ValueError):
-        raise InvalidQueryError(f"after is where a page of dump ended, got {after!r:.80}") from None
+        raise InvalidQueryError(f"after is where a page of dump ended, got {shown(after)}") from None
     return name, place
 
 

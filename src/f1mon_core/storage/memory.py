@@ -11,10 +11,10 @@ from typing import cast
 
 import attrs
 
-from f1mon_core.errors import ClosedError, ConflictError
+from f1mon_core.errors import ClosedError, ConfigurationError, ConflictError, shown
 from f1mon_core.records.fields import Document, Json
 from f1mon_core.records.kinds import Fact, Outcome, Prediction, same
-from f1mon_core.records.times import Clock, host_clock, to_micros
+from f1mon_core.records.times import Clock, host_clock, shifted, to_micros
 from f1mon_core.storage import answers, retention, stamping
 from f1mon_core.storage.address import masked
 from f1mon_core.storage.change import (
@@ -262,7 +262,7 @@ class MemoryStorage:
             earlier = contents.itself.pruned_before
             moved = {kind: max(before, earlier.get(kind, before)) for kind in kinds}
             contents.itself = attrs.evolve(contents.itself, pruned_before={**earlier, **moved})
-            oldest = now - timedelta(hours=OPERATION_HOURS)
+            oldest = shifted(now, -timedelta(hours=OPERATION_HOURS))
             contents.operations = {name: kept for name, kept in contents.operations.items() if kept.at >= oldest}
             return Pruned(before, removed)
 
@@ -352,7 +352,7 @@ class _Source:
         return [key for key in keys if after is None or _order(key) > _order(after)][:limit]
 
     def operations(self, after: str | None, limit: int) -> Sequence[KeptOperation]:
-        oldest = self.store.clock() - timedelta(hours=OPERATION_HOURS)
+        oldest = shifted(self.store.clock(), -timedelta(hours=OPERATION_HOURS))
         kept = sorted(self.contents.operations.values(), key=lambda one: one.digest)
         return [one for one in kept if one.at >= oldest and (after is None or one.digest > after)][:limit]
 
@@ -382,6 +382,8 @@ def _newest(offered: Fact, *held: Mapping[str, Sequence[Outcome]]) -> Outcome | 
 
 def open_memory(*, url: str = "memory://", clock: Clock | None = None) -> MemoryStorage:
     """Open an empty store in memory."""
+    if not isinstance(url, str):
+        raise ConfigurationError(f"url must be an address, memory://, got {shown(url)}")
     return MemoryStorage(clock=clock, address=masked(url))
 
 

@@ -6,7 +6,6 @@ be opened is an error, never a silent fall-back to another.
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import logging
 import os
@@ -28,12 +27,14 @@ from f1mon_core.errors import (
     NotFoundError,
     OutdatedBackendError,
     UnknownBackendError,
+    shown,
 )
 from f1mon_core.storage.address import masked, scheme_of
 from f1mon_core.storage.async_contract import AsyncStorage
 from f1mon_core.storage.contract import Storage
 from f1mon_core.storage.dumping import CONTRACT
 from f1mon_core.storage.environment import DATABASE_BACKEND, DEFAULT_DIRECTORY, from_environment, from_monitoring_db
+from f1mon_core.text import closest
 
 BACKENDS_GROUP = "f1mon.backends"
 SCHEMES_GROUP = "f1mon.schemes"
@@ -164,6 +165,8 @@ def resolve(backend: str | None, options: Mapping[str, Any]) -> tuple[Backend, d
     default, in this order. A backend that is named without a place gets the one the environment has for it.
     """
     settled = dict(options)
+    if backend is not None and not isinstance(backend, str):
+        raise ConfigurationError(f"backend must be a name or an address, got {shown(backend)}")
     if backend is None and "url" not in settled:
         backend, found = from_environment(os.environ)
         settled = {**found, **settled}
@@ -202,8 +205,7 @@ def _only(name: str, points: list[EntryPoint], what: str = "backend") -> EntryPo
         raise DuplicateBackendError(f"{what} {name!r} is registered twice, by {claims}: uninstall one of them")
     if not named:
         known = sorted({point.name for point in points})
-        close = difflib.get_close_matches(name, known, n=1)
-        hint = f"; did you mean {close[0]!r}?" if close else "."
+        hint = closest(name, known) or "."
         # What holds such a sign is no name but a mistyped address, which may hold a password.
         shown = "***" if re.search(r"[:@/\\=?&]", name) else name
         raise UnknownBackendError(f"no {what} {shown!r} is installed{hint} Installed: {', '.join(known) or 'none'}")
@@ -309,11 +311,14 @@ def check_options(name: str, opener: Callable[..., Any], options: Mapping[str, A
         begins = " or ".join(filter(None, [", ".join(schemes[:-1]), *schemes[-1:]]))
         hint = f": give an address that begins with {begins}, or set F1MON_URL" if begins else ""
         raise ConfigurationError(f"backend {name!r} needs {', '.join(lacking)}{hint}")
+    if (clock := options.get("clock")) is not None and not callable(clock):
+        raise ConfigurationError(f"clock must be a function that answers the present, got {shown(clock)}")
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in signature.parameters.values()):
         return
     if unknown := sorted(set(options) - set(signature.parameters)):
         raise ConfigurationError(
-            f"backend {name!r} has no option {', '.join(unknown)}; it takes {', '.join(sorted(signature.parameters))}"
+            f"backend {name!r} has no option {', '.join(unknown)}{closest(unknown[0], signature.parameters)}; it takes"
+            f" {', '.join(sorted(signature.parameters))}"
         )
 
 

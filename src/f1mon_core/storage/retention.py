@@ -14,14 +14,14 @@ from typing import Any, cast
 
 import attrs
 
-from f1mon_core.errors import InvalidQueryError, PrunedError
+from f1mon_core.errors import InvalidQueryError, PrunedError, shown
 from f1mon_core.records import fields
 from f1mon_core.records.fields import Document
 from f1mon_core.records.kinds import KINDS, Fact, KeptCells, KeptTally, Outcome, Prediction
-from f1mon_core.records.times import MICROSECOND, duration_micros, from_micros, to_micros
+from f1mon_core.records.times import MICROSECOND, duration_micros, from_micros, shifted, to_micros
 from f1mon_core.storage import answers
 from f1mon_core.storage.answers import within
-from f1mon_core.storage.select import Scalar, Select, kind_of
+from f1mon_core.storage.select import Scalar, Select
 from f1mon_core.storage.tally import (
     KEPT_BINS,
     KEPT_BUCKET,
@@ -37,6 +37,7 @@ from f1mon_core.storage.tally import (
     check_instant,
     segments_of,
 )
+from f1mon_core.text import is_one_of
 
 LASTING_KINDS = frozenset({"rule_revision", "kept_tally", "kept_cells"})
 """Kinds that are never pruned: they say what older facts meant."""
@@ -69,7 +70,8 @@ def prunable_kinds(keep: Collection[str] = ()) -> list[str]:
     """The kinds that a prune moves `pruned_before` of: all but the lasting, the kept, and outcomes, which go along."""
     kept = check_collection("keep", keep, "kinds")
     for kind in kept:
-        kind_of(kind)
+        if not is_one_of(kind, KINDS):
+            raise InvalidQueryError(f"keep: no fact kind {shown(kind)}; the kinds are {', '.join(sorted(KINDS))}")
     return [kind for kind in KINDS if kind not in {"outcome", *LASTING_KINDS, *kept}]
 
 
@@ -213,14 +215,16 @@ def check_kept(
             raise PrunedError(
                 f"outcomes up to {outcomes_until.isoformat()} belong to predictions that an earlier f1mon pruned, of "
                 "which only cells by prediction time are kept: ask for a later window or for basis='prediction'",
-                since=outcomes_until + MICROSECOND,
+                since=shifted(outcomes_until, MICROSECOND),
             )
         if stands_until is None:
             return False
-        end = stands_until + MICROSECOND
+        end = shifted(stands_until, MICROSECOND)
+        behind = query.since is not None and query.since > stands_until
     else:
         end = pruned_before
-    if query.since is not None and query.since >= end:
+        behind = query.since is not None and query.since >= end
+    if behind:
         return False
     names = {*query.by, *query.where}
     if query.beside is not None:

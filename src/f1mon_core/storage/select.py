@@ -12,7 +12,7 @@ import attrs
 from f1mon_core.errors import InvalidQueryError, shown
 from f1mon_core.records import fields
 from f1mon_core.records.kinds import KINDS, Cursor, Fact, key_text
-from f1mon_core.storage.tally import check_collection, check_id, check_instant, take_instant
+from f1mon_core.storage.tally import check_collection, check_flag, check_id, check_instant, take_instant
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar as TypeVarWithDefault
@@ -107,6 +107,7 @@ class Select(Generic[F_co]):
         check_attributes(record, self.where)
         for name, wanted in self.where.items():
             _check_choice(name, wanted)
+        object.__setattr__(self, "descending", check_flag("descending", self.descending))
         check_limit(self.limit)
         if self.after is not None:
             check_cursor(record, self.after)
@@ -123,11 +124,13 @@ def check_cursor(record: type[Fact], cursor: Any) -> None:
         raise InvalidQueryError("the fact of this cursor has not been stored yet, so it has no time")
     check_instant("after", at)
     if not isinstance(key, tuple) or len(key) != len(record.key_fields) or None in key:
-        raise InvalidQueryError(f"the key of a {record.kind} is {' and '.join(record.key_fields)} as text, got {key!r}")
+        raise InvalidQueryError(
+            f"the key of a {record.kind} is {' and '.join(record.key_fields)} as text, got {shown(key)}"
+        )
     for name, part in zip(record.key_fields, key, strict=True):
         check_id(f"after.{name}", part)
         if name == "at" and part != key_text(at):
-            raise InvalidQueryError(f"the cursor of a {record.kind} has its time in its key too, got {part!r}")
+            raise InvalidQueryError(f"the cursor of a {record.kind} has its time in its key too, got {shown(part)}")
 
 
 def have_in_common(kind: str, other: str) -> bool:
@@ -146,7 +149,9 @@ def check_attributes(record: type[Fact], names: Iterable[str]) -> None:
     known = {*record.attributes, *record.key_fields} - {"at"}
     for name in names:
         if name not in known:
-            raise InvalidQueryError(f"a {record.kind} is not indexed by {name!r}; it is by {', '.join(sorted(known))}")
+            raise InvalidQueryError(
+                f"a {record.kind} is not indexed by {shown(name)}; it is by {', '.join(sorted(known))}"
+            )
 
 
 def _check_choice(name: str, wanted: Any) -> None:
@@ -170,7 +175,7 @@ def alternatives(wanted: Scalar | Collection[Scalar]) -> Sequence[Scalar] | None
 def _plain(where: Any) -> dict[str, Scalar | list[Scalar]]:
     """A fresh copy of a `where`, whose values are Python's own; refused is what no attribute can have."""
     if not isinstance(where, Mapping):
-        raise InvalidQueryError(f"where must be a mapping of attributes to values, got {where!r:.80}")
+        raise InvalidQueryError(f"where must be a mapping of attributes to values, got {shown(where)}")
     found: dict[str, Scalar | list[Scalar]] = {}
     for name, wanted in where.items():
         if isinstance(wanted, Collection) and not isinstance(wanted, str | bytes | bytearray | Mapping):
@@ -190,5 +195,5 @@ def _scalar(name: str, value: Any) -> Scalar:
     try:
         return int.__pos__(operator.index(value))
     except TypeError:
-        message = f"{name} must be a str, an int, a bool or None, or a collection of such values, got {value!r:.80}"
+        message = f"{name} must be a str, an int, a bool or None, or a collection of such values, got {shown(value)}"
         raise InvalidQueryError(message) from None

@@ -15,6 +15,7 @@ import attrs
 from f1mon_core.errors import InvalidQueryError, InvalidRecordError, shown
 from f1mon_core.records import fields
 from f1mon_core.records.times import EPOCH, LATEST, duration_micros, from_micros, to_micros
+from f1mon_core.text import is_one_of
 
 Bins: TypeAlias = int | Literal["exact"]
 Basis: TypeAlias = Literal["prediction", "outcome"]
@@ -115,16 +116,16 @@ class Tally:
 
 def _names(names: Any) -> tuple[str, ...]:
     if isinstance(names, str) or not isinstance(names, Sequence):
-        raise InvalidQueryError(f"by must be a sequence of segment names, got {names!r:.80}")
+        raise InvalidQueryError(f"by must be a sequence of segment names, got {shown(names)}")
     if len(names) > MAX_SEGMENTS_BY or len(set(names)) < len(names):
-        raise InvalidQueryError(f"by takes at most {MAX_SEGMENTS_BY} different segment names, got {names!r:.200}")
+        raise InvalidQueryError(f"by takes at most {MAX_SEGMENTS_BY} different segment names, got {shown(names)}")
     return tuple(_checked(name, "by", fields.segment_name) for name in names)
 
 
 def _where(where: Any) -> dict[str, SegmentChoice]:
     """A copy of the conditions, each a value or a tuple of values as they are stored."""
     if not isinstance(where, Mapping):
-        raise InvalidQueryError(f"where must be a mapping of segment names to values, got {where!r:.80}")
+        raise InvalidQueryError(f"where must be a mapping of segment names to values, got {shown(where)}")
     return {_checked(name, "where", fields.segment_name): _choice(name, wanted) for name, wanted in where.items()}
 
 
@@ -211,9 +212,8 @@ class TallyQuery:
 
     def __attrs_post_init__(self) -> None:
         check_bins(self.bins)
-        basis: Any = self.basis
-        if not isinstance(basis, str) or basis not in ("prediction", "outcome"):
-            raise InvalidQueryError(f"basis must be 'prediction' or 'outcome', got {shown(basis)}")
+        if not is_one_of(self.basis, ("prediction", "outcome")):
+            raise InvalidQueryError(f"basis must be 'prediction' or 'outcome', got {shown(self.basis)}")
         for name in ("since", "until", "as_of", "as_recorded"):
             take_instant(self, name)
         if self.model_version is not None:
@@ -234,11 +234,11 @@ class TallyQuery:
             raise InvalidQueryError(f"beside counts items by prediction time, got basis={self.basis!r}")
 
 
-def check_bins(bins: object) -> None:
+def check_bins(bins: object, name: str = "bins") -> None:
     """Refuse anything but "exact" or a number of bins from 1 to `MAX_BINS`."""
     if (isinstance(bins, str) and bins == "exact") or (type(bins) is int and 1 <= bins <= MAX_BINS):
         return
-    raise InvalidQueryError(f"bins must be 'exact' or an int from 1 to {MAX_BINS}, got {shown(bins)}")
+    raise InvalidQueryError(f"{name} must be 'exact' or an int from 1 to {MAX_BINS}, got {shown(bins)}")
 
 
 def plain_duration(value: Any) -> Any:
@@ -279,6 +279,17 @@ def take_instant(query: attrs.AttrsInstance, name: str) -> None:
 def check_id(name: str, value: Any) -> None:
     """Refuse anything but None or an identifier a store can hold."""
     _as_query(name, value, fields.identifier)
+
+
+def check_text(name: str, value: Any) -> None:
+    """Refuse anything but a str, of what is looked up and nowhere kept."""
+    if _checked(value, name, fields.text).find("\0") >= 0:
+        raise InvalidQueryError(f"{name} must not hold a NUL character, got {shown(value)}")
+
+
+def check_flag(name: str, value: Any) -> bool:
+    """A bool, numpy's too. Raises `InvalidQueryError` for anything else."""
+    return _checked(value, name, fields.flag)
 
 
 def _as_query(name: str, value: Any, check: Callable[[Any, str], object]) -> None:

@@ -7,7 +7,7 @@ import os
 import stat
 import zlib
 
-from f1mon_core.errors import ConfigurationError, CorruptStoreError
+from f1mon_core.errors import ConfigurationError, CorruptStoreError, shown
 from f1mon_jsonl.disk.files import Files
 
 JOURNAL = "journal.jsonl"
@@ -43,7 +43,11 @@ class Directory:
         given: object = path
         name = os.fspath(given) if isinstance(given, str | os.PathLike) else given
         if not isinstance(name, str) or not name or "\0" in name:
-            raise ConfigurationError(f"path must name a directory, got {path!r}")
+            raise ConfigurationError(f"path must name a directory, got {shown(path)}")
+        try:
+            os.fsencode(name)
+        except UnicodeEncodeError:
+            raise ConfigurationError(f"path must be of characters a file name may have, got {shown(path)}") from None
         self.path = os.path.abspath(name)
         self._inside = os.path.join(self.path, "")
         self._files = files

@@ -16,7 +16,7 @@ from f1mon_core.records import documents
 from f1mon_core.records.fields import Document, Json
 from f1mon_core.records.json_text import encoded
 from f1mon_core.records.kinds import Fact, Outcome, Prediction, same
-from f1mon_core.records.times import Clock, from_micros, to_micros
+from f1mon_core.records.times import Clock, from_micros, shifted, to_micros
 from f1mon_core.storage.contract import OPERATION_HOURS, Appended
 from f1mon_core.storage.dumping import (
     DocumentRange,
@@ -67,7 +67,7 @@ class _Source:
         return list(islice(self.loader.index.pruned.behind(after), limit))
 
     def operations(self, after: str | None, limit: int) -> Sequence[KeptOperation]:
-        oldest = to_micros(self.clock() - timedelta(hours=OPERATION_HOURS))
+        oldest = to_micros(shifted(self.clock(), -timedelta(hours=OPERATION_HOURS)))
         found = sorted(
             (digest, kept)
             for digest, kept in self.loader.index.state.digested().items()

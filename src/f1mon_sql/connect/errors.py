@@ -154,7 +154,7 @@ def denied(error: SQLAlchemyError, secrets: Secrets, address: str) -> ReadOnlyEr
     )
 
 
-CONNECTING = (SQLAlchemyError, TypeError, ValueError, LookupError, RuntimeError, OSError)
+CONNECTING = (SQLAlchemyError, TypeError, ValueError, LookupError, RuntimeError, OSError, AssertionError)
 """What SQLAlchemy and the drivers raise where they do not get a connection."""
 
 
@@ -172,6 +172,9 @@ def unreachable(error: Exception, secrets: Secrets) -> F1monError:
         return NotWritten(f"the database cannot be reached ({said}); nothing was written, and to repeat is safe")
     if not isinstance(error, SQLAlchemyError | TypeError):  # a host that is no name, a plugin that is not installed
         said = secrets.hide(" ".join(str(error).split()))
+        if isinstance(error, LookupError | AssertionError):
+            # SQLAlchemy asks a new server who it is, and reads the answer by its place in the row.
+            said += "; rows must be tuples: leave out row_factory, cursorclass and the like"
         return ConfigurationError(f"the driver cannot connect by this address ({type(error).__name__}: {said})")
     if isinstance(error, TypeError):
         # SQLAlchemy asks a new server who it is, and in SQL_ASCII psycopg answers it with bytes.

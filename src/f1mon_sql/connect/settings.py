@@ -7,7 +7,8 @@ from typing import Any
 
 import attrs
 
-from f1mon_core.errors import ConfigurationError
+from f1mon_core.errors import ConfigurationError, shown
+from f1mon_core.text import closest, is_one_of
 
 
 @attrs.frozen(kw_only=True)
@@ -38,24 +39,30 @@ class Settings:
 
     def __attrs_post_init__(self) -> None:
         for name in ("pool_size", "max_overflow"):
-            if type(getattr(self, name)) is not int or getattr(self, name) < (1 if name == "pool_size" else 0):
-                raise ConfigurationError(f"{name} must be a whole number, got {getattr(self, name)!r}")
+            least = 1 if name == "pool_size" else 0
+            if type(getattr(self, name)) is not int or not least <= getattr(self, name) < 10**6:
+                raise ConfigurationError(f"{name} must be a whole number, got {shown(getattr(self, name))}")
         for name in ("pool_timeout", "lock_timeout", "statement_timeout", "idle_timeout"):
             value = getattr(self, name)
             if value is None and name == "statement_timeout":
                 continue
             if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 10**6:
-                raise ConfigurationError(f"{name} must be a number of seconds above 0, got {value!r}")
-        if self.synchronous not in ("FULL", "EXTRA", "NORMAL"):
-            raise ConfigurationError(f"synchronous must be FULL, EXTRA or NORMAL, got {self.synchronous!r}")
+                raise ConfigurationError(f"{name} must be a number of seconds above 0, got {shown(value)}")
+        for name in ("echo", "take_turns"):
+            if type(getattr(self, name)) is not bool:
+                raise ConfigurationError(f"{name} must be True or False, got {shown(getattr(self, name))}")
+        if not is_one_of(self.synchronous, ("FULL", "EXTRA", "NORMAL")):
+            raise ConfigurationError(f"synchronous must be FULL, EXTRA or NORMAL, got {shown(self.synchronous)}")
 
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> Settings:
         """Settings from options by name. Raises `ConfigurationError` for an unknown name, naming those there are."""
         known = attrs.fields_dict(cls)
         if unknown := sorted(set(options) - set(known)):
+            hint = closest(unknown[0], known)
             raise ConfigurationError(
-                f"backend 'sql' has no option {', '.join(unknown)}; it takes url, clock, {', '.join(sorted(known))}"
+                f"backend 'sql' has no option {', '.join(unknown)}{hint}; it takes url, clock,"
+                f" {', '.join(sorted(known))}"
             )
         return cls(**options)
 

@@ -1,8 +1,8 @@
 """Every statement of f1mon goes through here: as text straight to the driver, or as an expression of SQLAlchemy's.
 
-Hot statements are text, with the driver's own parameter markers. Connections, pools, transactions and savepoints stay
-SQLAlchemy's, and so does a statement that somebody watches: on an engine that logs its statements, or whose events may
-trace or change them.
+Hot statements are text, with the driver's own parameter markers; so is the one savepoint there is, which `append` sets
+around a batch. Connections, pools and transactions stay SQLAlchemy's, and so does a statement that somebody watches: on
+an engine that logs its statements, or whose events may trace or change them.
 
 Without that short way, by `exec_driver_sql` alone, a verb takes so many times as long (medians of 200 rounds in turns,
 on a disk that syncs in 0.06 ms; `benchmarks/sql.py` measures it again):

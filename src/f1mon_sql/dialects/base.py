@@ -122,6 +122,8 @@ class Dialect(ABC):
         if not connection.info.get(PREPARED) or asked != ISOLATION:
             if not connection.in_transaction():
                 connection.begin()  # to be rolled back: the driver's statements would not make SQLAlchemy begin one
+            if shared:
+                check_rows(connection)
             if shared or not self.begins_by_statement:  # whose first statement says its isolation too
                 check_isolation(connection)
             self.check_session(connection)
@@ -344,6 +346,18 @@ class Dialect(ABC):
         """What long texts must be grouped by besides, to be told apart to their last character."""
         del column
         return ()
+
+
+def check_rows(connection: Connection) -> None:
+    """Refuse a session whose cursors answer rows in a form of their own, with `ConfigurationError`."""
+    with statements.sent(connection, "SELECT 1, 'a'") as cursor:
+        cursor.execute("SELECT 1, 'a'")
+        (row,) = cursor.fetchall()
+    if not isinstance(row, tuple) or tuple(row) != (1, "a"):
+        raise ConfigurationError(
+            f"the engine's cursors answer a row as {row!r:.80} ({type(row).__name__}), where f1mon needs a tuple: leave"
+            " out row_factory, cursorclass and the like, or give f1mon an engine of its own"
+        )
 
 
 def check_isolation(connection: Connection) -> None:

@@ -75,6 +75,8 @@ class Sqlite(Dialect):
             raise ConfigurationError("f1mon needs sqlite3's own transaction control: leave out autocommit=")
         if driver.in_transaction:
             raise NotWritten("the connection is inside a transaction of the application; nothing was written")
+        if shared:
+            _refuse_factories(driver)
         if not connection.info.get(PREPARED):
             _refuse_names(raw)
         found = raw.isolation_level
@@ -311,6 +313,16 @@ def _set_pragmas(connection: Connection, wanted: dict[str, Any], changed: dict[s
 def _pragma(connection: Connection, text: str) -> Any:
     rows = statements.rows(connection, f"PRAGMA {text}")
     return rows[0][0] if rows else None
+
+
+def _refuse_factories(driver: Any) -> None:
+    """Refuse an application's connection that answers rows or texts in a form of its own."""
+    for name, usual in (("row_factory", None), ("text_factory", str)):
+        if (other := getattr(driver, name)) is not usual:
+            raise ConfigurationError(
+                f"the engine's connections have a {name} of their own ({other!r:.80}), with which rows and ids are not"
+                f" what f1mon wrote: leave out {name}, or give f1mon an engine of its own"
+            )
 
 
 @contextmanager

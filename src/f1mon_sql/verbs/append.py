@@ -366,9 +366,16 @@ class Appending:
         return done
 
     def _insert_new(self, table: str, columns: Sequence[str], rows: Sequence[Row]) -> None:
-        """Insert rows that belong to what was not stored before, so that nothing else should have their keys."""
+        """Insert rows that belong to what was not stored before, so that nothing else may have their keys.
+
+        Raises:
+            StorageError: If something has one: to write the others alone would lose a part of a fact without a word.
+        """
         if rows and not self._all_inserted((table, columns, rows)):
-            self.dialect.insert_absent(self.connection, table, columns, rows)
+            raise StorageError(
+                f"a key in {table} of what is not stored yet, one of {len(rows)} that begin with {rows[0][:2]}, is"
+                " taken; nothing was written: run `f1mon check`, and repeat the call"
+            )
 
 
 def _moved(current: Row, number: int | None, text: str | None, known_at: int) -> Row:

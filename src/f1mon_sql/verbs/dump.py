@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 from f1mon_core.records.fields import Document
 from f1mon_core.records.json_text import decoded, encoded
 from f1mon_core.records.kinds import Fact
-from f1mon_core.records.times import from_micros, to_micros
+from f1mon_core.records.times import from_micros, shifted, to_micros
 from f1mon_core.storage.change import due_of
 from f1mon_core.storage.contract import OPERATION_HOURS, Appended
 from f1mon_core.storage.dumping import (
@@ -90,7 +90,7 @@ class _Source:
 
     def operations(self, after: str | None, limit: int) -> Sequence[KeptOperation]:
         o = operations.c
-        oldest = to_micros(self.clock() - timedelta(hours=OPERATION_HOURS))
+        oldest = to_micros(shifted(self.clock(), -timedelta(hours=OPERATION_HOURS)))
         found = sa.select(o.operation, o.at, o.result).where(o.at >= oldest)
         if after is not None:
             found = found.where(o.operation > after)

@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 from f1mon_core.errors import CorruptStoreError
 from f1mon_core.records.fields import INT64_MAX, Document, Json
 from f1mon_core.records.json_text import decoded, encoded
-from f1mon_core.records.times import to_micros
+from f1mon_core.records.times import shifted, to_micros
 from f1mon_core.storage.change import Step, checked_change, due_of, operation_digest
 from f1mon_core.storage.contract import OPERATION_HOURS
 from f1mon_sql.connect import statements
@@ -71,7 +71,7 @@ def forget(connection: Connection, dialect: Dialect, now: datetime) -> None:
     """
     text = f"SELECT at FROM f1mon_operations ORDER BY at DESC LIMIT 1 OFFSET {_FEW - 1}"
     for (newest,) in statements.rows(connection, text):
-        oldest = min(newest, to_micros(now - timedelta(hours=OPERATION_HOURS)))
+        oldest = min(newest, to_micros(shifted(now, -timedelta(hours=OPERATION_HOURS))))
         statements.rows(connection, dialect.sql("DELETE FROM f1mon_operations WHERE at < ?"), (oldest,))
 
 

@@ -11,13 +11,14 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
-from f1mon_core.errors import CorruptStoreError
+from f1mon_core.errors import ConflictError, CorruptStoreError
 from f1mon_core.records.kinds import Prediction
 from f1mon_core.storage.change import Change
 from f1mon_core.storage.offload import OffloadedStorage
 from f1mon_core.storage.select import Select
 from f1mon_sql import AsyncSQLStorage, SQLStorage
 from f1mon_sql.connect import statements
+from f1mon_sql.connect.target import target_of
 from f1mon_sql.verbs.calls import Verbs
 
 from ...factories import outcome, prediction
@@ -189,3 +190,27 @@ def test_a_wrong_call_is_no_error_of_the_database(connection):
     with pytest.raises(TypeError):
         statements.rows(connection, None)
     assert not connection.invalidated
+
+
+@pytest.mark.parametrize("watched", ["nobody", "echo", "listener"])
+@pytest.mark.parametrize("server", ["sqlite", "postgresql", "mysql"])
+def test_a_batch_that_meets_what_is_stored_leaves_its_savepoint_whole(server, watched, request):
+    """On an application's own engine: a conflict in a batch or a transition costs that alone."""
+    url = target_of(request.getfixturevalue(f"{server}_url")).url
+    options = {} if server == "sqlite" else {"isolation_level": "READ COMMITTED"}
+    engine = sa.create_engine(url, echo=watched == "echo", **options)
+    seen = told_to_a_listener(engine)[0] if watched == "listener" else None
+    storage = SQLStorage(engine)
+    storage.append([prediction(prediction_id="1", at=NOW)])
+    other = attrs.evolve(prediction(prediction_id="1", at=NOW), confidence=0.25)
+    batch = [prediction(prediction_id=f"{number}", at=NOW) for number in (0, 2)]
+    with pytest.raises(ConflictError):
+        storage.append([*batch, other])
+    with pytest.raises(ConflictError):
+        storage.transition("k", lambda _document, _now: Change({"n": 1}, [*batch, other]), operation_id="1")
+    assert storage.state("") == {}
+    assert [one.prediction_id for one in storage.find(Select("prediction"))] == ["1"]
+    assert storage.append([*batch, prediction(prediction_id="1", at=NOW)]).new == 2
+    assert seen is None or any("SAVEPOINT f1mon_rows" in text for text in seen)
+    storage.close()
+    engine.dispose()

@@ -240,7 +240,7 @@ class Recording(Running):
 
     async def record_health(self, snapshot: HealthSnapshot) -> HealthSnapshot:
         """Keep a health snapshot that was computed elsewhere; `capture_health` computes one from what is stored."""
-        return await self._run(recording.kept(snapshot))
+        return await self._run(recording.kept(recording.of_kind(snapshot, HealthSnapshot, "snapshot")))
 
     async def record_metric(
         self,

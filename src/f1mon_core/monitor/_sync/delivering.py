@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from threading import Event
 
-from f1mon_core.delivery import heartbeat, report
+from f1mon_core.delivery import heartbeat, report, waits
 from f1mon_core.delivery.report import DeliveryReport, Pending
 from f1mon_core.monitor._sync.running import Running
 
@@ -18,6 +18,8 @@ class Delivering(Running):
         Args:
             patience: Seconds a channel is waited for; what is not done by then goes on behind. None waits for all.
         """
+        if patience is not None:
+            waits.check_seconds("patience", patience)
         return self._dispatcher.round(patience)
 
     def deliver_until(self, stop: Event, interval: float = 1.0, *, ping: str | None = None) -> None:
@@ -33,7 +35,10 @@ class Delivering(Running):
 
         Raises:
             ConfigurationError: If `ping` is no address that can be called.
+            InvalidQueryError: If `stop` is no event, or `interval` no number of seconds.
         """
+        waits.check_stop(stop, f"{Event.__module__}.Event()")
+        waits.check_seconds("interval", interval)
         address = heartbeat.named(ping, heartbeat.AFTER_DELIVERING)
         self._dispatcher.watch(stop, interval, ping=address)
 
@@ -47,6 +52,7 @@ class Delivering(Running):
         Args:
             patience: Seconds whoever evaluates waits for a channel; a slower one goes on behind.
         """
+        waits.check_seconds("patience", patience)
         self._patience = patience
 
     def deliveries(self) -> list[Pending]:

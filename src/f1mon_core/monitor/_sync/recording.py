@@ -237,7 +237,7 @@ class Recording(Running):
 
     def record_health(self, snapshot: HealthSnapshot) -> HealthSnapshot:
         """Keep a health snapshot that was computed elsewhere; `capture_health` computes one from what is stored."""
-        return self._run(recording.kept(snapshot))
+        return self._run(recording.kept(recording.of_kind(snapshot, HealthSnapshot, "snapshot")))
 
     def record_metric(
         self,

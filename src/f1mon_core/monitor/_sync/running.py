@@ -9,6 +9,7 @@ from typing import TypeVar
 from f1mon_core.delivery import Dispatcher, enrichment, worker
 from f1mon_core.delivery.attempts import Enrich
 from f1mon_core.delivery.channels import Channels, directory_of
+from f1mon_core.errors import ConfigurationError, shown
 from f1mon_core.storage import plans
 from f1mon_core.storage.condition import Damage, damage_of, why_only_read
 from f1mon_core.storage.contract import Storage
@@ -33,8 +34,13 @@ class Running:
             enrich: What is said beside an alert in what this monitor delivers; by default what stored facts have to
                 say about its model.
         """
+        given: object = channels
+        if given is not None and not isinstance(given, Channels):
+            raise ConfigurationError(f"channels must be a Channels, got {shown(given)}")
+        if not callable(enrich):
+            raise ConfigurationError(f"enrich must be a function of a store and an alert, got {shown(enrich)}")
         self.storage = storage
-        self.channels = channels or Channels(directory=directory_of(storage.address))
+        self.channels = channels if channels is not None else Channels(directory=directory_of(storage.address))
         self._dispatcher = Dispatcher(storage, self.channels, enrich=enrich)
         self._patience: float | None = None
         self._ping: str | None = None
