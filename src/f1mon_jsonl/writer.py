@@ -103,30 +103,42 @@ class Writer:
     def commit(self, decide: Callable[[Session], R]) -> R:
         """Decide under the lock and write what was decided; sync outside it; answer."""
         self._syncer.check()
-        session = Session(self._view)
-        self._view.under_way.add(session)
+        session, lock = Session(self._view), self._lock
         try:
-            with self._lock:
-                self._open_to_write(session)
-                with self._view.mutex:
-                    answer = self._decided(session, decide)
-                    self._syncer.learn(session.journal, session.end, self._view.reader.vouched)
+            self._view.under_way.add(session)
+            lock.take(session)
+            self._open_to_write(session)
+            with self._view.mutex:
+                answer = self._decided(session, decide)
+                self._syncer.learn(session.journal, session.end, self._view.reader.vouched)
+            lock.let_go(session)
             if self._durable:
                 self._make_durable(session)
-        finally:
-            self._view.shut(session.descriptor)
-            self._view.under_way.discard(session)
+            self._view.end(session)
+        except BaseException:
+            self._end(session, lock)
+            raise
         return answer
+
+    def _end(self, session: Session, lock: WriteLock) -> None:
+        """Let go of what a session that failed still has; twice, where an interrupt comes meanwhile."""
+        try:
+            lock.let_go(session)
+            self._view.end(session)
+        except BaseException:
+            lock.let_go(session)
+            self._view.end(session)
+            raise
 
     def _open_to_write(self, session: Session) -> None:
         """Open the journal, now that nobody can replace it; make it in a new store."""
         with typed(NotWritten, f"could not open {self._journal}"):
             try:
-                session.descriptor, session.size = self._view.open(os.O_RDWR)
+                session.descriptor, session.size = self._view.open(os.O_RDWR, session)
             except FileNotFoundError:
                 if self.seen:
                     raise self._view.gone() from None
-                session.descriptor, session.size = self._view.open(os.O_RDWR | os.O_CREAT | os.O_EXCL)
+                session.descriptor, session.size = self._view.open(os.O_RDWR | os.O_CREAT | os.O_EXCL, session)
                 session.made = True
 
     def _decided(self, session: Session, decide: Callable[[Session], R]) -> R:
@@ -174,7 +186,7 @@ class Writer:
             self._write_at(descriptor, line, 0)
             self._files.fsync(descriptor)
             self._wrote = True
-            reader.take(line)
+            self._taken(lambda: reader.take(line))
             session.size = reader.end
         elif reader.store is None and reader.number == 0:
             raise self._not_a_journal()
@@ -216,7 +228,7 @@ class Writer:
 
     def _write(self, session: Session) -> None:
         """Append what was decided as one line."""
-        if session.descriptor not in self._view.descriptors:
+        if self._view.descriptors.get(session.descriptor) is not session:
             raise NotWritten("this process was forked inside a step; the parent commits it")
         reader = self._view.reader
         with typed(NotWritten, f"could not write to {self._journal}"):
@@ -233,8 +245,11 @@ class Writer:
             with contextlib.suppress(OSError):
                 self._files.write_out(session.descriptor, reader.end, len(line))
         session.end = reader.end + len(line)
+        self._taken(lambda: reader.take_decoded(decoded, line))
+
+    def _taken(self, take: Callable[[], None]) -> None:
         try:
-            reader.take_decoded(decoded, line)
+            take()
         except BaseException:
             self._view.forget()
             raise
@@ -311,9 +326,11 @@ class Writer:
         oldest = oldest_result(to_micros(session.now))
 
         def rewritten() -> int:
-            return compaction.rewrite(
+            made = compaction.rewrite(
                 self._directory, self._files, session.descriptor, self._view.reader, change, oldest
             )
+            self._view.descriptors[made] = session
+            return made
 
         with typed(NotWritten, f"could not rewrite {self._journal}"):
             try:
@@ -326,9 +343,8 @@ class Writer:
                 fresh = rewritten()
         # From here on the new journal is the store.
         self._wrote = True
-        self._view.descriptors.add(fresh)
-        self._view.shut(session.descriptor)
-        session.descriptor = fresh
+        session.descriptor, old = fresh, session.descriptor
+        self._view.shut(old, session)
         self._view.forget()
         with typed(OutcomeUnknown, f"could not read {self._journal}"):
             session.size = self._files.fstat(fresh).st_size
@@ -341,9 +357,10 @@ class Writer:
         if self._durable or not self._wrote:
             return
         with typed(StorageError, "could not sync the journal"):
-            descriptor, _ = self._view.open(os.O_RDWR)
+            verb = object()
             try:
+                descriptor, _ = self._view.open(os.O_RDWR, verb)
                 self._files.fdatasync(descriptor)
                 self._directory.sync_names()
             finally:
-                self._view.shut(descriptor)
+                self._view.end(verb)

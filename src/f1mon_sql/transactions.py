@@ -241,14 +241,19 @@ class Transactions:
     def _by_itself(self, lock: threading.Lock, pause: Callable[[float], None]) -> Iterator[None]:
         # A database in memory is one connection, which one thread or task uses at a time.
         deadline = time.monotonic() + self.settings.lock_timeout
-        while not lock.acquire(blocking=False):
-            if time.monotonic() > deadline:
-                raise LockTimeoutError("the database in memory was busy for longer than the timeout")
-            pause(0.0001)
+        took = [False]
         try:
+            while True:
+                took[:] = map(lock.acquire, took)  # taken and noted at once: an interrupt comes between calls
+                if True in took:
+                    break
+                if time.monotonic() > deadline:
+                    raise LockTimeoutError("the database in memory was busy for longer than the timeout")
+                pause(0.0001)
             yield
         finally:
-            lock.release()
+            if True in took:
+                lock.release()
 
 
 def pausing(connection: Connection) -> Callable[[float], None]:

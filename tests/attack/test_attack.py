@@ -4,7 +4,6 @@ Nothing here is shared with the stores or the contract kit: workers use the publ
 """
 
 import os
-import re
 import sys
 import time
 from contextlib import ExitStack
@@ -48,9 +47,6 @@ def _server(url):
     return parts.hostname, parts.port
 
 
-UNMENDED = {"jsonl", "sqlite"}
-"""Whose sync handles do not survive every Ctrl-C yet: in some 500 one waits for ever (jsonl) or fails an assertion
-(SQLite). They are interrupted in the long run only; take a name out when that is mended."""
 ONLY = os.environ.get("F1MON_ATTACKED")
 """The one store that is attacked, by its name; all if it is not set."""
 
@@ -61,7 +57,7 @@ def test_what_was_acknowledged_survives_every_attack(sizes, tmp_path, record_tes
     with ExitStack() as stack:
         accounts = side_by_side(
             {
-                one.name: partial(attacked, one, tmp_path, **_for(one.name, sizes), seed=len(one.name))
+                one.name: partial(attacked, one, tmp_path, **sizes, seed=len(one.name))
                 for one in places(tmp_path, stack)
                 if ONLY in (None, one.name)
             }
@@ -71,25 +67,11 @@ def test_what_was_acknowledged_survives_every_attack(sizes, tmp_path, record_tes
         sys.stdout.write(f"{name}: {told}, {one.refused} refused, faults {one.faults}\n")
         record_testsuite_property(name, told)
     sys.stdout.write(f"{time.monotonic() - began:.0f} s\n")
-    if "jsonl" in accounts:
-        _forgive_descriptors(accounts["jsonl"])
     assert {name: one.faults for name, one in accounts.items() if one.faults} == {}
     for name, one in accounts.items():
         on_server = name not in ("jsonl", "sqlite", "aiosqlite")
         assert (one.kills, one.cuts) == (sizes["kills"], sizes["cuts"] * on_server), name
-        assert one.interrupts >= _for(name, sizes)["interrupts"], name
-
-
-def _for(name, sizes):
-    return sizes | ({"interrupts": 0} if sizes is CI and name in UNMENDED else {})
-
-
-def _forgive_descriptors(account):
-    """An interrupt between the kernel's opening of a file and Python's next step leaves a descriptor without an owner.
-
-    It holds no lock, or the calls that follow would not have been answered; docs/jsonl.md names it.
-    """
-    account.left = [one for one in account.left if not re.match(r"descriptors: .*(?:journal.jsonl|LOCK)'", one)]
+        assert one.interrupts >= sizes["interrupts"], name
 
 
 @pytest.mark.parametrize(

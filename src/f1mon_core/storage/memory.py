@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import copy
+import operator
 import threading
 import uuid
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections import deque
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import cast
+from itertools import starmap
+from typing import Any, TypeAlias, cast
 
 import attrs
 
@@ -42,6 +45,14 @@ from f1mon_core.storage.retention import held_by
 from f1mon_core.storage.select import Scalar, Select
 from f1mon_core.storage.tally import Tally, TallyQuery, answered
 
+_Put: TypeAlias = tuple[Any, ...]
+"""A function written in C, and what it is called with."""
+
+
+def _at_once(puts: Iterable[_Put]) -> None:
+    """Call one after the other without a moment for an interrupt between them, as one call in C."""
+    deque(starmap(operator.call, puts), maxlen=0)
+
 
 @attrs.define
 class _Contents:
@@ -68,11 +79,36 @@ class _Contents:
         return False
 
     def put(self, fact: Fact) -> None:
-        self.of_kind(fact.kind)[fact.key] = fact
-        if isinstance(fact, Prediction):
-            self.models.setdefault(fact.prediction_id, set()).add(fact.model_version)
-        elif isinstance(fact, Outcome):
-            self.outcomes.setdefault(fact.prediction_id, []).append(fact)
+        _at_once(self.puts([fact]))
+
+    def puts(self, facts: Iterable[Fact]) -> list[_Put]:
+        """What stores facts."""
+        models: dict[str, set[str]] = {}
+        outcomes: dict[str, list[Outcome]] = {}
+        puts: list[_Put] = []
+        for fact in facts:
+            puts.append((operator.setitem, self.of_kind(fact.kind), fact.key, fact))
+            if isinstance(fact, Prediction):
+                item = fact.prediction_id
+                known = self.models[item] if item in self.models else models.setdefault(item, set())
+                puts.append((set.add, known, fact.model_version))
+            elif isinstance(fact, Outcome):
+                item = fact.prediction_id
+                told = self.outcomes[item] if item in self.outcomes else outcomes.setdefault(item, [])
+                puts.append((list.append, told, fact))
+        return [*puts, (dict.update, self.models, models), (dict.update, self.outcomes, outcomes)]
+
+    def copied(self) -> _Contents:
+        """A copy that changes by itself."""
+        return _Contents(
+            {kind: facts.copy() for kind, facts in self.facts.items()},
+            {item: models.copy() for item, models in self.models.items()},
+            {item: outcomes.copy() for item, outcomes in self.outcomes.items()},
+            self.documents.copy(),
+            self.operations.copy(),
+            {item: models.copy() for item, models in self.pruned.items()},
+            self.itself,
+        )
 
     def put_unless_pruned(self, fact: Fact) -> bool:
         """Store a fact, unless it is of what was pruned; answers whether it was stored."""
@@ -125,12 +161,12 @@ class MemoryStorage:
         """See `Storage.append`."""
         batch = list(facts)
         with self._lock:
-            appended, commit = self._staged(batch, self.clock())
-            commit()
+            appended, puts = self._staged(batch, self.clock())
+            _at_once(puts)
             return appended
 
-    def _staged(self, batch: Sequence[Fact], now: datetime) -> tuple[Appended, Callable[[], None]]:
-        """What appending a batch comes to, and the commit that nothing can refuse any more."""
+    def _staged(self, batch: Sequence[Fact], now: datetime) -> tuple[Appended, list[_Put]]:
+        """What appending a batch comes to, and what commits it, which nothing can refuse any more."""
         contents = self._open()
         staged: dict[tuple[str, tuple[str, ...]], Fact] = {}
         outcomes: dict[str, list[Outcome]] = {}
@@ -168,12 +204,7 @@ class MemoryStorage:
             sum(stamping.is_prelabelled(one, first_known(one.prediction_id)) for one in made),
             sum(len(found) for item, found in outcomes.items() if item not in items and item not in contents.models),
         )
-
-        def commit() -> None:
-            for fact in staged.values():
-                contents.put(fact)
-
-        return appended, commit
+        return appended, contents.puts(staged.values())
 
     def find(self, select: Select) -> Sequence[Fact]:
         """See `Storage.find`."""
@@ -214,15 +245,15 @@ class MemoryStorage:
             if (known := contents.operations.get(digest)) is not None:
                 return copy.deepcopy(known.result)
             change = checked_change(step(copy.deepcopy(contents.documents.get(key)), now))
-            _, commit = self._staged(change.facts, now)
-            commit()
+            _, puts = self._staged(change.facts, now)
+            documents = contents.documents
             if change.state is None:
-                contents.documents.pop(key, None)
+                puts.append((dict.pop, documents, key, None))
             else:
-                contents.documents[key] = change.state
-            for other, document in change.also.items():
-                contents.documents.setdefault(other, document)
-            contents.operations[digest] = KeptOperation(digest, now, change.result)
+                puts.append((operator.setitem, documents, key, change.state))
+            puts += [(dict.setdefault, documents, other, document) for other, document in change.also.items()]
+            puts.append((operator.setitem, contents.operations, digest, KeptOperation(digest, now, change.result)))
+            _at_once(puts)
             return copy.deepcopy(change.result)
 
     def state(
@@ -247,7 +278,7 @@ class MemoryStorage:
         before = retention.prune_horizon(before)
         kinds = retention.prunable_kinds(keep)
         with self._lock:
-            contents = self._open()
+            contents = self._open().copied()  # put back whole: an interrupt leaves what was there
             now = self.clock()
             removed = self._prune_predictions(contents, before, now) if "prediction" in kinds else {}
             held = held_by(contents.documents.values())
@@ -264,6 +295,7 @@ class MemoryStorage:
             contents.itself = attrs.evolve(contents.itself, pruned_before={**earlier, **moved})
             oldest = shifted(now, -timedelta(hours=OPERATION_HOURS))
             contents.operations = {name: kept for name, kept in contents.operations.items() if kept.at >= oldest}
+            self._contents = contents
             return Pruned(before, removed)
 
     @staticmethod

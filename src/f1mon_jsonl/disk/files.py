@@ -11,14 +11,30 @@ any operation:
   `rename`, `unlink`. Operations that make it survive: `fdatasync` and `fsync` of a descriptor, `fsync_directory`.
   `write_out` promises nothing: it only makes the sync behind it shorter.
 - Errors leave as `OSError`; the store turns them into its typed errors.
+- An interrupt may come behind every call, so `open` either returns the descriptor or has closed it again, and `close`
+  is the system's own function, before which none can come.
 """
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 
 _CAREFULLY = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+
+def opened(path: str, flags: int, mode: int = 0o666) -> int:
+    """As `os.open`; where an interrupt comes right behind it, the descriptor is closed again."""
+    made: list[int] = []
+    try:
+        # One call in C: an interrupt comes before the file is opened or behind the note of it, never between.
+        made.extend(map(os.open, (path,), (flags,), (mode,)))
+        return made[0]
+    except BaseException:
+        for descriptor in made:
+            os.close(descriptor)
+        raise
 
 
 class Files:
@@ -26,11 +42,10 @@ class Files:
 
     def open(self, path: str, flags: int, mode: int = 0o666) -> int:
         """A descriptor of a file; never of what a symbolic link at its end points to, and never waiting for a pipe."""
-        return os.open(path, flags | _CAREFULLY, mode)
+        return opened(path, flags | _CAREFULLY, mode)
 
-    def close(self, descriptor: int) -> None:
-        """Release a descriptor."""
-        os.close(descriptor)
+    close = staticmethod(os.close)
+    """Release a descriptor."""
 
     def pread(self, descriptor: int, size: int, offset: int) -> bytes:
         """Up to `size` bytes from `offset`; fewer at the end of the file."""
@@ -62,7 +77,7 @@ class Files:
 
     def fsync_directory(self, path: str) -> None:
         """Return once the names in a directory are on the disk."""
-        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        descriptor = opened(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             os.fsync(descriptor)
         finally:
@@ -115,3 +130,15 @@ class Files:
     def flock(self, descriptor: int, operation: int) -> None:
         """Take (`LOCK_EX | LOCK_NB`) or release (`LOCK_UN`) the lock of an open file."""
         fcntl.flock(descriptor, operation)
+
+
+def shut(files: Files, descriptors: dict[int, object], descriptor: int, whose: object) -> None:
+    """Close a descriptor that is noted as somebody's, and its note with it; nothing if it is not, or not any more.
+
+    It was never opened then; or a forked child closed it, or an earlier call of this, and the number is another's.
+    """
+    if descriptors.get(descriptor) is not whose or descriptor not in descriptors:
+        return
+    with contextlib.suppress(OSError):  # Linux gives the descriptor back whatever close answers
+        # One call in C, for an interrupt between the two would leave a descriptor that nobody knows.
+        list(zip(map(descriptors.pop, (descriptor,)), map(files.close, (descriptor,)), strict=True))

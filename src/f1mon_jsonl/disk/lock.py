@@ -14,7 +14,7 @@ import threading
 import time
 
 from f1mon_core.errors import CorruptStoreError, LockTimeoutError, NotWritten
-from f1mon_jsonl.disk.files import Files
+from f1mon_jsonl.disk.files import Files, shut
 from f1mon_jsonl.disk.typed import typed
 
 _SHORTEST, _LONGEST = 0.000_1, 0.005
@@ -24,17 +24,16 @@ _SHORTEST, _LONGEST = 0.000_1, 0.005
 class WriteLock:
     """The lock between all writers of one directory: the threads of this handle, then other handles and processes.
 
-    Entering raises `LockTimeoutError` if another writer still holds it after the timeout, and `NotWritten` if this
-    thread holds it already or the file cannot be opened or locked.
+    No context by itself: an interrupt may come at the beginning of its end. Whoever takes it lets go of it twice then.
     """
 
-    def __init__(self, path: str, files: Files, descriptors: set[int], timeout: float) -> None:
+    def __init__(self, path: str, files: Files, descriptors: dict[int, object], timeout: float) -> None:
         """Name the lock.
 
         Args:
             path: The lock file; made where it is missing.
             files: The file layer.
-            descriptors: Holds the descriptor while it is open, so that a forked child can close its copy.
+            descriptors: Has the descriptor and whose it is while it is open, so that a forked child can close its copy.
             timeout: How many seconds to wait for another writer.
         """
         self._path = path
@@ -42,13 +41,21 @@ class WriteLock:
         self._descriptors = descriptors
         self._timeout = timeout
         self._directory = os.path.dirname(path)
-        self._turn = threading.Lock()
-        self._holder = 0
-        """The thread that holds it, for it must not wait for itself."""
+        self._turn = threading.RLock()
+        """No thread has it twice; but only its owner can release it, so that to do so once too often is harmless."""
+        self._holder: tuple[int, object] | None = None
+        """The thread that holds it, for it must not wait for itself, and the verb."""
         self._descriptor = -1
 
-    def __enter__(self) -> None:
-        if self._holder == threading.get_ident():
+    def take(self, verb: object) -> None:
+        """Take it for a verb, which lets go of it in any case.
+
+        Raises:
+            LockTimeoutError: If another writer still holds it after the timeout.
+            NotWritten: If this thread holds it already, or the file cannot be opened or locked.
+        """
+        holder, thread = self._holder, threading.get_ident()
+        if holder is not None and holder[0] == thread:
             raise NotWritten(
                 "this thread is inside a step, which holds the lock; nothing was written: return what is to be stored "
                 "in the step's Change, or write when the transition is done"
@@ -56,42 +63,41 @@ class WriteLock:
         deadline = time.monotonic() + self._timeout
         if not self._turn.acquire(timeout=self._timeout):
             raise self._timed_out()
-        try:
-            with typed(NotWritten, f"could not lock {self._directory}"):
-                self._take(deadline)
-            self._holder = threading.get_ident()
-        except BaseException:
-            # Also where an interrupt came when it was taken already.
-            if self._descriptor in self._descriptors:
-                self._closed(self._descriptor)
-            self._turn.release()
-            raise
+        self._holder = (thread, verb)
+        with typed(NotWritten, f"could not lock {self._directory}"):
+            self._take(deadline, verb)
 
-    def __exit__(self, *_: object) -> None:
-        try:
-            if self._descriptor in self._descriptors:  # not in a child that was forked in here: it has closed its copy
-                # Unlocked by name and not only by closing: another child may still hold a copy.
-                with contextlib.suppress(OSError):
-                    self._files.flock(self._descriptor, fcntl.LOCK_UN)
-                self._closed(self._descriptor)
-        finally:
-            self._holder = 0
-            self._turn.release()
+    def let_go(self, verb: object) -> None:
+        """Let go of what a verb took of it, if anything; to be repeated where an interrupt comes meanwhile."""
+        holder = self._holder
+        if holder is not None and holder[1] is not verb:
+            return  # another's, perhaps of the very thread whose step asked
+        if self._descriptors.get(self._descriptor) is verb:  # not in a child forked in here: it has closed its copy
+            # Unlocked by name and not only by closing: another child may still hold a copy.
+            with contextlib.suppress(OSError):
+                self._files.flock(self._descriptor, fcntl.LOCK_UN)
+            shut(self._files, self._descriptors, self._descriptor, verb)
+        if holder is not None:
+            self._holder = None
+        with contextlib.suppress(RuntimeError):  # it is not, or no longer, this thread's
+            while True:
+                self._turn.release()
 
-    def _take(self, deadline: float) -> None:
+    def _take(self, deadline: float, verb: object) -> None:
         """Lock the file that lies there, with a descriptor that is known before it is locked."""
         while True:
             try:
-                self._descriptor = descriptor = self._files.open(self._path, os.O_RDWR | os.O_CREAT)
+                descriptor = self._files.open(self._path, os.O_RDWR | os.O_CREAT)
+                self._descriptors[descriptor], self._descriptor = verb, descriptor
             except FileNotFoundError:
                 raise CorruptStoreError(
                     f"{self._directory} is gone; bring it back, or open the store again for a new one"
                 ) from None
-            self._descriptors.add(descriptor)
             self._wait(descriptor, deadline)
             if self._files.fstat(descriptor).st_nlink:
                 return
-            self._closed(descriptor)  # somebody deleted the file while we waited: lock the one that is there now
+            # Somebody deleted the file while we waited: lock the one that is there now.
+            shut(self._files, self._descriptors, descriptor, verb)
 
     def _wait(self, descriptor: int, deadline: float) -> None:
         pause = _SHORTEST
@@ -105,11 +111,6 @@ class WriteLock:
                 pause = min(_LONGEST, pause * 2)
             else:
                 return
-
-    def _closed(self, descriptor: int) -> None:
-        self._descriptors.discard(descriptor)
-        with contextlib.suppress(OSError):  # Linux gives the descriptor back whatever close answers
-            self._files.close(descriptor)
 
     def _timed_out(self) -> LockTimeoutError:
         return LockTimeoutError(

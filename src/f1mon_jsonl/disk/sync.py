@@ -18,9 +18,9 @@ class Syncer:
     def __init__(self, files: Files) -> None:
         self._files = files
         self._mutex = threading.Lock()
-        self._turn = threading.Condition(self._mutex)
-        self._waiting = 0
-        self._busy = False
+        self._running = threading.Lock()
+        """Whoever syncs holds this one and puts it here, so that nothing but the lock says that somebody is at it: an
+        interrupt lets go of it in any case, where a flag would stay and a `Condition` may be left half entered."""
         self._journal: object = None
         self._written = 0
         self._synced = 0
@@ -64,41 +64,36 @@ class Syncer:
             OutcomeUnknown: If the disk refuses; the handle is poisoned then, for a second fdatasync would answer as
                 if nothing had happened although the bytes are gone.
         """
-        with self._mutex:
-            while True:
-                if self._poison is not None:
-                    raise OutcomeUnknown(
-                        f"{self._poison}; whether this was stored is unknown: open the store again and repeat it"
-                    )
-                if journal is self._journal and self._synced >= end:
+        mine = threading.Lock()
+        while True:
+            with mine:
+                with self._mutex:
+                    if self._poison is not None:
+                        raise OutcomeUnknown(
+                            f"{self._poison}; whether this was stored is unknown: open the store again and repeat it"
+                        )
+                    if journal is self._journal and self._synced >= end:
+                        return
+                    other = self._running
+                    if not other.locked():
+                        self._running = mine
+                        target = max(end, self._written) if journal is self._journal else end
+                if self._running is mine:
+                    self._sync(descriptor, journal, target)
                     return
-                if not self._busy:
-                    break
-                self._waiting += 1
-                try:
-                    self._turn.wait()
-                finally:
-                    self._waiting -= 1
-            self._busy = True
-            target = max(end, self._written) if journal is self._journal else end
-        failure: OSError | None = None
-        synced = False
+            with other:
+                pass
+
+    def _sync(self, descriptor: int, journal: object, target: int) -> None:
         try:
             self._files.fdatasync(descriptor)
-            synced = True
         except OSError as error:
-            failure = error
-        finally:
             with self._mutex:
-                self._busy = False
-                if failure is not None:
-                    self._poison = f"syncing the journal failed ({failure})"
-                elif synced and journal is self._journal:  # an interrupt proves nothing: who waits syncs again
-                    self._synced = max(self._synced, target)
-                if self._waiting:
-                    self._turn.notify_all()
-        if failure is not None:
+                self._poison = f"syncing the journal failed ({error})"
             raise OutcomeUnknown(
-                f"syncing the journal failed ({failure}); whether this was stored is unknown: open the store again "
-                "and repeat it"
-            ) from failure
+                f"syncing the journal failed ({error}); whether this was stored is unknown: open the store again and"
+                " repeat it"
+            ) from error
+        with self._mutex:
+            if journal is self._journal:  # an interrupt proves nothing: who waits syncs again
+                self._synced = max(self._synced, target)

@@ -143,12 +143,12 @@ class Reader:
         if all(map(intact, pieces)) and (lines := self._decoded(chunk)) is not None:
             if lines:
                 self.index.extend(lines, pieces, self.end)
-                self.lines += len(lines)
-                self.last = self.end + len(chunk) - len(pieces[-1]) - 1
-                self.end += len(chunk)
-                self.number, self.bad_since = lines[-1].n, 0
-                self.vouched = max(self.vouched, *(line.synced for line in lines))
-                self.guard = (self.guard + chunk[-_GUARD:])[-_GUARD:]
+                vouched = max(self.vouched, *(line.synced for line in lines))
+                end, count = self.end + len(chunk), len(lines)
+                last = end - len(pieces[-1]) - 1
+                guard = (self.guard + chunk[-_GUARD:])[-_GUARD:]
+                self.number, self.bad_since, self.vouched = lines[-1].n, 0, vouched
+                self.lines, self.last, self.end, self.guard = self.lines + count, last, end, guard
             return True
         return self._take_each(pieces, unlocked, descriptor)
 
@@ -178,10 +178,8 @@ class Reader:
             self.format = 0
         else:
             self.store, self.generation, self.format = header.store, header.generation, header.format
-        self.header = line
-        self.end = len(line)
-        self.guard = line[-_GUARD:]
-        self.lines = 1
+        end, guard = len(line), line[-_GUARD:]
+        self.header, self.end, self.guard, self.lines = line, end, guard, 1
         return True
 
     def _take_each(self, pieces: list[bytes], unlocked: int | None, descriptor: int) -> bool:
@@ -206,16 +204,15 @@ class Reader:
     def _took(self, line: Transaction, piece: bytes) -> None:
         """Take in one good line that begins at the end."""
         self.index.extend([line], [piece], self.end)
-        self.number, self.bad_since = line.n, 0
-        self.vouched = max(self.vouched, line.synced)
+        vouched = max(self.vouched, line.synced)
+        self.number, self.bad_since, self.vouched = line.n, 0, vouched
         self._passed(piece)
 
     def _passed(self, piece: bytes) -> None:
         """Go on behind a line."""
-        self.lines += 1
-        self.last = self.end
-        self.end += len(piece) + 1
-        self.guard = (self.guard + piece[-_GUARD:] + b"\n")[-_GUARD:]
+        end, guard = self.end + len(piece) + 1, (self.guard + piece[-_GUARD:] + b"\n")[-_GUARD:]
+        # Together, with no call between: whoever is interrupted forgets, and remembers where it was by these.
+        self.lines, self.last, self.end, self.guard = self.lines + 1, self.end, end, guard
 
     def _checked(self, piece: bytes) -> tuple[Transaction | None, str]:
         if not intact(piece):

@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import TypeVar
 
 from f1mon_core.errors import CorruptStoreError, StorageError
 from f1mon_jsonl.disk.directory import JOURNAL, Directory
-from f1mon_jsonl.disk.files import Files
+from f1mon_jsonl.disk.files import Files, shut
 from f1mon_jsonl.disk.typed import typed
 from f1mon_jsonl.index.cells import Blocks
 from f1mon_jsonl.index.whole import Index
@@ -26,7 +26,8 @@ class View:
     """The index of one handle and the descriptors it has open.
 
     Attributes:
-        descriptors: All that are open, the lock's included, so that a forked child can close its copies.
+        descriptors: All that are open, the lock's included, so that a forked child can close its copies; and whose each
+            is, as its number is given out again once it is closed.
         mutex: Held by whoever reads on or asks the index.
         under_way: The verbs under way, so that a forked child knows whether it can trust what it inherited.
         doubt: Told what is damaged, before anything is answered from it.
@@ -37,7 +38,7 @@ class View:
         self.doubt = doubt
         self._was: Known | None = None
         self.files = files
-        self.descriptors: set[int] = set()
+        self.descriptors: dict[int, object] = {}
         self.mutex = threading.RLock()
         self.under_way: set[object] = set()
         self.reader = Reader(files)
@@ -53,14 +54,18 @@ class View:
     def read(self, answer: Callable[[Loader], R]) -> R:
         """Bring the index up to date, and answer a question."""
         verb = object()
-        self.under_way.add(verb)
         try:
-            with self.reading(), self.mutex, self._opened() as (descriptor, size):
+            self.under_way.add(verb)
+            with self.reading(), self.mutex:
+                descriptor, size = self._open_to_read(verb)
                 self.refresh(descriptor, size, locked=False)
                 self.doubt(self.reader)
-                return answer(self.loader(descriptor))
-        finally:
-            self.under_way.discard(verb)
+                found = answer(self.loader(descriptor))
+            self.end(verb)
+        except BaseException:
+            self.end(verb)
+            raise
+        return found
 
     def reading(self) -> AbstractContextManager[None]:
         """Turns errors of the file system into those of a verb that reads."""
@@ -95,8 +100,9 @@ class View:
             self._was is None or known.end >= self._was.end or known.generation > self._was.generation
         ):
             self._was = known
-        self.reader = Reader(self.files)
-        self.blocks = Blocks(self.reader.index)
+        reader = Reader(self.files)
+        blocks = Blocks(reader.index)
+        self.reader, self.blocks = reader, blocks
 
     def loader(self, descriptor: int, error: type[StorageError] = StorageError) -> Loader:
         """What reads whole facts; a file system that fails raises `error`."""
@@ -104,20 +110,32 @@ class View:
 
     # Descriptors ----------------------------------------------------------------------------------------------------
 
-    def open(self, flags: int) -> tuple[int, int]:
-        """A descriptor of the journal, and the size it has now."""
+    def open(self, flags: int, verb: object) -> tuple[int, int]:
+        """A descriptor of the journal, for a verb, and the size it has now."""
         descriptor, size = self.directory.open_sized(JOURNAL, flags)
-        self.descriptors.add(descriptor)
+        self.descriptors[descriptor] = verb
         return descriptor, size
+
+    def _open_to_read(self, verb: object) -> tuple[int, int]:
+        try:
+            return self.open(os.O_RDONLY, verb)
+        except FileNotFoundError:
+            raise self.gone() from None
 
     def doubtful(self) -> str | None:
         """Why the journal that lies there is not the one that this handle has read; None if it is."""
+        verb = object()
         try:
-            with self.mutex, self._opened() as (descriptor, _):
+            with self.mutex:
+                descriptor, _ = self._open_to_read(verb)
                 if (known := Known.of(self.reader) or self._was) is not None:
                     known.is_still(self.files, descriptor)
-        except CorruptStoreError as error:
-            return str(error)
+            self.end(verb)
+        except BaseException as error:
+            self.end(verb)
+            if isinstance(error, CorruptStoreError):
+                return str(error)
+            raise
         return None
 
     def gone(self) -> CorruptStoreError:
@@ -126,24 +144,15 @@ class View:
             f"{self.directory.of(JOURNAL)} is gone; bring it back, or open the store again for a new one"
         )
 
-    def shut(self, descriptor: int) -> None:
-        """Close a descriptor, if it is still ours."""
-        if descriptor not in self.descriptors:
-            return  # it was never opened; or a forked child closed it, and the number is somebody else's by now
-        self.descriptors.discard(descriptor)
-        with contextlib.suppress(OSError):  # Linux gives the descriptor back whatever close answers
-            self.files.close(descriptor)
+    def shut(self, descriptor: int, verb: object) -> None:
+        """Close a descriptor of a verb, if it is still its own; also where that was interrupted before."""
+        shut(self.files, self.descriptors, descriptor, verb)
 
-    @contextlib.contextmanager
-    def _opened(self) -> Iterator[tuple[int, int]]:
-        try:
-            descriptor, size = self.open(os.O_RDONLY)
-        except FileNotFoundError:
-            raise self.gone() from None
-        try:
-            yield descriptor, size
-        finally:
-            self.shut(descriptor)
+    def end(self, verb: object) -> None:
+        """Let go of whatever a verb still has; to be repeated where an interrupt comes meanwhile."""
+        for descriptor in [one for one, whose in self.descriptors.copy().items() if whose is verb]:
+            self.shut(descriptor, verb)
+        self.under_way.discard(verb)
 
     def start_anew(self) -> None:
         """In a forked child: drop the parent's lock and descriptors; keep the index if nobody was at it."""

@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import logging
 import struct
+import sys
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -159,28 +160,45 @@ def sent(connection: Connection, text: str) -> Iterator[Any]:
 class letting_go:  # noqa: N801 - a context, as those of contextlib
     """Around a call: who keeps its interrupt or its cancellation keeps no cursor, no turn and no connection with it.
 
-    Those lie in the frames of the traceback, whose variables are cleared. A class, as it stands around every call.
+    Those lie in the frames of the traceback, whose variables are cleared. And the interrupt is told, not what
+    SQLAlchemy came to in the midst of it: a commit that is interrupted ends in a bare `AssertionError`. A class, as it
+    stands around every call.
     """
 
-    __slots__ = ()
+    __slots__ = ("_before",)
 
     def __enter__(self) -> None:
-        pass
+        self._before = sys.exception()  # what the caller is about to handle has nothing to do with this call
 
     def __exit__(self, _kind: object, error: BaseException | None, _trace: TracebackType | None) -> None:
-        if error is not None and is_interrupted(error):
-            for one in behind(error):
-                traceback.clear_frames(one.__traceback__)
+        before, self._before = self._before, None
+        if error is None:
+            return
+        found = behind(error, before)
+        if all(isinstance(one, Exception) for one in found):
+            return
+        for one in found:
+            traceback.clear_frames(one.__traceback__)
+        if not isinstance(error, F1monError) and (interrupt := _masked(error, before)) is not None:
+            raise interrupt from None
 
 
-def behind(error: BaseException) -> list[BaseException]:
-    """An error and all that it was raised from or during."""
+def behind(error: BaseException, before: BaseException | None = None) -> list[BaseException]:
+    """An error and all that it was raised from or during, but for what was there before and lies behind that."""
     found = [error]
     for one in found:
         for other in (one.__cause__, one.__context__):
-            if other is not None and all(other is not known for known in found):
+            if other is not None and other is not before and all(other is not known for known in found):
                 found.append(other)
     return found
+
+
+def _masked(error: BaseException, before: BaseException | None) -> BaseException | None:
+    """The interrupt during which an error came up; None if it is one, or was raised from another on purpose."""
+    one: BaseException | None = error
+    while one is not None and one is not before and isinstance(one, Exception):
+        one = None if one.__suppress_context__ else one.__context__
+    return None if one is error or one is before else one
 
 
 def is_interrupted(error: BaseException) -> bool:

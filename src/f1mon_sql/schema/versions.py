@@ -181,12 +181,18 @@ os.register_at_fork(after_in_child=_forked)
 def run_migrations(connection: Connection, work: Callable[[Any, Any], Any]) -> Any:
     """Run an Alembic command on a connection, inside its transaction."""
     pause = pausing(connection)
-    while not _alembic.acquire(blocking=False):  # whoever holds it may be a task of this very thread
-        pause(0.005)
+    took = [False]
     try:
+        while True:
+            # Tried only, for whoever holds it may be a task of this very thread; and noted at once, for an interrupt.
+            took[:] = map(_alembic.acquire, took)
+            if True in took:
+                break
+            pause(0.005)
         return work(configuration(connection), load_alembic())
     finally:
-        _alembic.release()
+        if True in took:
+            _alembic.release()
 
 
 def drift(connection: Connection) -> Sequence[Any]:

@@ -19,6 +19,8 @@ from f1mon_core.storage.select import Select
 from f1mon_sql import AsyncSQLStorage, SQLStorage
 from f1mon_sql.connect.target import target_of
 
+from ...interrupting import Struck
+
 pytestmark = [pytest.mark.faults]
 
 AT = datetime(2026, 5, 1, tzinfo=UTC)
@@ -199,3 +201,29 @@ def test_one_interrupted_statement_of_sqlite_lets_go_at_once(sqlite_url, verb):
         armed.clear()
         assert_whole_and_free(sqlite_url, [kept])
     engine.dispose()
+
+
+def test_a_commit_that_is_interrupted_tells_the_interrupt(tmp_path):
+    with closing(SQLStorage(f"sqlite:///{tmp_path}/f1mon.db", **SMALL)) as store:
+        # SQLAlchemy ends a commit by asserting that the transaction is over.
+        for name in ("commit", "_do_commit", "_connection_commit_impl", "_commit_impl"):
+            assert Struck(1, inside=name).at(lambda name=name: store.append(batch(name)))
+            assert store.append(batch(name)).new in (0, 30)
+        assert store.check().ok
+
+
+def test_what_fails_while_the_caller_handles_an_interrupt_is_told_as_itself(tmp_path):
+    with closing(SQLStorage(f"sqlite:///{tmp_path}/f1mon.db")) as store:
+        store.append([made("a")])
+
+        def failing(_state, _now):
+            raise ZeroDivisionError
+
+        def handling():
+            try:
+                signal.raise_signal(signal.SIGINT)
+            except KeyboardInterrupt:
+                store.transition("key", failing, operation_id="a")
+
+        with pytest.raises(ZeroDivisionError):
+            handling()
