@@ -15,7 +15,7 @@ import click
 from click.exceptions import NoArgsIsHelpError
 
 from f1mon_core._version import __version__
-from f1mon_core.cli.errors import FAILED, CannotError, MisusedError, hidden, misused, said
+from f1mon_core.cli.errors import FAILED, WORDS, CannotError, MisusedError, hidden, misused, said
 from f1mon_core.cli.place import Place
 from f1mon_core.cli.streams import be_quiet, ended, warn
 from f1mon_core.errors import DamagedStoreWarning, F1monError
@@ -93,7 +93,7 @@ class _Commands(click.Group):
             formatter.write_dl(rows)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        ctx.meta[_WORDS] = tuple(args)
+        ctx.meta[WORDS] = tuple(args)
         with _in_one_line(ctx):
             return super().parse_args(ctx, args)
 
@@ -111,9 +111,6 @@ class _Commands(click.Group):
             raise MisusedError(f"{masked(error.object)!r} is not {error.encoding.upper()}") from error
 
 
-_WORDS = "f1mon.words"
-
-
 @contextmanager
 def _in_one_line(ctx: click.Context) -> Iterator[None]:
     try:
@@ -121,9 +118,9 @@ def _in_one_line(ctx: click.Context) -> Iterator[None]:
     except NoArgsIsHelpError:
         raise
     except click.UsageError as error:
-        raise misused(error, ctx.meta[_WORDS]) from None
+        raise misused(error, ctx.meta[WORDS]) from None
     except CannotError as error:
-        raise type(error)(hidden(error.message, ctx.meta[_WORDS])) from error.__cause__
+        raise type(error)(hidden(error.message, ctx.meta[WORDS])) from error.__cause__
 
 
 def _registered() -> dict[str, list[EntryPoint]]:

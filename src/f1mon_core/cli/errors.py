@@ -43,6 +43,8 @@ _CONFIGURATION = (
 )
 
 
+WORDS = "f1mon.words"
+"""Where a click context keeps the arguments as they were given."""
 _LINE = 10_000
 """How many characters a line of an error has at most."""
 

@@ -12,6 +12,8 @@ from typing import Any, TextIO
 
 import click
 
+from f1mon_core.cli.errors import WORDS, hidden
+
 _QUIET = "f1mon.quiet"
 
 
@@ -28,7 +30,12 @@ def talk(text: str) -> None:
 
 
 def warn(text: str) -> None:
-    """Say on stderr what is wrong, also under `--quiet`. A stderr that takes nothing ends no command."""
+    """Say on stderr what is wrong, also under `--quiet`. A stderr that takes nothing ends no command.
+
+    An argument that is an address with a password is not repeated, whatever it was given as.
+    """
+    if (ctx := click.get_current_context(silent=True)) is not None:
+        text = hidden(text, ctx.meta.get(WORDS, ()))
     with contextlib.suppress(OSError, ValueError):
         click.echo(text, err=True)
 
