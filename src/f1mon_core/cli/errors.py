@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from itertools import takewhile
 
 import click
 
@@ -71,21 +70,21 @@ _ADDRESS = re.compile(r"[^\s'\"(]*[:/].*@[^\s'\")]*", re.DOTALL)
 
 
 def hidden(message: str, words: Iterable[str]) -> str:
-    """A message without those arguments that are an address with a password, wherever they stood."""
+    """A message without those arguments that are an address with a password, wherever they stood.
+
+    Nor with their beginning, as long values are told by it.
+    """
     parts = {part for word in words for part in (word, *word.split("=", 1), word.lstrip("-"))}
-    for part in sorted(parts, key=len, reverse=True):
-        if masked(part) != part:
-            for spelled in (part, repr(part)[1:-1]):
-                message = _without(message, spelled)
-    return message
-
-
-def _without(message: str, address: str) -> str:
-    """A message without an address, also where it breaks off: long values are told by their beginning."""
-    start = address[:_TOLD]
-    while (at := message.find(start)) >= 0:
-        alike = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(message[at:], address, strict=False)))
-        message = f"{message[:at]}***{message[at + alike :]}"
+    told = [
+        spelled
+        for part in sorted(parts, key=len, reverse=True)
+        if masked(part) != part
+        for spelled in (part, repr(part)[1:-1])
+    ]
+    for spelled in told:
+        message = message.replace(spelled, "***")
+    for spelled in told:
+        message = re.sub(re.escape(spelled[:_TOLD]) + r"[^\s'\"…]*", "***", message)
     return message
 
 
