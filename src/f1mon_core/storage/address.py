@@ -17,7 +17,7 @@ _SECRET = re.compile(r"pass(?!file)|pwd|secret|token|scram|credential|api.?key",
 """Names whose values nobody may see, in whatever spelling."""
 _HELD = rf"(?:{_SECRET.pattern})[^\s=:&/]*\s*[=:]"
 _MISTYPED = re.compile(rf"[:/\\].*@|//.*:|^\W*[a-z][\w+.-]+:.*:|{_HELD}", re.IGNORECASE | re.DOTALL)
-_NO_PATH = re.compile(rf":.*@|^[^/]*:|{_HELD}", re.IGNORECASE | re.DOTALL)
+_NO_PATH = re.compile(rf":.*@|@.*:|^[^/]*:|{_HELD}", re.IGNORECASE | re.DOTALL)
 
 _BEGINS = re.compile(r"[A-Za-z][A-Za-z0-9+._-]*://")
 _IN_TEXT = re.compile(r"[A-Za-z][A-Za-z0-9+._-]*://[^\s'\"]+")
