@@ -75,6 +75,8 @@ def _masked_query(query: str) -> str:
         if sign and _SECRET.search(_plain(name)) and re.fullmatch(r"[\w-]+", name):
             shown.append(f"{name}=***")
             hiding = True
+        elif not sign and _SECRET.search(_plain(piece)):
+            shown.append("***")
         elif _OPEN.fullmatch(piece) is None or re.search(_HELD, _plain(piece), re.IGNORECASE) or "@" in _plain(value):
             shown.append("***")
         else:
