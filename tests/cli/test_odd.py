@@ -45,7 +45,7 @@ DEEP = pytest.param(10_000, marks=pytest.mark.soak, id="deep")
 def tried(count):
     """So many examples; they share the test's working directory."""
     # The small ones are the same each time, so that nobody's change is red for what another's left; `soak` searches.
-    same = count < 1_000  # noqa: PLR2004 - the number of a search
+    same = count < 1_000
     return settings(max_examples=count, derandomize=same, suppress_health_check=list(HealthCheck), database=None)
 
 

@@ -24,8 +24,8 @@ _IN_TEXT = re.compile(r"[A-Za-z][A-Za-z0-9+._-]*://[^\s'\"]+")
 _USER = r"(?:[^:/?#@\t\r\n\[\]%]|%(?!3a|2f)[0-9a-f]{2})*"
 _HOST = r"(?:\[[0-9a-f:.]+\]|[^:/?#@\s\[\]%,]*)(?::[0-9]{1,5})?"
 _CLEAR = re.compile(
-    rf"(?:(?P<user>{_USER})(?P<password>:.*)?@)?"
-    rf"(?P<place>{_HOST}(?:,{_HOST})*(?:/[^:/?#@\s%]*)?)"
+    rf"(?:(?P<user>{_USER})(?P<password>:[^?]*)?@)?"
+    rf"(?P<place>{_HOST}(?:,{_HOST})*(?:/[^:/?#@&=\s%]*)?)"
     r"(?:\?(?P<query>[^@]*))?",
     re.IGNORECASE | re.DOTALL,
 )
@@ -75,9 +75,11 @@ def _masked_query(query: str) -> str:
         if sign and _SECRET.search(_plain(name)) and re.fullmatch(r"[\w-]+", name):
             shown.append(f"{name}=***")
             hiding = True
-        elif not sign and _SECRET.search(_plain(piece)):
-            shown.append("***")
-        elif _OPEN.fullmatch(piece) is None or re.search(_HELD, _plain(piece), re.IGNORECASE) or "@" in _plain(value):
+        elif (
+            _OPEN.fullmatch(piece) is None
+            or re.search(_HELD if sign else _SECRET.pattern, _plain(piece), re.IGNORECASE)
+            or "@" in _plain(value)
+        ):
             shown.append("***")
         else:
             shown.append(piece if not hiding or _WORD.match(piece) else "***")

@@ -104,7 +104,9 @@ def _database_url(family: Mapping[str, str]) -> str:
         path = family.get("MONITORING_DB_PATH", DEFAULT_SQLITE_PATH)
         return "sqlite:///" + re.sub("[%?#]", lambda special: quote(special[0]), path)
     if kind != "postgresql":
-        raise ConfigurationError(f"MONITORING_DB_TYPE must be sqlite or postgresql, got {masked(kind)!r}")
+        raise ConfigurationError(
+            f"MONITORING_DB_TYPE must be sqlite or postgresql, got {kind if kind.isalnum() else '***'!r}"
+        )
     host = family.get("MONITORING_DB_HOST", "localhost")
     if re.search(r"[/?#@%\s]", host):
         # It is not repeated: an address in here may hold a password.
