@@ -44,12 +44,12 @@ def evaluate_rule(
     reading = Reading.of(value)
     if not isinstance(rule, AlertRule):
         check_text("rule", rule)
-    if isinstance(rule, AlertRule):
-        _check_labels(rule, labels)
     if operation_id is not None:
         check_operation_id(operation_id)
     fields.identifier(model_version, "model_version")
     marks, given = _plain(labels, "labels"), _plain(context, "context")
+    if isinstance(rule, AlertRule):
+        _check_labels(rule, marks)
     operation_id = first = operation_id or new_operation_id()
     seen = 0
     if isinstance(rule, AlertRule):
@@ -68,7 +68,7 @@ def evaluate_rule(
         watch = watches.read((yield from plans.document(watches.rule_key(rule))))
         if watch.rule is None:
             raise NotFoundError(f"no rule {rule!r} is stored; the rules are listed by `f1mon rules list`")
-        _check_labels(watch.rule, labels)
+        _check_labels(watch.rule, marks)
         instance = watch.rule.scope == "instance"
         asked = incident.Evaluation(
             watches.watch_key(watch.rule, model_version, marks),
@@ -87,9 +87,9 @@ def evaluate_rule(
         operation_id = f"{first}~{seen}"  # derived, so that a caller who repeats the first comes to the same result
 
 
-def _check_labels(rule: AlertRule, labels: Mapping[str, Any] | None) -> None:
+def _check_labels(rule: AlertRule, labels: Document) -> None:
     """Refuse a value of a whole model where a rule has a state for each segment."""
-    if not set(rule.by) <= set(labels or {}):
+    if not set(rule.by) <= set(labels):
         names = " and ".join(rule.by)
         example = ", ".join(f"{name!r}: …" for name in rule.by)
         raise InvalidQueryError(f"rule {rule.rule_id!r} is by {names}: say of which by labels={{{example}}}")
@@ -126,12 +126,12 @@ def check_alert_rules(
     if component is not None:
         fields.identifier(component, "component")
     fields.identifier(model_version, "model_version")
-    _plain(labels, "labels")
+    marks = _plain(labels, "labels")
     _plain(context, "context")
     fired: list[Alert] = []
     failures: dict[str, Exception] = {}
     for stored in (yield from stored_rules()):
-        if stored.matches(metric_name, component, model_version) and set(stored.by) <= set(labels or {}):
+        if stored.matches(metric_name, component, model_version) and set(stored.by) <= set(marks):
             try:
                 plan = evaluate_rule(stored.rule_id, reading, model_version, labels=labels, context=context)
                 alert = yield from plan

@@ -108,9 +108,13 @@ def _key(model_version: str, segments: Labels) -> str:
 def _checked(segments: Labels | None) -> Document:
     """Segments as they are stored, one value each. Raises `InvalidQueryError`."""
     found: Document = {}
-    for name, one in check_where(segments).items():
+    try:
+        wanted = check_where(segments)
+    except InvalidQueryError as error:
+        raise InvalidQueryError(f"segments{str(error).removeprefix('where')}") from error
+    for name, one in wanted.items():
         if isinstance(one, tuple):
-            raise InvalidQueryError(f"a segment that is retired has one value, got several of {name}")
+            raise InvalidQueryError(f"segments.{name} must be one value, which is retired, got several")
         found[name] = one
     return found
 

@@ -25,7 +25,7 @@ from f1mon_core.records.times import (
     to_micros,
 )
 from f1mon_core.storage.plans import Plan
-from f1mon_core.storage.tally import CellKey, Moments, Tally, bucket_of, check_width
+from f1mon_core.storage.tally import CellKey, Moments, Tally, bucket_of, check_id, check_width
 
 Every: TypeAlias = Literal["hour", "day", "week"] | timedelta
 
@@ -210,8 +210,10 @@ def compare_by(request: WindowRequest, other_version: str, measures: Measures, b
 
 def check_versions(first: str | None, second: str | None) -> None:
     """Refuse a comparison of anything but two models."""
-    if first is None or second is None:
-        raise InvalidQueryError("compare takes two model versions")
+    for name, version in (("version_a", first), ("version_b", second)):
+        if version is None:
+            raise InvalidQueryError(f"{name} must be a model version: compare takes two model versions")
+        check_id(name, version)
 
 
 def _comparison(measures: Measures, first: Performance, second: Performance) -> Comparison:

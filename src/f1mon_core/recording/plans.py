@@ -21,7 +21,7 @@ from f1mon_core.storage import plans
 from f1mon_core.storage.contract import Appended
 from f1mon_core.storage.plans import Plan
 from f1mon_core.storage.select import Scalar, Select
-from f1mon_core.storage.tally import check_id, check_text
+from f1mon_core.storage.tally import check_flag, check_id, check_text
 
 F = TypeVar("F", bound=Fact)
 
@@ -139,7 +139,7 @@ def labelled(
     after: Cursor | None,
 ) -> Plan[LabelledPredictions]:
     """Predictions with the outcome that is current for each, in order of their time."""
-    having = None if pending else Outcome
+    having = None if check_flag("pending", pending) else Outcome
     found = yield from plans.find(
         Select.of(
             *(Prediction, since, until, model_version),

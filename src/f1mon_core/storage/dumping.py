@@ -120,6 +120,8 @@ def page(source: Source, after: str | None = None, *, limit: int = PAGE) -> Dump
     records = [_store_document(source.itself())]
     for section in _NAMES[_NAMES.index(name) :]:
         left = limit - len(records) + 1
+        if left <= 0:
+            return Dumped(records, json_text.encoded([section, place]))
         found, place = _SECTIONS[section](source, place, left)
         records += found
         if place is not None:

@@ -117,9 +117,10 @@ class Tally:
 def _names(names: Any) -> tuple[str, ...]:
     if isinstance(names, str) or not isinstance(names, Sequence):
         raise InvalidQueryError(f"by must be a sequence of segment names, got {shown(names)}")
-    if len(names) > MAX_SEGMENTS_BY or len(set(names)) < len(names):
+    checked = tuple(_checked(name, "by", fields.segment_name) for name in names[: MAX_SEGMENTS_BY + 1])
+    if len(checked) > MAX_SEGMENTS_BY or len(set(checked)) < len(checked):
         raise InvalidQueryError(f"by takes at most {MAX_SEGMENTS_BY} different segment names, got {shown(names)}")
-    return tuple(_checked(name, "by", fields.segment_name) for name in names)
+    return checked
 
 
 def _where(where: Any) -> dict[str, SegmentChoice]:

@@ -26,6 +26,7 @@ from f1mon_core.metrics.windows import WindowBasis, WindowRequest
 from f1mon_core.monitor._sync.running import Running
 from f1mon_core.records.fields import ClassLabel
 from f1mon_core.records.kinds import AccuracyEstimate, Cursor, DegradationAnalysis, HealthSnapshot
+from f1mon_core.storage.tally import check_flag
 
 
 class Measuring(Running):
@@ -270,6 +271,7 @@ class Measuring(Running):
             min_coverage: The labelled share of the common items below which there is no verdict.
             **options: As `performance` takes them; `paired` has no basis "outcome".
         """
+        paired = check_flag("paired", paired)
         request, measures = asked(version_a, pairing.matured_at(options) if paired else options)
         if paired:
             pairing.check_whole(by)

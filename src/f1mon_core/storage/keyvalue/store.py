@@ -280,7 +280,10 @@ def _cells(reader: Reader[Reading], query: TallyQuery) -> Iterator[tuple[CellKey
     )
     # By outcome time a prediction stands at its own time or later, so nothing made at the end or behind it counts.
     since = query.since if query.basis == "prediction" else None
-    for made in reader.pages(Select("prediction", since, query.until)):
+    pages = reader.pages(Select("prediction", since, query.until))
+    if query.beside is not None:  # what both models answered must lie side by side
+        pages = iter([[fact for page in reader.pages(Select("prediction")) for fact in page]])
+    for made in pages:
         predictions = cast("list[Prediction]", made)
         outcomes = reader.outcomes({one.prediction_id for one in predictions})
         yield from answers.fold_cells(predictions, outcomes, query)
