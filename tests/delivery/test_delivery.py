@@ -14,6 +14,7 @@ import pytest
 
 from f1mon_core import DeliveryError, LockTimeoutError
 from f1mon_core.alerts import outbox
+from f1mon_core.delivery import tasks
 from f1mon_core.delivery import worker as delivery
 from f1mon_core.delivery.attempts import Policy
 from f1mon_core.delivery.channels import Channels
@@ -497,7 +498,8 @@ def test_a_channel_that_hangs_holds_up_nobody_beside_an_event_loop(clock, channe
 def test_closing_waits_for_no_channel_that_hangs_beside_an_event_loop(
     clock, channels, accuracy_low, hung, monkeypatch, caplog
 ):
-    monkeypatch.setattr(delivery, "CLOSING_SECONDS", 0.2)
+    for module in (delivery, tasks):
+        monkeypatch.setattr(module, "CLOSING_SECONDS", 0.2)
 
     async def story():
         async with AsyncMonitor(OffloadedStorage(MemoryStorage(clock=clock)), channels=channels) as monitor:

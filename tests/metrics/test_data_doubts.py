@@ -1,6 +1,7 @@
 """What was recorded and can hardly be meant is told by `data_doubts`, `status` and `check`; what can be, is not."""
 
 import json
+import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -151,17 +152,17 @@ def test_a_precision_is_shown_with_the_class_it_is_of(tmp_path, capsys):
     def rows(*options):
         with pytest.raises(SystemExit):
             f1mon.main(["--path", str(tmp_path / "store"), "status", *options], prog_name="f1mon")
-        header, *lines = capsys.readouterr().out.splitlines()[:4]
-        begin = header.index(" of ") + 1
-        return {line.split()[0]: (line[:begin].split()[-2:], line[begin:].split("  ")[0]) for line in lines}
+        lines = [re.split("  +", line.strip()) for line in capsys.readouterr().out.splitlines()[:4]]
+        first = lines[0].index("precision")
+        return {line[0]: line[first : first + 2] for line in lines[1:]}
 
     assert rows() == {
-        "ten": (["0.900", "0.950"], "10 classes"),  # the mean over classes, and said to be
-        "texts": (["-", "-"], "-"),
-        "two": (["0.800", "1.000"], "1"),
+        "ten": ["0.900 macro", "0.950 macro"],  # the mean over classes, and said to be
+        "texts": ["-", "-"],
+        "two": ["0.800", "1.000"],
     }
-    assert rows("--positive", "ill")["texts"] == (["1.000", "0.833"], "ill")
-    assert rows("--positive", "0")["ten"] == (["1.000", "0.500"], "0")
+    assert rows("--positive", "ill")["texts"] == ["1.000 of ill", "0.833 of ill"]
+    assert rows("--positive", "0")["ten"] == ["1.000 of 0", "0.500 of 0"]
 
 
 def test_a_damaged_fact_keeps_neither_status_nor_check_from_saying_the_rest(tmp_path, capsys, monkeypatch):

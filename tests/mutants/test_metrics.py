@@ -238,12 +238,12 @@ def independent_sum(first, second, **_):
 original_query = windows.Window.query
 
 
-def query_without_as_of(self, bins, *, bucket=None, delay=None):
-    return original_query(attrs.evolve(self, as_of=None), bins, bucket=bucket, delay=delay)
+def query_without_as_of(self, bins, **options):
+    return original_query(attrs.evolve(self, as_of=None), bins, **options)
 
 
-def query_by_prediction(self, bins, *, bucket=None, delay=None):
-    return original_query(attrs.evolve(self, basis="prediction"), bins, bucket=bucket, delay=delay)
+def query_by_prediction(self, bins, **options):
+    return original_query(attrs.evolve(self, basis="prediction"), bins, **options)
 
 
 def bucket_of_epoch(micros, width):
@@ -259,7 +259,7 @@ def only_wide_gaps(current, baseline):
 original_judge = degradation.judge
 
 
-def any_previous(model_version, until):
+def any_previous(model_version, until, _where):
     from f1mon_core.storage import plans  # noqa: PLC0415
     from f1mon_core.storage.select import Select  # noqa: PLC0415
 
