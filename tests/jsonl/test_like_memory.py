@@ -152,7 +152,7 @@ def answered(call):
 
 def dumped(store):
     """All that a store would carry away, but its own id, and however its pages are cut."""
-    kinds = {"store", "documents"}
+    kinds = {"store", "facts", "documents"}
     return sorted(json.dumps(record, sort_keys=True) for record in pages(store) if record["record"] not in kinds)
 
 
