@@ -2,11 +2,16 @@
 
 import pickle
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import pytest
 
 from f1mon_core import ConflictError, InvalidQueryError, PrunedError
 from f1mon_core.monitor import Monitor
+from f1mon_core.records import Prediction
+from f1mon_core.storage import Change, memory
+from f1mon_core.storage.dumping import page
+from f1mon_core.storage.memory import MemoryStorage
 from f1mon_core.storage.select import Select
 from f1mon_core.storage.tally import CellKey, Moments, TallyQuery
 
@@ -59,3 +64,22 @@ def test_what_pruning_refused_says_from_when_on_it_is_answered_in_another_proces
     moved = pickle.loads(pickle.dumps(refused.value))
     assert (moved.since, str(moved)) == (NOON, str(refused.value))
     assert PrunedError("of a fact").since is None
+
+
+@pytest.mark.parametrize("limit", range(1, 8))
+def test_pages_of_any_size_carry_the_same(monkeypatch, limit):
+    store, copy = MemoryStorage(clock=lambda: NOON), MemoryStorage(clock=lambda: NOON)
+    for number in range(3):
+        made = Prediction(prediction_id=f"r-{number}", model_version="m", predicted_outcome=1, confidence=0.5)
+        store.transition(f"k{number}", lambda _, __, made=made: Change({}, [made]), operation_id="o")
+    store.prune(NOON + timedelta(hours=1))
+    monkeypatch.setattr(memory, "page", partial(page, limit=limit))
+    after, asked = None, 0
+    while after is not None or not asked:
+        asked += 1
+        dumped = store.dump(after)
+        copy.restore(dumped.records)
+        assert dumped.after is None or dumped.after != after
+        after = dumped.after
+    monkeypatch.undo()
+    assert copy.dump().records[1:] == store.dump().records[1:]
