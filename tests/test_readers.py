@@ -15,7 +15,7 @@ from click.testing import CliRunner
 
 from f1mon_core import AsyncMonitor, Monitor, StorageError
 from f1mon_core.cli.commands import f1mon
-from f1mon_core.errors import CorruptStoreError, ReadOnlyError
+from f1mon_core.errors import AccessDeniedError, CorruptStoreError, ReadOnlyError
 
 from .readers import bound_by_permissions, unwritable
 from .servers import fresh_mysql, fresh_postgresql
@@ -37,6 +37,10 @@ WRITES = (
 )
 
 
+REFUSED = (ReadOnlyError, AccessDeniedError)
+"""A write where the store takes none, or where the account may not."""
+
+
 def record(address, *, first=0, many=3):
     with Monitor.open(url=address) as monitor:
         for number in range(first, first + many):
@@ -55,14 +59,14 @@ def reads_and_writes_nothing(address, why, *, predictions=3):
         assert monitor.performance("v").total == predictions
         assert monitor.storage.check().facts["prediction"] == predictions
         for write in WRITES:
-            with pytest.raises(ReadOnlyError):
+            with pytest.raises(REFUSED):
                 write(monitor)
 
     async def asked():
         async with await AsyncMonitor.open(url=address) as asynchronous:
             assert why in asynchronous.read_only
             assert (await asynchronous.performance("v")).total == predictions
-            with pytest.raises(ReadOnlyError):
+            with pytest.raises(REFUSED):
                 await asynchronous.record_outcome("0", 1)
 
     asyncio.run(asked())
@@ -102,7 +106,7 @@ def of_both(address, why, **options):
         async with await AsyncMonitor.open(url=address) as monitor:
             assert why in monitor.read_only
             assert (await monitor.performance("v")).total == options.get("predictions", 3)
-            with pytest.raises(ReadOnlyError):
+            with pytest.raises(REFUSED):
                 await monitor.record_outcome("0", 1)
 
     return asyncio.run(asked())

@@ -20,8 +20,6 @@ from f1mon_core.errors import CorruptStoreError, LockTimeoutError, ReadOnlyError
 from f1mon_sql.connect import statements
 from f1mon_sql.connect.errors import (
     cause_of,
-    denied,
-    is_denied,
     is_read_only,
     is_stale,
     is_transient,
@@ -165,8 +163,6 @@ class Transactions:
                     # Behind a name or a proxy another server may have become the primary, and this one still answers.
                     may_be_demoted = False
                     self._elsewhere(connection)
-                elif write and self.read_only is not None and is_denied(error):
-                    raise denied(error, self.target.secrets, self.target.address) from cause_of(error)
                 elif is_transient(error) and deadlocks < _ATTEMPTS - 1:
                     deadlocks += 1
                     pause(random.uniform(0.2, 1.0) * 0.005 * 2**deadlocks)  # noqa: S311 - only to part the two

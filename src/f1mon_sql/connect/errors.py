@@ -146,14 +146,6 @@ def read_only(error: SQLAlchemyError, secrets: Secrets, address: str, where: str
     )
 
 
-def denied(error: SQLAlchemyError, secrets: Secrets, address: str) -> ReadOnlyError:
-    """The error of f1mon where somebody writes who may only read."""
-    return ReadOnlyError(
-        f"{address} may only be read by who is connected ({secrets.hide(_said(error))}); nothing was written: let"
-        " somebody write who may, or grant it"
-    )
-
-
 CONNECTING = (SQLAlchemyError, TypeError, ValueError, LookupError, RuntimeError, OSError, AssertionError)
 """What SQLAlchemy and the drivers raise where they do not get a connection."""
 
