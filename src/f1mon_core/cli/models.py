@@ -6,9 +6,9 @@ import click
 
 from f1mon_core.alerts.retired import Retired
 from f1mon_core.cli.output import document, stamp, table
-from f1mon_core.cli.parameters import json_option
+from f1mon_core.cli.parameters import json_option, value_of
 from f1mon_core.cli.place import Place, pass_place
-from f1mon_core.cli.segments import subject, value_of
+from f1mon_core.cli.segments import subject
 from f1mon_core.cli.streams import talk
 from f1mon_core.records.fields import ClassLabel
 from f1mon_core.records.kinds import Prediction

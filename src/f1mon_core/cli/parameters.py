@@ -11,7 +11,9 @@ import click
 from f1mon_core.cli.streams import be_quiet
 from f1mon_core.errors import InvalidRecordError
 from f1mon_core.records import fields
+from f1mon_core.records.fields import ClassLabel
 
+_INTEGER = re.compile(r"[+-]?[0-9]{1,19}")
 _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
@@ -37,19 +39,30 @@ class Window(click.ParamType):  # type: ignore[type-arg]  # generic only in clic
         return length
 
 
+def value_of(given: str) -> ClassLabel:
+    """An integer where a text reads as one, else the text; without its quotes where it has some."""
+    if len(given) > 1 and given[0] == given[-1] == '"':
+        return given[1:-1]
+    if _INTEGER.fullmatch(given) and fields.INT64_MIN <= int(given) <= fields.INT64_MAX:
+        return int(given)
+    return given
+
+
 class Label(click.ParamType):  # type: ignore[type-arg]  # as above
-    """A class label: a whole number, or a text; `text:1` for the text "1"."""
+    """A class label: an integer where it reads as one, else a text; `text:1`, as `"1"` with its quotes, is the text."""
 
     name = "label"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> ClassLabel:
         """See `click.ParamType.convert`."""
         if isinstance(value, int):
             return value
-        if re.fullmatch(r"-?[0-9]{1,19}", value):
-            return int(value)
+        text = value.removeprefix("text:")
+        meant = value_of(value) if text == value else text
+        if isinstance(meant, int):
+            return meant
         try:
-            return fields.identifier(value.removeprefix("text:"), "label")
+            return fields.identifier(meant, "label")
         except InvalidRecordError as error:
             self.fail(str(error), param, ctx)
 
@@ -65,11 +78,5 @@ quiet_option = click.option(
 )
 exit_zero_option = click.option(
     "--exit-zero", is_flag=True, help="End with 0 whatever is found; 1 and 2 are left for what could not be done."
-)
-positive_option = click.option(
-    *("--positive", "positive"),
-    type=LABEL,
-    metavar="LABEL",
-    help="The positive class of precision, recall and F1; 1 where labels are whole numbers, text:1 for the text.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of a table.")

@@ -2,33 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 import click
 
+from f1mon_core.cli.parameters import LABEL, value_of
 from f1mon_core.metrics.performance import PerformanceOptions
-from f1mon_core.records.fields import INT64_MAX, INT64_MIN, ClassLabel
+from f1mon_core.records.fields import ClassLabel
 from f1mon_core.text import told_segments
 
 Command = TypeVar("Command", bound=Callable[..., Any])
-
-_INTEGER = re.compile(r"[+-]?[0-9]{1,19}")
-
-
-class Label(click.ParamType):  # type: ignore[type-arg]  # as `parameters.Window`
-    """A class label or the value of a segment: an integer where it reads as one, else a text; `"1"` is the text."""
-
-    name = "label"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> ClassLabel:
-        """See `click.ParamType.convert`."""
-        if isinstance(value, int):
-            return value
-        if not value:
-            self.fail("a label has at least one character", param, ctx)
-        return value_of(value)
 
 
 class Segment(click.ParamType):  # type: ignore[type-arg]  # as `parameters.Window`
@@ -49,15 +33,6 @@ class Segment(click.ParamType):  # type: ignore[type-arg]  # as `parameters.Wind
         return name, (meant,) if isinstance(meant, str) else (meant, given)
 
 
-def value_of(given: str) -> ClassLabel:
-    """An integer where a text reads as one, else the text; without its quotes where it has some."""
-    if len(given) > 1 and given[0] == given[-1] == '"':
-        return given[1:-1]
-    if _INTEGER.fullmatch(given) and INT64_MIN <= int(given) <= INT64_MAX:
-        return int(given)
-    return given
-
-
 def where_options(command: Command) -> Command:
     """`--where NAME=VALUE` and `--without NAME`, each as often as wanted."""
     command = click.option(
@@ -76,10 +51,13 @@ def where_options(command: Command) -> Command:
 def class_options(command: Command) -> Command:
     """`--positive LABEL` and `--label LABEL`."""
     command = click.option(
-        "--label", "labels", type=Label(), multiple=True, metavar="LABEL", help="A class of all there are; repeatable."
+        "--label", "labels", type=LABEL, multiple=True, metavar="LABEL", help="A class of all there are; repeatable."
     )(command)
     return click.option(
-        "--positive", type=Label(), metavar="LABEL", help='The class that precision and recall are of; "1" is the text.'
+        "--positive",
+        type=LABEL,
+        metavar="LABEL",
+        help="The class that precision and recall are of; text:1 is a text.",
     )(command)
 
 

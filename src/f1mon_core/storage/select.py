@@ -105,8 +105,6 @@ class Select(Generic[F_co]):
                 raise InvalidQueryError(f"a {self.kind} has no model_version to select by")
         object.__setattr__(self, "where", _plain(self.where))
         check_attributes(record, self.where)
-        for name, wanted in self.where.items():
-            _check_choice(name, wanted)
         object.__setattr__(self, "descending", check_flag("descending", self.descending))
         check_limit(self.limit)
         if self.after is not None:
@@ -154,17 +152,6 @@ def check_attributes(record: type[Fact], names: Iterable[str]) -> None:
             )
 
 
-def _check_choice(name: str, wanted: Any) -> None:
-    """Refuse what no attribute can have."""
-    if wanted is None or isinstance(wanted, str | int):
-        return
-    if not isinstance(wanted, Collection):  # an iterator would be empty when it is asked
-        raise InvalidQueryError(f"where[{name!r}] must be a value or a collection of values, got {shown(wanted)}")
-    for one in check_collection(f"where[{name!r}]", wanted, "values"):
-        if one is not None and not isinstance(one, str | int):
-            raise InvalidQueryError(f"where[{name!r}] must hold str, int, bool or None, got {shown(one)}")
-
-
 def alternatives(wanted: Scalar | Collection[Scalar]) -> Sequence[Scalar] | None:
     """The values of a `where` entry that is a collection; None where it is a single value."""
     if wanted is None or isinstance(wanted, str | int):
@@ -179,7 +166,7 @@ def _plain(where: Any) -> dict[str, Scalar | list[Scalar]]:
     found: dict[str, Scalar | list[Scalar]] = {}
     for name, wanted in where.items():
         if isinstance(wanted, Collection) and not isinstance(wanted, str | bytes | bytearray | Mapping):
-            found[name] = [_scalar(name, one) for one in wanted]
+            found[name] = [_scalar(name, one) for one in check_collection(name, wanted, "values")]
         else:
             found[name] = _scalar(name, wanted)
     return found

@@ -211,7 +211,7 @@ def _append(writer: Writer, batch: Sequence[Fact], now: datetime) -> Appended:
             continue
         name = (fact.kind, fact.key)
         stored = new.get(name) or met.get(name)
-        if stored is None and name not in met and offered.at is None and "at" in fact.key_fields:
+        if stored is None and offered.at is None and "at" in fact.key_fields:
             stored = writer.facts([name])[0]
         if stored is not None:
             if not same(stored, fact):
