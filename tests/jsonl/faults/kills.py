@@ -36,7 +36,7 @@ from .scenarios import (
 )
 from .verdict import Findings, Judge, Plant, as_it_is, opener, prepared, remains, replica, scratch, shared_out
 
-EVERY_CUT = 64
+EVERY_CUT = 16
 """Writes of up to so many bytes are cut at every byte; longer ones at so many places."""
 
 
@@ -207,12 +207,12 @@ def everything(home: Path, *, deep: bool) -> list[Job]:
     jobs: list[Job] = []
     for scenario in (*PLAIN, GROUP_COMMIT, OS_DURABILITY, *recoveries(line, cuts)):
         operations = dry_run(scenario, _fresh(scenario, home))
-        points = points_of(operations, 100_000 if deep else EVERY_CUT)
+        points = points_of(operations, 100_000) if deep else points_of(operations, EVERY_CUT)[::2]
         jobs += [Job(scenario, tuple(points[part : part + 200])) for part in range(0, len(points), 200)]
     for scenario in (BIRTH, SINGLES, TRANSITIONS, PRUNING, COMPACTION):
         operations = dry_run(scenario, _fresh(scenario, home))
         points = points_of(operations, 24 if deep else 3)
-        jobs += [Job(scenario, (point,), nested=True) for point in (points if deep else points[::9])]
+        jobs += [Job(scenario, (point,), nested=True) for point in (points if deep else points[::15])]
     return jobs
 
 

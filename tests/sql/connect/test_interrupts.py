@@ -221,7 +221,7 @@ def test_what_fails_while_the_caller_handles_an_interrupt_is_told_as_itself(tmp_
 
         def handling():
             try:
-                signal.raise_signal(signal.SIGINT)
+                raise KeyboardInterrupt
             except KeyboardInterrupt:
                 store.transition("key", failing, operation_id="a")
 

@@ -371,6 +371,7 @@ class RaceLaws(Laws):
                         written[0] = 1
                 while not written[0]:
                     seen.append(store.count(Select("prediction")).get((), 0))
+                    time.sleep(0.001)  # a reader that never rests takes the core that the writer needs
                 return [*seen, store.count(Select("prediction"))[()]]
 
             for seen in crew(place, 3, work):
