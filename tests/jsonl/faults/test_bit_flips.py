@@ -6,7 +6,6 @@ from .bitflips import Flips, FlipsBelowAHandle
 from .scenarios import compact, prune
 from .verdict import shared_out
 
-
 ALL = [Flips(0, 2), Flips(1, 2)]
 SOME = [Flips(0, 7), Flips(3, 7)]
 """Two bits of seven: each place in a byte has its turn."""

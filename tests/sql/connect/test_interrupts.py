@@ -221,7 +221,7 @@ def test_what_fails_while_the_caller_handles_an_interrupt_is_told_as_itself(tmp_
 
         def handling():
             try:
-                raise KeyboardInterrupt
+                signal.default_int_handler(signal.SIGINT, None)
             except KeyboardInterrupt:
                 store.transition("key", failing, operation_id="a")
 
