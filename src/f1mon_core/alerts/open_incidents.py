@@ -147,7 +147,7 @@ def _resolution(
 
 def unheard() -> Plan[list[Document]]:
     """The dead letters that still matter: of an open incident, or of an alert without one that nobody took on."""
-    dead = yield from plans.state(outbox.DEAD)
+    dead = yield from outbox.dead_letters()
     if not dead:
         return []
     still = {cast("Incident", watch.incident).incident_id for _, _, watch in (yield from _open())}
@@ -167,7 +167,7 @@ def discard(reason: str, by: str | None = None, alert_id: str | None = None, cha
     if not _is_stated(reason):
         raise InvalidQueryError("a dead letter that is discarded needs a reason")
     discarded = 0
-    for key, document in (yield from plans.state(outbox.DEAD)).items():
+    for key, document in (yield from outbox.dead_letters()).items():
         if alert_id in (None, document["alert_id"]) and channel in (None, document["channel"]):
             alerts = yield from plans.find(Select.of(Alert, where={"alert_id": str(document["alert_id"])}))
             operation_id = new_operation_id()

@@ -8,15 +8,18 @@ arrived, or for `dead/<alert_id>/<name>` when it never will. Both hold their ale
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Literal, TypeAlias
 
+from f1mon_core.errors import CorruptStoreError
 from f1mon_core.records.fields import MAX_ID_CHARACTERS, Document
 from f1mon_core.records.kinds import Delivery, Fact
 from f1mon_core.records.times import duration_micros, to_micros
+from f1mon_core.storage import plans
 from f1mon_core.storage.change import Change, Step, state_key, state_prefix
 from f1mon_core.storage.entries import text_of, whole_of
+from f1mon_core.storage.plans import Plan
 
 Purpose: TypeAlias = Literal["alert", "reminder", "resolved"]
 
@@ -25,6 +28,8 @@ DEAD = state_prefix("dead")
 
 _OF_LEASE = frozenset({"token", "look_again"})
 _OF_WAITING = _OF_LEASE | {"due", "set_at"}
+_TEXTS = ("alert_id", "channel", "name", "purpose")
+_NUMBERS = ("created", "attempts", "failures")
 
 
 def waiting(
@@ -63,6 +68,28 @@ def waiting(
             **(said or {}),
         }
     return documents
+
+
+def flaw(document: Document, *, is_dead: bool = False) -> str | None:
+    """What a delivery's document lacks without which nobody can be told by it; None where it lacks nothing."""
+    try:
+        for name in _TEXTS:
+            text_of(document, name)
+        for name in _NUMBERS if is_dead else (*_NUMBERS, "due", "set_at"):
+            whole_of(document, name)
+    except CorruptStoreError as error:
+        return str(error)
+    return None
+
+
+def sound(documents: Mapping[str, Document], *, is_dead: bool = False) -> dict[str, Document]:
+    """Those without a `flaw`. The others stay where they are, for `Monitor.check` to name."""
+    return {key: one for key, one in documents.items() if flaw(one, is_dead=is_dead) is None}
+
+
+def dead_letters() -> Plan[dict[str, Document]]:
+    """The dead letters, by their keys and oldest first."""
+    return sound((yield from plans.state(DEAD)), is_dead=True)
 
 
 def is_due(document: Document, now: datetime) -> bool:

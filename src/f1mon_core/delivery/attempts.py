@@ -180,7 +180,7 @@ def _ahead(alert_ids: Collection[str], channel: str) -> Plan[list[Document]]:
     """What a channel is still to be told of these alerts."""
     found: list[Document] = []
     for alert_id in sorted(alert_ids):
-        of_alert = (yield from plans.state(state_prefix("delivery", alert_id))).values()
+        of_alert = outbox.sound((yield from plans.state(state_prefix("delivery", alert_id)))).values()
         waiting = [one for one in of_alert if one["alert_id"] == alert_id and one["channel"] == channel]
         found += [one for one in waiting if one["purpose"] == "alert"]
     return found
@@ -280,7 +280,7 @@ def _told(alert_ids: Collection[str], channel: str) -> Plan[bool]:
 
 def _letters(alert_ids: Collection[str], channel: str) -> Plan[list[Document]]:
     """The dead letters of a channel that are of these alerts."""
-    letters = (yield from plans.state(outbox.DEAD)).values()
+    letters = (yield from outbox.dead_letters()).values()
     return [one for one in letters if one["channel"] == channel and one["alert_id"] in alert_ids]
 
 

@@ -13,6 +13,7 @@ from f1mon_core.delivery.attempts import Outcome
 from f1mon_core.records.fields import Document
 from f1mon_core.records.ids import new_operation_id
 from f1mon_core.storage import plans
+from f1mon_core.storage.contract import CheckReport, Problem
 from f1mon_core.storage.plans import Plan
 
 
@@ -80,18 +81,31 @@ class Pending:
 
 def pending() -> Plan[list[Pending]]:
     """What is on its way, oldest first."""
-    return [Pending.of(document) for document in (yield from plans.state(outbox.WAITING)).values()]
+    return [Pending.of(one) for one in outbox.sound((yield from plans.state(outbox.WAITING))).values()]
 
 
 def dead() -> Plan[list[Pending]]:
     """The dead letters, oldest first."""
-    return [Pending.of(document) for document in (yield from plans.state(outbox.DEAD)).values()]
+    return [Pending.of(one) for one in (yield from outbox.dead_letters()).values()]
+
+
+def checked() -> Plan[CheckReport]:
+    """What the store finds when it reads itself whole, and which deliveries nobody can be told by."""
+    report = yield from plans.check()
+    problems = [*report.problems]
+    for prefix, is_dead in ((outbox.WAITING, False), (outbox.DEAD, True)):
+        for key, document in (yield from plans.state(prefix)).items():
+            if (flaw := outbox.flaw(document, is_dead=is_dead)) is not None:
+                problems.append(
+                    Problem("error", f"state {key!r}", f"a damaged delivery, by which nobody is told: {flaw}")
+                )
+    return attrs.evolve(report, problems=problems)
 
 
 def retry_dead(alert_id: str | None = None, channel: str | None = None) -> Plan[int]:
     """Put dead letters back on their way: all, those of an alert, or of a channel. Returns how many."""
     revived = 0
-    for key, document in (yield from plans.state(outbox.DEAD)).items():
+    for key, document in (yield from outbox.dead_letters()).items():
         if alert_id in (None, document["alert_id"]) and channel in (None, document["channel"]):
             revived += bool((yield from plans.settle(key, outbox.revive(), operation_id=new_operation_id())))
     return revived

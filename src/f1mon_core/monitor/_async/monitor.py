@@ -8,7 +8,7 @@ from datetime import datetime
 from types import TracebackType
 from typing import Any, Self
 
-from f1mon_core.delivery import enrichment
+from f1mon_core.delivery import enrichment, report
 from f1mon_core.delivery.attempts import Enrich
 from f1mon_core.delivery.channels import Channels
 from f1mon_core.monitor._async.alerting import Alerting
@@ -85,5 +85,5 @@ class AsyncMonitor(Recording, Measuring, Alerting, Delivering):
         return await self._run(plans.prune(before, keep))
 
     async def check(self) -> CheckReport:
-        """Read the whole store and report what is damaged, lost, or set in a way that risks it."""
-        return await self._run(plans.check())
+        """Read the whole store and report what is damaged, lost, or set in a way that risks it; deliveries too."""
+        return await self._run(report.checked())

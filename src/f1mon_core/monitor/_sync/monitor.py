@@ -7,7 +7,7 @@ from datetime import datetime
 from types import TracebackType
 from typing import Any, Self
 
-from f1mon_core.delivery import enrichment
+from f1mon_core.delivery import enrichment, report
 from f1mon_core.delivery.attempts import Enrich
 from f1mon_core.delivery.channels import Channels
 from f1mon_core.monitor._sync.alerting import Alerting
@@ -84,5 +84,5 @@ class Monitor(Recording, Measuring, Alerting, Delivering):
         return self._run(plans.prune(before, keep))
 
     def check(self) -> CheckReport:
-        """Read the whole store and report what is damaged, lost, or set in a way that risks it."""
-        return self._run(plans.check())
+        """Read the whole store and report what is damaged, lost, or set in a way that risks it; deliveries too."""
+        return self._run(report.checked())
