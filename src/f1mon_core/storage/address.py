@@ -16,7 +16,8 @@ _FILES = {"jsonl", "sqlite"}
 _SECRET = re.compile(r"pass(?!file)|pwd|secret|token|scram|credential|api.?key", re.IGNORECASE)
 """Names whose values nobody may see, in whatever spelling."""
 _HELD = rf"(?:{_SECRET.pattern})[^\s=:&/]*\s*[=:]"
-_MISTYPED = re.compile(rf"[:/\\].*@|//.*:|^\W*[a-z][\w+.-]+:.*:|{_HELD}", re.IGNORECASE | re.DOTALL)
+_MISTYPED = re.compile(rf"[:/\\].*@|(?<!^[a-z]):|{_HELD}", re.IGNORECASE | re.DOTALL)
+"""What is no address and may be one that lost some signs; the colon of a drive (`C:\\data`) is not of one."""
 _NO_PATH = re.compile(rf":.*@|@.*:|^[^/]*:|{_HELD}", re.IGNORECASE | re.DOTALL)
 
 _BEGINS = re.compile(r"[A-Za-z][A-Za-z0-9+._-]*://")
@@ -51,6 +52,8 @@ def masked(url: str) -> str:
         return begins[0] + path + mark + _masked_query(query)
     if (clear := _CLEAR.fullmatch(rest)) is None:
         return f"{begins[0]}***"
+    if clear["password"] is not None and re.search("[/&].*@", clear["password"], re.DOTALL):
+        return f"{begins[0]}***"  # the place may end before, and what looks like it be the end of a password
     password = ":***" if clear["password"] is not None else ""
     account = "" if clear["user"] is None else f"{clear['user']}{password}@"
     query = "" if clear["query"] is None else f"?{_masked_query(clear['query'])}"

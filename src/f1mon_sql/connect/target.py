@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -120,9 +121,15 @@ def target_of(address: str | URL, *, asynchronous: bool = False) -> Target:
     _check_place(family, url)
     secrets = [url.password, *(str(value) for name, value in query.items() if parameters.SECRET.search(name))]
     escaped = [part.rpartition("@")[0].rpartition(":")[2] for part in (url.render_as_string(hide_password=False),)]
-    hiding = Secrets([*secrets, *(one for one in escaped if url.password)])
+    # A server's refusal quotes these, and in a mistyped address any of them may hold what was meant as the password.
+    odd = [one for one in (url.username, url.host, url.database) if family != "sqlite" and one and _ODD.search(one)]
+    hiding = Secrets([*secrets, *(one for one in escaped if url.password), *odd])
     session = Session(parameters.session_of(told.query)[0], told.pooled)
     return Target(url, hiding, told.arguments, shown, told.encrypted, session)
+
+
+_ODD = re.compile(r"[@&=?%]|:.*/|/.*:")
+"""What a name of an account, a host or a database hardly ever holds."""
 
 
 def _check_place(family: str, url: URL) -> None:

@@ -20,7 +20,7 @@ from f1mon_core.delivery.channels.protocol import Channel
 from f1mon_core.delivery.channels.settings import OWN, _email, _slack
 from f1mon_core.errors import ConfigurationError, F1monError, NotFoundError
 from f1mon_core.records.kinds import Alert
-from f1mon_core.storage.address import masked_in
+from f1mon_core.storage.address import masked, masked_in
 from f1mon_core.storage.environment import DEFAULT_DIRECTORY
 
 CHANNELS_GROUP = "f1mon.channels"
@@ -164,8 +164,10 @@ class Channels:
                 return made
         if (point := _plugin(name)) is not None:
             return _of_plugin(point, None)
+        shown = name if masked(name) == name else "***"  # an address where a name was asked for
+        told = variable if shown == name else f"{ADDRESS_PREFIX}<NAME>"
         raise NotFoundError(
-            f"nothing is configured for channel {name!r}: set {variable} to an address, or one of "
+            f"nothing is configured for channel {shown!r}: set {told} to an address, or one of "
             f"{', '.join(self.names())} in the rule"
         )
 
