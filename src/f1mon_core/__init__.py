@@ -41,12 +41,14 @@ from f1mon_core.errors import (
     UnknownBackendError,
 )
 from f1mon_core.metrics.data_doubts import DataDoubt
+from f1mon_core.metrics.drifted import Drift, DriftTest, FeatureDrift
 from f1mon_core.metrics.estimate import ScoredEstimate
 from f1mon_core.metrics.label_delay import LabelDelay
 from f1mon_core.metrics.metric import Metric
 from f1mon_core.metrics.models import ModelSummary
 from f1mon_core.metrics.paired import PairedComparison
 from f1mon_core.metrics.performance import Performance
+from f1mon_core.metrics.references import Reference
 from f1mon_core.metrics.slices import Slices
 from f1mon_core.metrics.tables import Trend
 from f1mon_core.metrics.trends import Comparison
@@ -101,10 +103,13 @@ __all__ = [
     "Delivery",
     "DeliveryError",
     "DeliveryReport",
+    "Drift",
     "DriftResult",
+    "DriftTest",
     "DuplicateBackendError",
     "EvaluationError",
     "F1monError",
+    "FeatureDrift",
     "FeatureImportance",
     "FileChannel",
     "HealthSnapshot",
@@ -135,6 +140,7 @@ __all__ = [
     "Predictions",
     "PrunedError",
     "ReadOnlyError",
+    "Reference",
     "RefusedError",
     "RestoreError",
     "RuleRevision",

@@ -37,6 +37,7 @@ OWN_COMMANDS = {
     "deliver": "f1mon_core.cli.delivery:deliver",
     "deliveries": "f1mon_core.cli.delivery:deliveries",
     "demo": "f1mon_core.cli.demo:demo",
+    "drift": "f1mon_core.cli.drift:drift",
     "evaluate": "f1mon_core.cli.evaluate:evaluate",
     "import": "f1mon_core.cli.importing:import_",
     "incident": "f1mon_core.cli.alerts:incident",
@@ -181,9 +182,9 @@ def f1mon(
 
     Which store: an option here, else F1MON_BACKEND / F1MON_URL, else MONITORING_DB_*, else files in data/monitoring.
 
-    Exit codes: 0 done; 1 the store or the request failed; 2 wrong usage or configuration; 3 an alert fired (evaluate);
-    4 something is lost or wrong (check); 5 an alert may not be made or heard (check, deliver); 6 rows were set aside
-    (import). They are those of what happened: where only stdout failed it is 1.
+    Exit codes: 0 done; 1 the store or the request failed; 2 wrong usage or configuration; 3 an alert fired (evaluate),
+    or something drifted (drift); 4 something is lost or wrong (check); 5 an alert may not be made or heard (check,
+    deliver); 6 rows were set aside (import). They are those of what happened: where only stdout failed it is 1.
     """
     if quiet:
         be_quiet()

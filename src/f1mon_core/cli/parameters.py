@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import click
@@ -37,6 +37,11 @@ class Window(click.ParamType):  # type: ignore[type-arg]  # generic only in clic
             examples = ", ".join(("90m", "24h", "7d", "2w", *self._all))
             self.fail(f"{value!r} is no length of time such as {examples}", param, ctx)
         return length
+
+
+def instant_of(given: datetime) -> datetime:
+    """An instant of the command line: in UTC where it does not say."""
+    return given.replace(tzinfo=UTC) if given.tzinfo is None else given
 
 
 def value_of(given: str) -> ClassLabel:
