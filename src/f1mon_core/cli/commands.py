@@ -42,6 +42,7 @@ OWN_COMMANDS = {
     "import": "f1mon_core.cli.importing:import_",
     "incident": "f1mon_core.cli.alerts:incident",
     "incidents": "f1mon_core.cli.incidents:incidents",
+    "metrics": "f1mon_core.cli.metrics:metrics",
     "models": "f1mon_core.cli.models:models",
     "resolve": "f1mon_core.cli.incidents:resolve",
     "rules": "f1mon_core.cli.rules:rules",
