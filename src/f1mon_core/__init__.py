@@ -53,7 +53,7 @@ from f1mon_core.metrics.slices import Slices
 from f1mon_core.metrics.tables import Trend
 from f1mon_core.metrics.trends import Comparison
 from f1mon_core.monitor import Monitor
-from f1mon_core.recording.lists import LabelledPrediction, LabelledPredictions, Outcomes, Predictions
+from f1mon_core.recording.lists import LabelledPrediction, LabelledPredictions, Listed, Outcomes, Predictions
 from f1mon_core.records.kinds import (
     AccuracyEstimate,
     Acknowledgement,
@@ -119,6 +119,7 @@ __all__ = [
     "LabelDelay",
     "LabelledPrediction",
     "LabelledPredictions",
+    "Listed",
     "LockTimeoutError",
     "Message",
     "Metric",

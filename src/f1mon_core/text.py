@@ -75,7 +75,7 @@ def html_table(caption: str, header: Sequence[str], rows: Iterable[Sequence[Any]
         right = isinstance(value, int | float) or text[:1].isdigit() or text[:1] in {"+", "-"}
         return f'<td style="text-align: right">{text}</td>' if right else f"<td>{text}</td>"
 
-    head = "".join(f'<th scope="col">{escape(one)}</th>' for one in header)
+    head = "".join(f'<th scope="col">{escape(printable(one))}</th>' for one in header)
     body = "".join(f"<tr>{''.join(map(cell, row))}</tr>" for row in rows)
     said = "".join(f"<p>{escape(printable(one))}</p>" for one in notes)
     title = escape(printable(caption))

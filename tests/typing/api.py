@@ -10,6 +10,7 @@ from f1mon_core import (
     Alert,
     AsyncMonitor,
     Comparison,
+    Listed,
     ModelSummary,
     Monitor,
     PairedComparison,
@@ -108,7 +109,7 @@ def a_plan() -> plans.Plan[int]:
 def both_sides(store: Storage) -> None:
     assert_type(plans.run(a_plan(), store), int)
     plans.run(a_plan(), Foreign())
-    assert_type(Monitor(store).models(), list[ModelSummary])
+    assert_type(Monitor(store).models(), Listed[ModelSummary])
     assert_type(store.clock(), datetime)
 
 
@@ -131,5 +132,5 @@ def labels_and_segments(monitor: Monitor) -> None:
 
 async def both_sides_awaited(store: AsyncStorage) -> None:
     assert_type(await plans.run_async(a_plan(), store), int)
-    assert_type(await AsyncMonitor(OffloadedStorage(MemoryStorage())).models(), list[ModelSummary])
+    assert_type(await AsyncMonitor(OffloadedStorage(MemoryStorage())).models(), Listed[ModelSummary])
     assert_type(store.clock(), datetime | Awaitable[datetime])

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
-from f1mon_core.errors import MissingExtraError
+from f1mon_core.metrics import shown
 from f1mon_core.metrics.performance import Performance
-
-Library: TypeAlias = Literal["pandas", "pyarrow", "polars"]
+from f1mon_core.recording.lists import Library, frame_of
 
 
 class Trend(list[Performance]):
     """Performances in order of time, one for each bucket; a list that can turn itself into a table."""
+
+    def to_frame(self, library: Library = "pandas") -> Any:
+        """A table of this library, one row for each performance; see `to_frame` of this module."""
+        return to_frame(self, library)
+
+    def __str__(self) -> str:
+        return shown.trend_line(self)
+
+    def _repr_html_(self) -> str:
+        return shown.trend_html(self)
 
     def to_pandas(self) -> Any:
         """A pandas.DataFrame, one row for each performance; see `to_frame`."""
@@ -32,42 +41,4 @@ def to_frame(performances: Sequence[Performance], library: Library = "pandas") -
     Raises:
         MissingExtraError: If narwhals or the library is not installed.
     """
-    try:
-        import narwhals as nw  # noqa: PLC0415 - an extra
-
-        schema: dict[str, Any] = {
-            "since": nw.Datetime("us", "UTC"),
-            "until": nw.Datetime("us", "UTC"),
-            "model_version": nw.String,
-            "total": nw.Int64,
-            "labelled": nw.Int64,
-        }
-        names = list(dict.fromkeys(name for one in performances for name in one.metrics))
-        for name in names:
-            schema |= {name: nw.Float64, f"{name}_low": nw.Float64, f"{name}_high": nw.Float64}
-            schema[f"{name}_reason"] = nw.String
-        rows = [_row(one) for one in performances]
-        columns = {column: [row.get(column) for row in rows] for column in schema}
-        native = nw.from_dict(columns, schema, backend=library).to_native()
-    except ImportError as error:
-        raise MissingExtraError(
-            f"tables need the extra `pandas` and {library}: pip install 'f1mon[pandas]' {library}"
-        ) from error
-    if library != "pandas":
-        return native
-    # numpy-backed floats mark what is missing as NaN; pandas' own Float64 has a null
-    return native.astype({column: "Float64" for column, kind in schema.items() if kind is nw.Float64})
-
-
-def _row(one: Performance) -> dict[str, Any]:
-    row: dict[str, Any] = {
-        "since": one.window.since,
-        "until": one.window.until,
-        "model_version": one.model_version,
-        "total": one.total,
-        "labelled": one.labelled,
-    }
-    for name, metric in one.metrics.items():
-        row |= {name: metric.value, f"{name}_low": metric.low, f"{name}_high": metric.high}
-        row[f"{name}_reason"] = metric.reason
-    return row
+    return frame_of(shown.performances_columns(performances), library)

@@ -8,14 +8,16 @@ from typing import Any, Literal, TypeAlias
 
 import attrs
 
-from f1mon_core.errors import InvalidQueryError, shown
-from f1mon_core.metrics import intervals, slices
+from f1mon_core import errors
+from f1mon_core.errors import InvalidQueryError
+from f1mon_core.metrics import intervals, shown, slices
 from f1mon_core.metrics.intervals import LEVEL, Method
 from f1mon_core.metrics.metric import Metric
 from f1mon_core.metrics.performance import Measures, Performance
 from f1mon_core.metrics.slices import By, Group
 from f1mon_core.metrics.tables import Trend
 from f1mon_core.metrics.windows import Window, WindowRequest
+from f1mon_core.recording.lists import Library, frame_of
 from f1mon_core.records.fields import Document
 from f1mon_core.records.times import (
     LATEST,
@@ -44,7 +46,8 @@ def width_of(every: Every) -> timedelta:
     """The width of the time buckets. Raises `InvalidQueryError`."""
     width = NAMED_WIDTHS.get(every) if isinstance(every, str) else every
     if not isinstance(width, timedelta):
-        raise InvalidQueryError(f"every must be 'hour', 'day', 'week' or a positive timedelta, got {shown(every)}")
+        given = errors.shown(every)
+        raise InvalidQueryError(f"every must be 'hour', 'day', 'week' or a positive timedelta, got {given}")
     check_width("every", width)
     return width
 
@@ -172,6 +175,20 @@ class Comparison:
             "second": self.second.to_dict(),
             "differences": {name: one.to_dict() for name, one in self.differences.items()},
         }
+
+    def to_frame(self, library: Library = "pandas") -> Any:
+        """A table of this library, one row for each metric; what is missing is null.
+
+        Raises:
+            MissingExtraError: If narwhals or the library is not installed.
+        """
+        return frame_of(shown.comparison_columns(self), library)
+
+    def __str__(self) -> str:
+        return shown.comparison_line(self)
+
+    def _repr_html_(self) -> str:
+        return shown.comparison_html(self)
 
 
 def compare(request: WindowRequest, other_version: str, measures: Measures) -> Plan[Comparison]:

@@ -25,6 +25,7 @@ from f1mon_core.metrics.tables import Trend
 from f1mon_core.metrics.trends import Comparison
 from f1mon_core.metrics.windows import WindowBasis, WindowRequest
 from f1mon_core.monitor._async.running import Running
+from f1mon_core.recording.lists import Listed
 from f1mon_core.records.fields import ClassLabel
 from f1mon_core.records.kinds import AccuracyEstimate, Cursor, DegradationAnalysis, HealthSnapshot
 from f1mon_core.storage.tally import check_flag
@@ -33,7 +34,7 @@ from f1mon_core.storage.tally import check_flag
 class Measuring(Running):
     """Metrics of a window; and the snapshots, analyses and estimates of it that are kept."""
 
-    async def models(self) -> list[ModelSummary]:
+    async def models(self) -> Listed[ModelSummary]:
         """Every model that ever predicted, by name: how much it did, how much of that is labelled, and when."""
         return await self._run(models.models())
 
@@ -326,7 +327,7 @@ class Measuring(Running):
         trusted: bool | None = None,
         where: Mapping[str, Any] | None = MappingProxyType({}),
         after: Cursor | None = None,
-    ) -> Sequence[HealthSnapshot]:
+    ) -> Listed[HealthSnapshot]:
         """Health snapshots, newest first; imported ones from before the correction have `trusted=False`.
 
         Args:
@@ -371,7 +372,7 @@ class Measuring(Running):
         until: datetime | None = None,
         limit: int | None = 100,
         after: Cursor | None = None,
-    ) -> Sequence[DegradationAnalysis]:
+    ) -> Listed[DegradationAnalysis]:
         """Kept degradation analyses, newest first."""
         return await self._run(
             recording.listing(
@@ -433,6 +434,6 @@ class Measuring(Running):
         until: datetime | None = None,
         limit: int | None = 100,
         after: Cursor | None = None,
-    ) -> Sequence[ScoredEstimate]:
+    ) -> Listed[ScoredEstimate]:
         """Kept estimates, newest first, each beside the true accuracy once its labels have matured."""
         return await self._run(estimate.scored(model_version, since, until, limit, after))

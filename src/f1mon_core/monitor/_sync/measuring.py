@@ -24,6 +24,7 @@ from f1mon_core.metrics.tables import Trend
 from f1mon_core.metrics.trends import Comparison
 from f1mon_core.metrics.windows import WindowBasis, WindowRequest
 from f1mon_core.monitor._sync.running import Running
+from f1mon_core.recording.lists import Listed
 from f1mon_core.records.fields import ClassLabel
 from f1mon_core.records.kinds import AccuracyEstimate, Cursor, DegradationAnalysis, HealthSnapshot
 from f1mon_core.storage.tally import check_flag
@@ -32,7 +33,7 @@ from f1mon_core.storage.tally import check_flag
 class Measuring(Running):
     """Metrics of a window; and the snapshots, analyses and estimates of it that are kept."""
 
-    def models(self) -> list[ModelSummary]:
+    def models(self) -> Listed[ModelSummary]:
         """Every model that ever predicted, by name: how much it did, how much of that is labelled, and when."""
         return self._run(models.models())
 
@@ -323,7 +324,7 @@ class Measuring(Running):
         trusted: bool | None = None,
         where: Mapping[str, Any] | None = MappingProxyType({}),
         after: Cursor | None = None,
-    ) -> Sequence[HealthSnapshot]:
+    ) -> Listed[HealthSnapshot]:
         """Health snapshots, newest first; imported ones from before the correction have `trusted=False`.
 
         Args:
@@ -368,7 +369,7 @@ class Measuring(Running):
         until: datetime | None = None,
         limit: int | None = 100,
         after: Cursor | None = None,
-    ) -> Sequence[DegradationAnalysis]:
+    ) -> Listed[DegradationAnalysis]:
         """Kept degradation analyses, newest first."""
         return self._run(
             recording.listing(
@@ -430,6 +431,6 @@ class Measuring(Running):
         until: datetime | None = None,
         limit: int | None = 100,
         after: Cursor | None = None,
-    ) -> Sequence[ScoredEstimate]:
+    ) -> Listed[ScoredEstimate]:
         """Kept estimates, newest first, each beside the true accuracy once its labels have matured."""
         return self._run(estimate.scored(model_version, since, until, limit, after))
