@@ -49,6 +49,7 @@ from f1mon_core.metrics.models import ModelSummary
 from f1mon_core.metrics.paired import PairedComparison
 from f1mon_core.metrics.performance import Performance
 from f1mon_core.metrics.references import Reference
+from f1mon_core.metrics.settling import Settling
 from f1mon_core.metrics.slices import Slices
 from f1mon_core.metrics.tables import Trend
 from f1mon_core.metrics.trends import Comparison
@@ -148,6 +149,7 @@ __all__ = [
     "SchemaError",
     "ScoredEstimate",
     "Section",
+    "Settling",
     "Silence",
     "Slices",
     "StorageError",

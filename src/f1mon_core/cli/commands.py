@@ -46,9 +46,12 @@ OWN_COMMANDS = {
     "models": "f1mon_core.cli.models:models",
     "resolve": "f1mon_core.cli.incidents:resolve",
     "rules": "f1mon_core.cli.rules:rules",
+    "segments": "f1mon_core.cli.trend:segments",
+    "settling": "f1mon_core.cli.settling:settling",
     "silence": "f1mon_core.cli.delivery:silence",
     "snapshot": "f1mon_core.cli.snapshot:snapshot",
     "status": "f1mon_core.cli.status:status",
+    "trend": "f1mon_core.cli.trend:trend",
 }
 """Core's own commands; a name here wins over a distribution that registers it too."""
 

@@ -168,14 +168,15 @@ def performances_columns(performances: Sequence[Performance]) -> dict[str, tuple
 
 def trend_html(trend: Sequence[Performance]) -> str:
     """A row for each bucket; one without a value says why."""
-    name = _name_of(trend)
-    rows = [(instant(one.window.since), instant(one.window.until), *_point(one)) for one in trend[-ROWS:]]
+    name = name_of(trend)
+    rows = [(instant(one.window.since), instant(one.window.until), *point(one)) for one in trend[-ROWS:]]
     header = ("since", "until", "labelled", "of", "coverage", name, "interval", "why none")
     notes = [f"Times are UTC, buckets [since, until). Intervals: {_intervals(trend)}.", *_cut(len(trend))]
     return html_table(trend_line(trend), header, rows, notes)
 
 
-def _point(one: Performance) -> tuple[Any, ...]:
+def point(one: Performance) -> tuple[Any, ...]:
+    """Labelled, total, coverage, the value of the metric that speaks for it, its interval, and why there is none."""
     metric = headline(one)
     if metric is None:
         return one.labelled, one.total, share(one.coverage), None, None, "no metric was asked for"
@@ -183,7 +184,8 @@ def _point(one: Performance) -> tuple[Any, ...]:
     return one.labelled, one.total, share(one.coverage), number(metric.value), interval, metric.reason
 
 
-def _name_of(performances: Sequence[Performance]) -> str:
+def name_of(performances: Sequence[Performance]) -> str:
+    """The name of the metric that speaks for them."""
     found = (headline(one) for one in performances)
     return next((metric.name for metric in found if metric is not None), "metric")
 
@@ -203,7 +205,7 @@ def _cut(length: int) -> list[str]:
 
 def comparison_line(one: Comparison) -> str:
     """The difference of accuracy with its interval, and what both rest on."""
-    name = _name_of([one.first])
+    name = name_of([one.first])
     first, second = (side.model_version or "all models" for side in (one.first, one.second))
     found = one.differences.get(name)
     said = "no metric was asked for"
@@ -297,9 +299,9 @@ def slices_line(one: Slices) -> str:
 
 def slices_html(one: Slices) -> str:
     """A row for each slice, and one for the whole."""
-    name = _name_of([one.whole])
-    rows = [("all of it", *_point(one.whole))]
-    rows += [(told_segments(one.named(group)), *_point(slice_)) for group, slice_ in list(one.items())[:ROWS]]
+    name = name_of([one.whole])
+    rows = [("all of it", *point(one.whole))]
+    rows += [(told_segments(one.named(group)), *point(slice_)) for group, slice_ in list(one.items())[:ROWS]]
     notes = [f"The intervals of all {one.looks} slices with a label hold together in 95 %."]
     if one.left_out:
         notes.append(f"{one.left_out} slices less bad are left out.")

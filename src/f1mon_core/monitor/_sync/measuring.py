@@ -11,6 +11,7 @@ from f1mon_core import recording
 from f1mon_core.metrics import data_doubts, degradation, estimate, health, models, performance, slices, trends
 from f1mon_core.metrics import label_delay as label_delays
 from f1mon_core.metrics import paired as pairing
+from f1mon_core.metrics import settling as settlings
 from f1mon_core.metrics.data_doubts import DataDoubt
 from f1mon_core.metrics.degradation import Baseline
 from f1mon_core.metrics.estimate import ScoredEstimate
@@ -19,6 +20,7 @@ from f1mon_core.metrics.label_delay import LabelDelay
 from f1mon_core.metrics.models import ModelSummary
 from f1mon_core.metrics.paired import PairedComparison
 from f1mon_core.metrics.performance import Measures, Performance, PerformanceOptions, SlicedOptions, asked
+from f1mon_core.metrics.settling import Settling
 from f1mon_core.metrics.slices import By, Group, Slices
 from f1mon_core.metrics.tables import Trend
 from f1mon_core.metrics.trends import Comparison
@@ -168,6 +170,26 @@ class Measuring(Running):
             where=where,
         )
         return self._run(label_delays.label_delay(request, quantiles, unit))
+
+    def settling(
+        self,
+        model_version: str | None = None,
+        *,
+        every: timedelta | None = None,
+        **options: Unpack[PerformanceOptions],
+    ) -> Settling:
+        """How a window's numbers settle while its labels come: as of instants from its end to the present.
+
+        Args:
+            model_version: One model's predictions; None for all.
+            every: From one instant to the next; None for twelve equal steps.
+            **options: As `performance` takes them, by prediction time; with `as_of` that is the present.
+
+        Raises:
+            InvalidQueryError: If another basis is asked for, or there are more than 1,000 instants.
+            PrunedError: If predictions of the window were pruned: kept cells do not know what was known when.
+        """
+        return self._run(settlings.settling(*asked(model_version, options), every))
 
     @overload
     def trend(
