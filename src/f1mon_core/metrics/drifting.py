@@ -22,7 +22,7 @@ from f1mon_core.records.kinds import Prediction
 from f1mon_core.storage import plans
 from f1mon_core.storage.plans import Plan
 from f1mon_core.storage.select import Select
-from f1mon_core.storage.tally import KEPT_BINS, check_collection, check_flag, check_instant, chosen
+from f1mon_core.storage.tally import KEPT_BINS, check_collection, check_flag, check_id, check_instant, chosen
 
 ReferenceChoice: TypeAlias = tuple[datetime | None, datetime | None] | str | None
 """A window `(since, until)`, the name of a stored reference, or None for the window of the same length before."""
@@ -53,7 +53,9 @@ class DriftQuestion:
         for name in names or ():
             if not isinstance(name, str):
                 raise InvalidQueryError(f"features must be names, got {shown(name)}")
-        if reference is not None and not isinstance(reference, str):
+        if isinstance(reference, str):
+            check_id("reference", reference)
+        elif reference is not None:
             if not isinstance(reference, tuple) or len(reference) != 2:  # noqa: PLR2004 - a pair
                 raise InvalidQueryError(f"reference is (since, until) or a name, got {shown(reference)}")
             for one in reference:

@@ -11,11 +11,10 @@ from typing import Any, cast
 
 import attrs
 
-from f1mon_core.errors import CorruptStoreError, InvalidRecordError, NotFoundError
+from f1mon_core.errors import CorruptStoreError, InvalidQueryError, InvalidRecordError, NotFoundError
 from f1mon_core.metrics import samples
 from f1mon_core.metrics.samples import Numbers, Sample
 from f1mon_core.recording import frames
-from f1mon_core.records import fields
 from f1mon_core.records.fields import MAX_JSON_BYTES, Document
 from f1mon_core.records.ids import new_operation_id
 from f1mon_core.records.json_text import canonical
@@ -23,7 +22,7 @@ from f1mon_core.records.times import from_micros, to_micros
 from f1mon_core.storage import plans
 from f1mon_core.storage.change import Change, Step, state_key, state_prefix
 from f1mon_core.storage.plans import Plan
-from f1mon_core.storage.tally import check_flag
+from f1mon_core.storage.tally import check_flag, check_id
 from f1mon_core.text import closest
 
 TRAINING = "training"
@@ -74,8 +73,7 @@ def record_reference(
     model_version: str, sample: Any, name: str, features: Collection[str] | None, *, add: bool
 ) -> Plan[Reference]:
     """Keep a sample as the reference of a model, in place of what had its name, or added to it."""
-    model_version = fields.identifier(model_version, "model_version")
-    name = fields.identifier(name, "name")
+    _check(model_version, name)
     add = check_flag("add", add)
     columns = frames.columns_of(sample, features)
     found, rows = samples.gathered(columns)
@@ -140,6 +138,7 @@ def _added(before: Reference, made: Mapping[str, Sample]) -> dict[str, Sample]:
 
 def stored(model_version: str, name: str) -> Plan[Reference]:
     """The reference of a model. Raises `NotFoundError`, which names those there are."""
+    _check(model_version, name)
     document = yield from plans.document(state_key("reference", model_version, name))
     if document is None:
         others = [one.name for one in (yield from listed(model_version))]
@@ -148,8 +147,17 @@ def stored(model_version: str, name: str) -> Plan[Reference]:
     return _of(document)
 
 
+def _check(model_version: Any, name: Any) -> None:
+    for argument, given in (("model_version", model_version), ("name", name)):
+        if given is None:
+            raise InvalidQueryError(f"{argument} must be given: a reference is of one model, and has a name")
+        check_id(argument, given)
+
+
 def listed(model_version: str | None) -> Plan[list[Reference]]:
     """The stored references of a model, or of all."""
+    if model_version is not None:
+        check_id("model_version", model_version)
     prefix = state_prefix("reference", *(() if model_version is None else (model_version,)))
     found = [_of(document) for document in (yield from plans.state(prefix)).values()]
     return [one for one in found if model_version in (None, one.model_version)]
@@ -157,6 +165,7 @@ def listed(model_version: str | None) -> Plan[list[Reference]]:
 
 def remove(model_version: str, name: str) -> Plan[None]:
     """Remove a reference. Raises `NotFoundError`."""
+    _check(model_version, name)
 
     def step(document: Document | None, now: datetime) -> Change:  # noqa: ARG001 - the shape of a step
         return Change(None, result=document is not None)

@@ -12,6 +12,7 @@ from f1mon_core.recording.layout import Choice, Layout, layout
 from f1mon_core.recording.rows import fact_of
 from f1mon_core.records import fields
 from f1mon_core.records.kinds import Fact, Outcome, Prediction
+from f1mon_core.storage.tally import check_collection
 from f1mon_core.text import closest
 
 SLICE = 5_000
@@ -65,10 +66,14 @@ def columns_of(sample: Any, names: Collection[str] | None) -> dict[str, list[Any
     Raises:
         InvalidRecordError: If it is none of these, or lacks a column that is named.
     """
-    if isinstance(names, str):
-        raise InvalidRecordError("features", names, "must be a collection of names")
+    names = None if names is None else check_collection("features", names, "names")
+    for name in names or ():
+        if not isinstance(name, str):
+            raise InvalidRecordError("features", name, "must be names")
+    if names == []:
+        raise InvalidRecordError("features", names, "must name at least one column")
     if is_frame(sample):
-        frame = _opened(sample)
+        frame = _opened(sample, "sample")
         found = {str(name): partial(_cells, frame, name, str(name)) for name in frame.columns}
     elif isinstance(sample, Mapping):
         found = {str(name): partial(_column, str(name), cells) for name, cells in sample.items()}
@@ -151,7 +156,7 @@ def _made(row: Mapping[str, Any], found: Layout, left_out: LeftOut, number: int)
     return made
 
 
-def _opened(given: Any) -> Any:
+def _opened(given: Any, called: str = "records") -> Any:
     """The frame as narwhals has it. Raises `MissingExtraError`, or `InvalidRecordError` for what is none."""
     try:
         import narwhals as nw  # noqa: PLC0415 - an extra
@@ -165,11 +170,11 @@ def _opened(given: Any) -> Any:
         frame = nw.from_native(given)
     except TypeError as error:
         reason = "must be a frame of pandas, polars or Arrow with a column for each field, or an iterable of records"
-        raise InvalidRecordError("records", given, reason) from error
+        raise InvalidRecordError(called, given, reason) from error
     except nw.exceptions.NarwhalsError as error:
-        raise InvalidRecordError("records", given, f"must be a frame that can be read: {error}") from error
+        raise InvalidRecordError(called, given, f"must be a frame that can be read: {error}") from error
     if isinstance(frame, nw.LazyFrame):
-        raise InvalidRecordError("records", given, "must be a frame that was computed: give .collect()")
+        raise InvalidRecordError(called, given, "must be a frame that was computed: give .collect()")
     return frame
 
 
