@@ -51,7 +51,7 @@ from f1mon_core.metrics.performance import Performance
 from f1mon_core.metrics.references import Reference
 from f1mon_core.metrics.settling import Settling
 from f1mon_core.metrics.slices import Slices
-from f1mon_core.metrics.tables import Trend
+from f1mon_core.metrics.tables import Grouped, Trend
 from f1mon_core.metrics.trends import Comparison
 from f1mon_core.monitor import Monitor
 from f1mon_core.recording.lists import LabelledPrediction, LabelledPredictions, Listed, Outcomes, Predictions
@@ -113,6 +113,7 @@ __all__ = [
     "FeatureDrift",
     "FeatureImportance",
     "FileChannel",
+    "Grouped",
     "HealthSnapshot",
     "IncidentEvent",
     "InvalidQueryError",

@@ -83,3 +83,5 @@ def test_what_contradicts_itself_is_refused(run):
 @pytest.mark.usefixtures("store")
 def test_a_window_of_nothing_is_said(run):
     assert "nothing was compared" in run(*PLACE, "drift", "--window", "1m").stderr
+    untested = run(*PLACE, "-q", "drift", "--window", "3d", "--baseline", "2020-01-01", "2020-01-02")
+    assert untested.stderr.count("nothing could be tested") == 2

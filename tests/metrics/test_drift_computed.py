@@ -241,6 +241,14 @@ def test_categories_add_and_keep_the_most_frequent():
     assert added.kept(2).n == added.n == 15
 
 
+def test_what_a_kept_sample_does_not_name_is_counted_with_its_rest():
+    reference, current = Categories({"a": 60}, 40), Categories({"a": 60, "b": 30, "c": 10})
+    found = drift_tests.change(reference, current)
+    assert (found.test.statistic, found.psi, found.distance) == (0, 0, 0)
+    moved = drift_tests.change(reference, Categories({"a": 10, "new": 90}))
+    assert moved.test.p_value < 1e-6
+
+
 # A reference that is stored -------------------------------------------------------------------------------------------
 
 TRAINED = {"grid": [float(place) for place in range(1, 21)] * 10, "tyre": ["soft", "hard"] * 100}
@@ -361,6 +369,7 @@ def test_segments_narrow_both_windows(monitor):
         monitor.record_predictions({**one, "segments": {"country": "MC"}} for one in made)
     found = monitor.drift("m", last=DAY, where={"country": "MC"}, features=["grid"])
     assert (found["grid"].reference.n, found["grid"].current.n, found["grid"].drifted) == (20, 20, True)
+    assert found.read == 640
     assert "where country=MC" in str(found)
     with pytest.raises(InvalidQueryError, match="are of the whole model"):
         monitor.drift("m", last=DAY, where={"country": "MC"}, keep=True)

@@ -44,6 +44,9 @@ ASKED = {
     "comparison": lambda monitor: monitor.compare("a", HOSTILE),
     "paired": lambda monitor: monitor.compare("a", HOSTILE, paired=True, basis="prediction"),
     "slices": lambda monitor: monitor.performance("a", by="country"),
+    "trends of slices": lambda monitor: monitor.trend("a", every="day", by="country"),
+    "comparisons of slices": lambda monitor: monitor.compare("a", HOSTILE, by="country"),
+    "no slices": lambda monitor: monitor.trend("nobody", every="day", by="country"),
     "delay": lambda monitor: monitor.label_delay("a"),
     "no delay": lambda monitor: monitor.label_delay("nobody"),
     "models": lambda monitor: monitor.models(),
@@ -95,7 +98,17 @@ def test_it_is_a_frame_to_go_on_with(monitor, asked, library):
     found = ASKED[asked](monitor)
     frame = found.to_frame(library)
     assert type(frame).__module__.partition(".")[0] in library
-    expected = {"trend": 4, "empty trend": 0, "paired": 1, "slices": 2, "no delay": 0, "models": 2, "alerts": 1}
+    expected = {
+        "trend": 4,
+        "trends of slices": 8,
+        "no slices": 0,
+        "empty trend": 0,
+        "paired": 1,
+        "slices": 2,
+        "no delay": 0,
+        "models": 2,
+        "alerts": 1,
+    }
     assert len(frame) == expected.get(asked, len(frame))
 
 

@@ -10,6 +10,7 @@ from f1mon_core import (
     Alert,
     AsyncMonitor,
     Comparison,
+    Grouped,
     Listed,
     ModelSummary,
     Monitor,
@@ -19,7 +20,6 @@ from f1mon_core import (
     Slices,
     Trend,
 )
-from f1mon_core.metrics.slices import Group
 from f1mon_core.records import Clock, Document, Fact, Json, host_clock
 from f1mon_core.storage import (
     Appended,
@@ -123,9 +123,9 @@ def labels_and_segments(monitor: Monitor) -> None:
     assert_type(monitor.performance("m", where={"country": ["DE", None]}), Performance)
     assert_type(monitor.performance("m", by="country", worst=5), Slices)
     assert_type(monitor.trend("m", every="day"), Trend)
-    assert_type(monitor.trend("m", every="day", by=("country", "tier")), dict[Group, Trend])
+    assert_type(monitor.trend("m", every="day", by=("country", "tier")), Grouped[Trend])
     assert_type(monitor.compare("a", "b"), Comparison)
-    assert_type(monitor.compare("a", "b", by="country"), dict[Group, Comparison])
+    assert_type(monitor.compare("a", "b", by="country"), Grouped[Comparison])
     assert_type(monitor.compare("a", "b", paired=True, min_coverage=0.8), PairedComparison)
     TallyQuery(by=("country",), where={"country": ("DE", None), "tier": 1})
 

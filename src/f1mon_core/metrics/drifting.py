@@ -127,15 +127,15 @@ def _compared(
         compared = []
     if wanted == ():
         return compared, 0, left_out
-    current, total = yield from _features(window, wanted)
+    current, total, read = yield from _features(window, wanted)
     if isinstance(against, Window):
-        earlier, total_before = yield from _features(against, wanted)
+        earlier, total_before, read_before = yield from _features(against, wanted)
+        read += read_before
         known = yield from plans.outside(lambda: _samples(earlier, total_before))
     else:
-        total_before = 0
         known = {**dict.fromkeys(against.left_out), **against.features}
     pairs = yield from plans.outside(lambda: _pairs(known, current, total, wanted, left_out))
-    return [*compared, *pairs], total + total_before, left_out
+    return [*compared, *pairs], read, left_out
 
 
 def _samples(found: Mapping[str, Gathered], total: int) -> dict[str, Sample | None]:
@@ -180,16 +180,17 @@ def _answers(window: Window) -> Plan[tuple[Categories, Categories]]:
     return Categories(dict(classes)), Categories(dict(bins))
 
 
-def _features(window: Window, wanted: tuple[str, ...] | None) -> Plan[tuple[dict[str, Gathered], int]]:
-    """The features of a window's predictions, page by page, and how many predictions there are."""
+def _features(window: Window, wanted: tuple[str, ...] | None) -> Plan[tuple[dict[str, Gathered], int, int]]:
+    """The features of a window's predictions, page by page, how many those are, and how many were read for them."""
     paths = rows.undeclared(window.where)
     query = window.query(1)
     yield from rows.check_stored(query, ["features"])
     found: dict[str, Gathered] = {name: Gathered() for name in wanted or ()}
-    total = 0
+    total = read = 0
     select = Select.of(Prediction, window.since, window.until, window.model_version, limit=_PAGE)
     while True:
         page = yield from plans.find(select)
+        read += len(page)
         for made in page:
             if window.where and not _is_chosen(made, window, paths):
                 continue
@@ -201,7 +202,7 @@ def _features(window: Window, wanted: tuple[str, ...] | None) -> Plan[tuple[dict
             break
         select = attrs.evolve(select, after=page[-1].cursor)
     yield from rows.check_stored(query, ["features"])  # a prune between two pages took what was to be read
-    return found, total
+    return found, total, read
 
 
 def _is_chosen(made: Prediction, window: Window, paths: list[str]) -> bool:

@@ -15,7 +15,7 @@ from f1mon_core.metrics.intervals import LEVEL, Method
 from f1mon_core.metrics.metric import Metric
 from f1mon_core.metrics.performance import Measures, Performance
 from f1mon_core.metrics.slices import By, Group
-from f1mon_core.metrics.tables import Trend
+from f1mon_core.metrics.tables import Grouped, Trend
 from f1mon_core.metrics.windows import Window, WindowRequest
 from f1mon_core.recording.lists import Library, frame_of
 from f1mon_core.records.fields import Document
@@ -61,7 +61,7 @@ def trend(request: WindowRequest, measures: Measures, every: Every) -> Plan[Tren
     return _trend(measures, tally, window, _starts(window, width, split), width, unavailable)
 
 
-def trend_by(request: WindowRequest, measures: Measures, every: Every, by: By) -> Plan[dict[Group, Trend]]:
+def trend_by(request: WindowRequest, measures: Measures, every: Every, by: By) -> Plan[Grouped[Trend]]:
     """The trend of each slice of a window, from one tally; every bucket of every slice with a label is a look."""
     width, names = width_of(every), slices.by_of(by)
     window = yield from request.resolve()
@@ -74,10 +74,11 @@ def trend_by(request: WindowRequest, measures: Measures, every: Every, by: By) -
         )
     looks = len({(key.segments, key.bucket) for key in tally.cells if key.actual is not None})
     adjusted = measures.adjusted(looks)
-    return {
+    found = {
         slices.key_of(group): _trend(adjusted, part, slices.narrowed(window, names, group), starts, width, unavailable)
         for group, part in parts.items()
     }
+    return Grouped(names, found)
 
 
 def _by_bucket(tally: Tally) -> dict[int, dict[CellKey, Moments]]:
@@ -182,7 +183,11 @@ class Comparison:
         Raises:
             MissingExtraError: If narwhals or the library is not installed.
         """
-        return frame_of(shown.comparison_columns(self), library)
+        return frame_of(self.columns(), library)
+
+    def columns(self) -> dict[str, tuple[str, list[Any]]]:
+        """The columns of its table: the name of each to its kind and its cells."""
+        return shown.comparison_columns(self)
 
     def __str__(self) -> str:
         return shown.comparison_line(self)
@@ -202,7 +207,7 @@ def compare(request: WindowRequest, other_version: str, measures: Measures) -> P
     return _comparison(measures, *measured)
 
 
-def compare_by(request: WindowRequest, other_version: str, measures: Measures, by: By) -> Plan[dict[Group, Comparison]]:
+def compare_by(request: WindowRequest, other_version: str, measures: Measures, by: By) -> Plan[Grouped[Comparison]]:
     """Two model versions in each slice; slices in which both have a label are looks."""
     check_versions(request.model_version, other_version)
     names = slices.by_of(by)
@@ -222,7 +227,7 @@ def compare_by(request: WindowRequest, other_version: str, measures: Measures, b
             for one, (parts, empty, unavailable) in zip(windows, told, strict=True)
         ]
         found[slices.key_of(group)] = _comparison(adjusted, *sides)
-    return found
+    return Grouped(names, found)
 
 
 def check_versions(first: str | None, second: str | None) -> None:

@@ -22,8 +22,8 @@ from f1mon_core.metrics.models import ModelSummary
 from f1mon_core.metrics.paired import PairedComparison
 from f1mon_core.metrics.performance import Measures, Performance, PerformanceOptions, SlicedOptions, asked
 from f1mon_core.metrics.settling import Settling
-from f1mon_core.metrics.slices import By, Group, Slices
-from f1mon_core.metrics.tables import Trend
+from f1mon_core.metrics.slices import By, Slices
+from f1mon_core.metrics.tables import Grouped, Trend
 from f1mon_core.metrics.trends import Comparison
 from f1mon_core.metrics.windows import WindowBasis, WindowRequest
 from f1mon_core.monitor._async.running import Running
@@ -212,7 +212,7 @@ class Measuring(Running):
         every: trends.Every,
         by: By,
         **options: Unpack[PerformanceOptions],
-    ) -> dict[Group, Trend]: ...
+    ) -> Grouped[Trend]: ...
 
     async def trend(
         self,
@@ -221,7 +221,7 @@ class Measuring(Running):
         every: trends.Every,
         by: By | None = None,
         **options: Unpack[PerformanceOptions],
-    ) -> Trend | dict[Group, Trend]:
+    ) -> Trend | Grouped[Trend]:
         """The performance of each hour, day, week or other stretch of a window, from one tally.
 
         Days begin at midnight and weeks on Monday, UTC. A bucket without predictions is there too, with the reason in
@@ -258,7 +258,7 @@ class Measuring(Running):
         by: By,
         paired: Literal[False] = False,
         **options: Unpack[PerformanceOptions],
-    ) -> dict[Group, Comparison]: ...
+    ) -> Grouped[Comparison]: ...
 
     @overload
     async def compare(
@@ -281,7 +281,7 @@ class Measuring(Running):
         paired: bool = False,
         min_coverage: float = pairing.MIN_COVERAGE,
         **options: Unpack[PerformanceOptions],
-    ) -> Comparison | dict[Group, Comparison] | PairedComparison:
+    ) -> Comparison | Grouped[Comparison] | PairedComparison:
         """Two model versions over the same window, with the interval of each difference.
 
         Unpaired, the intervals (Newcombe's hybrid score) take the two as independent samples; where both answered the
