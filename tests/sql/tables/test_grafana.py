@@ -62,6 +62,21 @@ def test_every_query_answers(family, filled):
     assert [one["model_version"] for one in found["models"]] == ["podium-1", "podium-2"]
 
 
+def test_what_pruning_kept_is_in_the_days(family, filled):
+    with Monitor.open("sql", url=filled, clock=noon) as monitor:
+        for number, label in enumerate(["1", 1, "YES"]):
+            monitor.record_prediction(f"t{number}", "podium-1", label, 0.9, at=NOON - DAY + timedelta(hours=2))
+            monitor.record_outcome(f"t{number}", "1" if number < 2 else "yes")
+    names = ("accuracy", "coverage", "predictions", "models")
+    before = {name: rows(filled, asked(family, grafana.queries(family)[name])) for name in names}
+    assert [float(one["predictions"]) for one in before["predictions"]] == [13, 1]
+    with Monitor.open("sql", url=filled, clock=noon) as monitor:
+        assert monitor.prune(NOON - DAY + timedelta(hours=1)).removed["prediction"] == 10
+        assert {name: rows(filled, asked(family, grafana.queries(family)[name])) for name in names} == before
+        assert monitor.prune(NOON - DAY + timedelta(hours=3)).removed["prediction"] == 3
+    assert {name: rows(filled, asked(family, grafana.queries(family)[name])) for name in names} == before
+
+
 def test_every_panel_asks_its_own_query_of_the_one_source(family):
     made = grafana.dashboard(family)
     asked = grafana.queries(family)
