@@ -85,3 +85,30 @@ def test_a_window_of_nothing_is_said(run):
     assert "nothing was compared" in run(*PLACE, "drift", "--window", "1m").stderr
     untested = run(*PLACE, "-q", "drift", "--window", "3d", "--baseline", "2020-01-01", "2020-01-02")
     assert untested.stderr.count("nothing could be tested") == 2
+
+
+@pytest.mark.usefixtures("store")
+def test_a_training_file_is_kept_listed_held_against_and_removed(run, tmp_path):
+    generator = random.Random(2)
+    rows = [f"{generator.gauss(0, 1)},{generator.choice('xy')},00{number % 3}" for number in range(300)]
+    (tmp_path / "train.csv").write_text("\n".join(["grid,tyre,code", *rows, ",,"]))
+    kept = run(*PLACE, "reference", "add", "moved", "train.csv", "--text", "tyre")
+    assert "reference training of moved: 301 rows, 3 features" in kept.stderr
+    listed = json.loads(run(*PLACE, "reference", "list", "--json").stdout)
+    (told,) = (one for one in listed if one["model_version"] == "moved")
+    assert told["features"] == {"grid": "number", "tyre": "category", "code": "category"}
+    (found,) = json.loads(
+        run(*PLACE, "drift", "--model-version", "moved", "--reference", "training", "--json", code=3).stdout
+    )
+    assert "grid" in found["drifted"]
+    again = run(*PLACE, "reference", "add", "moved", "train.csv", "--feature", "grid", "--name", "g")
+    assert "reference g of moved: 301 rows, 1 features" in again.stderr
+    merged = run(*PLACE, "reference", "add", "moved", "train.csv", "--feature", "grid", "--name", "g", "--merge")
+    assert "602 rows" in merged.stderr
+    refused = run(*PLACE, "reference", "add", "moved", "train.csv", "--feature", "grd", code=2)
+    assert "train.csv has no column 'grd'; did you mean 'grid'?" in refused.stderr
+    (tmp_path / "broken.jsonl").write_text('{"grid": 1}\nno json\n')
+    assert "broken.jsonl, line 2" in run(*PLACE, "reference", "add", "moved", "broken.jsonl", code=1).stderr
+    assert run(*PLACE, "reference", "list").stdout.count("moved") == 2
+    run(*PLACE, "reference", "remove", "moved", "--name", "g")
+    assert "no reference 'g'" in run(*PLACE, "reference", "remove", "moved", "--name", "g", code=1).stderr

@@ -44,6 +44,7 @@ OWN_COMMANDS = {
     "incidents": "f1mon_core.cli.incidents:incidents",
     "metrics": "f1mon_core.cli.metrics:metrics",
     "models": "f1mon_core.cli.models:models",
+    "reference": "f1mon_core.cli.reference:reference",
     "resolve": "f1mon_core.cli.incidents:resolve",
     "rules": "f1mon_core.cli.rules:rules",
     "segments": "f1mon_core.cli.trend:segments",
