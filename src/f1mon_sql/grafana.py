@@ -92,9 +92,9 @@ _TIME: Mapping[str, Callable[[str], str]] = {
     "mysql": lambda column: f"CAST({column} AS DATETIME)",
 }
 _SEGMENT = {
-    "sqlite": """json_extract(segments, '$."${segment}"')""",
-    "postgresql": "segments::json ->> '${segment}'",
-    "mysql": """JSON_UNQUOTE(JSON_EXTRACT(segments, '$."${segment}"'))""",
+    "sqlite": """json_extract(segments, '$."' || ${segment:sqlstring} || '"')""",
+    "postgresql": "segments::json ->> ${segment:sqlstring}",
+    "mysql": """JSON_UNQUOTE(JSON_EXTRACT(segments, CONCAT('$."', ${segment:sqlstring}, '"')))""",
 }
 _MODELS = "model_version IN (${model:sqlstring})"
 

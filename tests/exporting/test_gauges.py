@@ -110,6 +110,16 @@ def test_what_nobody_evaluates_and_nobody_delivers_grows_old():
         assert found["f1mon_outbox_oldest_seconds", ()] == 7_200
 
 
+def test_a_window_that_begins_in_what_was_pruned_is_answered_from_the_full_hour():
+    late = NOON + HOUR / 2
+    with Monitor.open("memory", clock=lambda: late) as monitor:
+        filled(monitor)
+        monitor.prune(NOON - HOUR / 2)
+        assert parsed(monitor.prometheus(last=2 * HOUR))[of("predictions", HOSTILE, "2h")] == 2
+        assert parsed(monitor.prometheus(last=None))[of("predictions", "old", "all")] == 1
+        assert parsed(monitor.prometheus(last=2 * HOUR, horizon=HOUR))[of("predictions", HOSTILE, "2h")] == 2
+
+
 def test_only_matured_predictions_where_that_is_asked(monitor):
     found = parsed(monitor.prometheus(horizon=2 * HOUR))
     assert {dict(labels).get("model_version") for _, labels in found} == {HOSTILE, None}

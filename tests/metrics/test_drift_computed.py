@@ -423,6 +423,9 @@ def test_what_is_kept_is_what_rules_go_by(monitor):
     ks = found["grid"].tests[-1]
     assert fired == {"some": 3, "grid": ks.adjusted, "far": ks.statistic}
     assert monitor.drift("m", last=DAY).kept == ()
+    monitor.record_reference("m", TRAINED)
+    (fact, *_) = monitor.drift("m", last=DAY, reference="training", keep=True).kept
+    assert fact.metadata["reference"] == {"name": "training", "rows": 200, "recorded_at": MONDAY.isoformat()}
 
 
 def test_it_says_itself_in_every_form(monitor):

@@ -15,14 +15,14 @@ import attrs
 from f1mon_core.alerts import alerts, open_incidents, overdue
 from f1mon_core.alerts.watch import Phase
 from f1mon_core.delivery import report
-from f1mon_core.errors import InvalidQueryError, shown
+from f1mon_core.errors import InvalidQueryError, PrunedError, shown
 from f1mon_core.metrics import rows
 from f1mon_core.metrics.performance import Measures, Performance
-from f1mon_core.metrics.windows import WindowRequest
-from f1mon_core.records.times import from_micros
+from f1mon_core.metrics.windows import Window, WindowRequest
+from f1mon_core.records.times import from_micros, to_micros
 from f1mon_core.storage import plans
 from f1mon_core.storage.plans import Plan
-from f1mon_core.storage.tally import KEPT_BINS, CellKey, Moments, Tally
+from f1mon_core.storage.tally import KEPT_BINS, KEPT_BUCKET, CellKey, Moments, Tally, bucket_of
 
 WINDOW = timedelta(hours=24)
 MAX_MODELS = 50
@@ -72,8 +72,7 @@ def gauges(last: timedelta | None, horizon: timedelta | None, max_models: int) -
     if type(max_models) is not int or max_models < 0:
         raise InvalidQueryError(f"max_models is a number of models, got {shown(max_models)}")
     basis = WindowRequest(last=last, basis="prediction" if horizon is None else "matured", horizon=horizon)
-    window = yield from basis.resolve()
-    tally = yield from rows.tally(window.query(KEPT_BINS))
+    window, tally = yield from _counted((yield from basis.resolve()))
     cells: dict[str, dict[CellKey, Moments]] = {}
     for key, moments in tally.cells.items():
         cells.setdefault(key.model_version, {})[key] = moments
@@ -85,6 +84,26 @@ def gauges(last: timedelta | None, horizon: timedelta | None, max_models: int) -
     }
     left_out = len(most) - len(models)
     return [*_of_models(models, named(last), left_out), *(yield from _of_alerts((yield from plans.now())))]
+
+
+def _counted(window: Window) -> Plan[tuple[Window, Tally]]:
+    """The cells of a window; an edge in what was pruned is the full hour before, as nothing finer is kept."""
+    try:
+        return window, (yield from rows.tally(window.query(KEPT_BINS)))
+    except PrunedError as error:
+        kept_until = error.since
+        floored = attrs.evolve(
+            window, since=_floored(window.since, kept_until), until=_floored(window.until, kept_until)
+        )
+        if floored == window:
+            raise
+    return floored, (yield from rows.tally(floored.query(KEPT_BINS)))
+
+
+def _floored(edge: datetime | None, kept_until: datetime | None) -> datetime | None:
+    if edge is None or kept_until is None or edge >= kept_until:
+        return edge
+    return from_micros(max(0, bucket_of(to_micros(edge), KEPT_BUCKET) or 0))
 
 
 def named(last: timedelta | None) -> str:

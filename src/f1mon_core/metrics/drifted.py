@@ -181,7 +181,7 @@ class Drift(Mapping[str, FeatureDrift]):
             "looks": self.looks,
             "window": self.window.to_dict(),
         }
-        shared["reference"] = self.reference.to_dict()
+        shared["reference"] = _named(self.reference)
         for one in self.features.values():
             about = {name: value for name, value in one.to_dict().items() if name not in {"name", "drifted", "tests"}}
             for test in one.tests:
@@ -276,6 +276,13 @@ def drift_row(one: FeatureDrift) -> tuple[object, ...]:
         one.reference.n,
         one.current.n,
     )
+
+
+def _named(reference: Window | Reference) -> Document:
+    """Which reference it was, without what it holds: it stands in every fact."""
+    if isinstance(reference, Window):
+        return reference.to_dict()
+    return {"name": reference.name, "rows": reference.rows, "recorded_at": reference.recorded_at.isoformat()}
 
 
 def _values_test(one: FeatureDrift) -> DriftTest | None:

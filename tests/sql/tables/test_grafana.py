@@ -39,7 +39,7 @@ def asked(family, query):
     query = re.sub(r"\$__timeFilter\((\w+)\)", rf"\1 {window}", query)
     query = query.replace("$__from", f"{(NOON - 3 * DAY).timestamp() * 1000:.0f}")
     query = query.replace("$__to", f"{(NOON + DAY).timestamp() * 1000:.0f}")
-    query = query.replace("${model:sqlstring}", "'podium-1'").replace("${segment}", "country")
+    query = query.replace("${model:sqlstring}", "'podium-1'").replace("${segment:sqlstring}", "'country'")
     assert "${" not in query
     return query
 

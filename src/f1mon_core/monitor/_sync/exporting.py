@@ -19,13 +19,14 @@ class Exporting(Running):
         """Accuracy with its interval, counts, coverage, open incidents, overdue rules and the outbox, as of now.
 
         Args:
-            last: The newest stretch of prediction time that models are measured over; None for all of it.
+            last: The newest stretch of prediction time that models are measured over; None for all of it. Where it
+                begins in what was pruned it is from the full hour before.
             horizon: Only predictions that are at least so old, the window ending there; None for all.
             max_models: At most so many, those with the most predictions; `f1mon_models_left_out` counts the rest.
 
         Raises:
             InvalidQueryError: If an argument is refused.
-            PrunedError: If the window begins where only full hours are kept.
+            PrunedError: If what pruning kept cannot answer.
         """
         return self._run(gauges.gauges(last, horizon, max_models))
 
