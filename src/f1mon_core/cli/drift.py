@@ -87,6 +87,8 @@ def drift(
                 warn(printable(f"warning: {one}: {error}"))
                 failed = error
     _show(found, as_json=as_json)
+    if not models:
+        talk("no predictions in this window: nothing was compared")
     if failed is not None:
         raise said(failed)
     if any(one.drifted for one in found) and not exit_zero:
@@ -107,5 +109,3 @@ def _show(found: list[Drift], *, as_json: bool) -> None:
             talk(printable(f"{one.model_version}: {name} left out: {why}"))
         if one.kept:
             talk(printable(f"{one.model_version}: {len(one.kept)} results kept"))
-    if not found:
-        talk("no predictions in this window: nothing was compared")
