@@ -12,7 +12,17 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 CORE = ROOT / "src" / "f1mon_core"
-MONITOR = ("__init__", "running", "recording", "measuring", "alerting", "delivering", "monitor")
+MONITOR = (
+    "__init__",
+    "running",
+    "recording",
+    "measuring",
+    "drifting",
+    "alerting",
+    "delivering",
+    "exporting",
+    "monitor",
+)
 
 SOURCES = {
     CORE / "storage" / "async_contract.py": CORE / "storage" / "contract.py",

@@ -41,17 +41,20 @@ from f1mon_core.errors import (
     UnknownBackendError,
 )
 from f1mon_core.metrics.data_doubts import DataDoubt
+from f1mon_core.metrics.drifted import Drift, DriftTest, FeatureDrift
 from f1mon_core.metrics.estimate import ScoredEstimate
 from f1mon_core.metrics.label_delay import LabelDelay
 from f1mon_core.metrics.metric import Metric
 from f1mon_core.metrics.models import ModelSummary
 from f1mon_core.metrics.paired import PairedComparison
 from f1mon_core.metrics.performance import Performance
+from f1mon_core.metrics.references import Reference
+from f1mon_core.metrics.settling import Settling
 from f1mon_core.metrics.slices import Slices
-from f1mon_core.metrics.tables import Trend
+from f1mon_core.metrics.tables import Grouped, Trend
 from f1mon_core.metrics.trends import Comparison
 from f1mon_core.monitor import Monitor
-from f1mon_core.recording.lists import LabelledPrediction, LabelledPredictions, Outcomes, Predictions
+from f1mon_core.recording.lists import LabelledPrediction, LabelledPredictions, Listed, Outcomes, Predictions
 from f1mon_core.records.kinds import (
     AccuracyEstimate,
     Acknowledgement,
@@ -101,12 +104,16 @@ __all__ = [
     "Delivery",
     "DeliveryError",
     "DeliveryReport",
+    "Drift",
     "DriftResult",
+    "DriftTest",
     "DuplicateBackendError",
     "EvaluationError",
     "F1monError",
+    "FeatureDrift",
     "FeatureImportance",
     "FileChannel",
+    "Grouped",
     "HealthSnapshot",
     "IncidentEvent",
     "InvalidQueryError",
@@ -114,6 +121,7 @@ __all__ = [
     "LabelDelay",
     "LabelledPrediction",
     "LabelledPredictions",
+    "Listed",
     "LockTimeoutError",
     "Message",
     "Metric",
@@ -135,12 +143,14 @@ __all__ = [
     "Predictions",
     "PrunedError",
     "ReadOnlyError",
+    "Reference",
     "RefusedError",
     "RestoreError",
     "RuleRevision",
     "SchemaError",
     "ScoredEstimate",
     "Section",
+    "Settling",
     "Silence",
     "Slices",
     "StorageError",

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://[^\s'\"]+")
+_NOTHING = "\N{EN DASH}"
 _SECRET = re.compile(
     r"(?i)((?:password|passwd|pwd|secret|token|api[_-]?key|authorization)[\"']?\s*[=:]\s*[\"']?(?:(?:basic|bearer)\s+)?)[^&;,\s\"']+"
 )
@@ -63,6 +64,22 @@ def _choice(choice: Any) -> str:
     if isinstance(choice, Mapping):
         return f"({told_segments(choice)})"
     return str(choice)
+
+
+def html_table(caption: str, header: Sequence[str], rows: Iterable[Sequence[Any]], notes: Iterable[str] = ()) -> str:
+    """A plain HTML table for a notebook, of text that may hold anything; None is a dash, numbers stand to the right."""
+    from html import escape  # noqa: PLC0415 - brings every name that HTML has for a character
+
+    def cell(value: Any) -> str:
+        text = escape(printable(_NOTHING if value is None else str(value)))
+        right = isinstance(value, int | float) or text[:1].isdigit() or text[:1] in {"+", "-"}
+        return f'<td style="text-align: right">{text}</td>' if right else f"<td>{text}</td>"
+
+    head = "".join(f'<th scope="col">{escape(printable(one))}</th>' for one in header)
+    body = "".join(f"<tr>{''.join(map(cell, row))}</tr>" for row in rows)
+    said = "".join(f"<p>{escape(printable(one))}</p>" for one in notes)
+    title = escape(printable(caption))
+    return f"<table><caption>{title}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{said}"
 
 
 def closest(name: str, known: Collection[str]) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 from functools import partial
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import click
@@ -11,7 +13,7 @@ import click
 from f1mon_core.errors import ConfigurationError
 from f1mon_core.storage.environment import from_environment
 from f1mon_core.storage.registry import require_existing
-from f1mon_sql import backend
+from f1mon_sql import backend, grafana
 from f1mon_sql.connect.target import target_of
 from f1mon_sql.schema import upgrading, versions
 
@@ -81,6 +83,27 @@ def history() -> None:
     """List the revisions of the schema, oldest first."""
     for one in upgrading.history():
         click.echo(f"{one.revision}  {one.summary}")
+
+
+@click.command("grafana")
+@click.argument("directory", type=click.Path(path_type=Path, file_okay=False))
+@url_option
+@click.option("--user", metavar="NAME", help="As whom Grafana connects; one that may only read is enough.")
+@click.option("--at", "place", metavar="PATH", help="Where Grafana sees DIRECTORY; its own path if not given.")
+def grafana_command(directory: Path, url: str, user: str | None, place: str | None) -> None:
+    """Write a dashboard for Grafana, and what makes it load that, into DIRECTORY.
+
+    Mount DIRECTORY/provisioning as Grafana's, or copy its files there. The password is read by Grafana from the
+    variable F1MON_GRAFANA_PASSWORD. A database file is read by the plugin frser-sqlite-datasource.
+    """
+    target = target_of(url)
+    seen = PurePosixPath(place) if place else directory.absolute()
+    content = grafana.files(target, str(seen / "dashboards"), user)
+    try:
+        for path in grafana.written(directory, content, partial(json.dumps, indent=2)):
+            click.echo(path)
+    except OSError as error:
+        raise click.ClickException(f"{directory} cannot be written: {error.strerror or error}") from error
 
 
 _WORDS: dict[Any, str] = {

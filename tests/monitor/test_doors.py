@@ -125,6 +125,7 @@ BASES: Mapping[str, Callable[[Any], dict[str, Any]]] = {
     },
     "deliver_until": lambda _: {"stop": _event()},
     "discard_dead_letters": lambda _: {"reason": "old"},
+    "drift": lambda _: {"model_version": "m", "last": timedelta(days=1)},
     "estimate_accuracy": lambda _: {"model_version": "m", "horizon": timedelta(hours=1), "last": timedelta(hours=1)},
     "evaluate_rule": lambda _: {"rule": RULE, "value": 0.1, "model_version": "m"},
     "importance_trend": lambda _: {"model_version": "m", "feature": "f"},
@@ -140,6 +141,8 @@ BASES: Mapping[str, Callable[[Any], dict[str, Any]]] = {
     "record_prediction": lambda _: {
         "prediction_id": "p", "model_version": "m", "predicted_outcome": 1, "confidence": 0.5,
     },
+    "record_reference": lambda _: {"model_version": "m", "sample": {"grid": [1, 2]}},
+    "remove_reference": lambda _: {"model_version": "m"},
     "remove_rule": lambda _: {"rule_id": "r"},
     "resolve": lambda _: {"incident_id": "i", "reason": "over"},
     "retire": lambda _: {"model_version": "m"},

@@ -10,6 +10,8 @@ from f1mon_core import (
     Alert,
     AsyncMonitor,
     Comparison,
+    Grouped,
+    Listed,
     ModelSummary,
     Monitor,
     PairedComparison,
@@ -18,7 +20,6 @@ from f1mon_core import (
     Slices,
     Trend,
 )
-from f1mon_core.metrics.slices import Group
 from f1mon_core.records import Clock, Document, Fact, Json, host_clock
 from f1mon_core.storage import (
     Appended,
@@ -108,7 +109,7 @@ def a_plan() -> plans.Plan[int]:
 def both_sides(store: Storage) -> None:
     assert_type(plans.run(a_plan(), store), int)
     plans.run(a_plan(), Foreign())
-    assert_type(Monitor(store).models(), list[ModelSummary])
+    assert_type(Monitor(store).models(), Listed[ModelSummary])
     assert_type(store.clock(), datetime)
 
 
@@ -122,14 +123,14 @@ def labels_and_segments(monitor: Monitor) -> None:
     assert_type(monitor.performance("m", where={"country": ["DE", None]}), Performance)
     assert_type(monitor.performance("m", by="country", worst=5), Slices)
     assert_type(monitor.trend("m", every="day"), Trend)
-    assert_type(monitor.trend("m", every="day", by=("country", "tier")), dict[Group, Trend])
+    assert_type(monitor.trend("m", every="day", by=("country", "tier")), Grouped[Trend])
     assert_type(monitor.compare("a", "b"), Comparison)
-    assert_type(monitor.compare("a", "b", by="country"), dict[Group, Comparison])
+    assert_type(monitor.compare("a", "b", by="country"), Grouped[Comparison])
     assert_type(monitor.compare("a", "b", paired=True, min_coverage=0.8), PairedComparison)
     TallyQuery(by=("country",), where={"country": ("DE", None), "tier": 1})
 
 
 async def both_sides_awaited(store: AsyncStorage) -> None:
     assert_type(await plans.run_async(a_plan(), store), int)
-    assert_type(await AsyncMonitor(OffloadedStorage(MemoryStorage())).models(), list[ModelSummary])
+    assert_type(await AsyncMonitor(OffloadedStorage(MemoryStorage())).models(), Listed[ModelSummary])
     assert_type(store.clock(), datetime | Awaitable[datetime])

@@ -13,6 +13,7 @@ from f1mon_core.alerts import grouping, incident, outbox, watch
 from f1mon_core.alerts.evaluate_rule import alert_of
 from f1mon_core.alerts.rules import channel_names
 from f1mon_core.errors import ConflictError, InvalidQueryError, NotFoundError, shown
+from f1mon_core.recording.lists import Listed
 from f1mon_core.records import documents
 from f1mon_core.records.fields import SEVERITIES, Document, Severity
 from f1mon_core.records.ids import new_operation_id, time_id
@@ -110,7 +111,7 @@ def alerts(
     descending: bool = True,
     limit: int | None = None,
     after: Cursor | None = None,
-) -> Plan[list[Alert]]:
+) -> Plan[Listed[Alert]]:
     """Stored alerts, newest first."""
     given: dict[str, OneOrMany | None] = {
         "severity": _severities(severity),
@@ -132,7 +133,7 @@ def alerts(
         limit=limit,
         after=after,
     )
-    return list((yield from plans.find(select)))
+    return Listed((yield from plans.find(select)))
 
 
 def _severities(wanted: OneOrMany | None) -> OneOrMany | None:

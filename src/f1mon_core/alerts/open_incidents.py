@@ -15,6 +15,7 @@ from f1mon_core.alerts.inhibition import Inhibitors
 from f1mon_core.alerts.rules import AlertRule
 from f1mon_core.alerts.watch import Incident, Phase, Watch
 from f1mon_core.errors import InvalidQueryError, NotFoundError
+from f1mon_core.recording.lists import Listed
 from f1mon_core.records.fields import Document
 from f1mon_core.records.ids import new_operation_id
 from f1mon_core.records.kinds import Acknowledgement, Alert
@@ -89,10 +90,10 @@ def _open() -> Plan[list[tuple[str, str, Watch]]]:
     return sorted(found, key=lambda one: cast("Incident", one[2].incident).opened)
 
 
-def open_incidents() -> Plan[list[OpenIncident]]:
+def open_incidents() -> Plan[Listed[OpenIncident]]:
     """What is pending or fires, oldest first."""
     inhibitors = Inhibitors()
-    found: list[OpenIncident] = []
+    found: Listed[OpenIncident] = Listed()
     for _, rule_id, watch in (yield from _open()):
         one = OpenIncident.of(rule_id, watch)
         by = (yield from inhibitors.of_rule(rule_id, (), one.model_version)) if one.phase == "firing" else None

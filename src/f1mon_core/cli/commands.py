@@ -37,16 +37,22 @@ OWN_COMMANDS = {
     "deliver": "f1mon_core.cli.delivery:deliver",
     "deliveries": "f1mon_core.cli.delivery:deliveries",
     "demo": "f1mon_core.cli.demo:demo",
+    "drift": "f1mon_core.cli.drift:drift",
     "evaluate": "f1mon_core.cli.evaluate:evaluate",
     "import": "f1mon_core.cli.importing:import_",
     "incident": "f1mon_core.cli.alerts:incident",
     "incidents": "f1mon_core.cli.incidents:incidents",
+    "metrics": "f1mon_core.cli.metrics:metrics",
     "models": "f1mon_core.cli.models:models",
+    "reference": "f1mon_core.cli.reference:reference",
     "resolve": "f1mon_core.cli.incidents:resolve",
     "rules": "f1mon_core.cli.rules:rules",
+    "segments": "f1mon_core.cli.trend:segments",
+    "settling": "f1mon_core.cli.settling:settling",
     "silence": "f1mon_core.cli.delivery:silence",
     "snapshot": "f1mon_core.cli.snapshot:snapshot",
     "status": "f1mon_core.cli.status:status",
+    "trend": "f1mon_core.cli.trend:trend",
 }
 """Core's own commands; a name here wins over a distribution that registers it too."""
 
@@ -181,9 +187,9 @@ def f1mon(
 
     Which store: an option here, else F1MON_BACKEND / F1MON_URL, else MONITORING_DB_*, else files in data/monitoring.
 
-    Exit codes: 0 done; 1 the store or the request failed; 2 wrong usage or configuration; 3 an alert fired (evaluate);
-    4 something is lost or wrong (check); 5 an alert may not be made or heard (check, deliver); 6 rows were set aside
-    (import). They are those of what happened: where only stdout failed it is 1.
+    Exit codes: 0 done; 1 the store or the request failed; 2 wrong usage or configuration; 3 an alert fired (evaluate),
+    or something drifted (drift); 4 something is lost or wrong (check); 5 an alert may not be made or heard (check,
+    deliver); 6 rows were set aside (import). They are those of what happened: where only stdout failed it is 1.
     """
     if quiet:
         be_quiet()

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import click
 
+from f1mon_core.cli.charts import around_zero, chart_option, is_charted
 from f1mon_core.cli.output import document, table
 from f1mon_core.cli.parameters import Window, json_option
 from f1mon_core.cli.place import Place, pass_place
@@ -38,6 +39,7 @@ from f1mon_core.text import printable, told_segments
 )
 @where_options
 @class_options
+@chart_option
 @json_option
 @pass_place
 def compare(
@@ -54,6 +56,7 @@ def compare(
     without: tuple[str, ...],
     positive: ClassLabel | None,
     labels: tuple[ClassLabel, ...],
+    charted: bool | None,
     as_json: bool,
 ) -> None:
     """Compare model B with model A: differences are B minus A.
@@ -82,7 +85,7 @@ def compare(
     if as_json:
         document(found.to_dict())
         return
-    _show(found)
+    _show(found, charted=is_charted(charted))
 
 
 def _over(since: object, until: object, horizon: timedelta | None) -> PerformanceOptions:
@@ -92,15 +95,19 @@ def _over(since: object, until: object, horizon: timedelta | None) -> Performanc
     return options
 
 
-def _show(found: Comparison) -> None:
+def _show(found: Comparison, *, charted: bool) -> None:
     first, second = found.first, found.second
+    axis = around_zero([end for one in found.differences.values() for end in (one.low, one.high)])
     rows = []
     for name in METRIC_NAMES:
         one = found.differences[name]
         interval = None if one.low is None or one.high is None else f"{one.low:+.4f} - {one.high:+.4f}"
         difference = None if one.value is None else f"{one.value:+.4f}"
-        rows.append((marked(name, first), _number(first[name]), _number(second[name]), difference, interval))
-    table(("metric", _name(first), _name(second), "difference", "95 % interval"), rows, right=(1, 2, 3))
+        drawn = axis.drawn(None if interval is None else one.value, one.low, one.high)
+        row = (marked(name, first), _number(first[name]), _number(second[name]), difference, interval)
+        rows.append((*row, *((drawn,) * charted)))
+    header = ("metric", _name(first), _name(second), "difference", "95 % interval")
+    table((*header, *((axis.header,) * charted)), rows, right=(1, 2, 3))
     for one_side in (first, second):
         talk(f"{_name(one_side)}: {one_side.labelled} of {one_side.total} labelled")
 

@@ -24,7 +24,7 @@ FAILED = 1
 MISUSED = 2
 """Wrong usage or configuration: an unknown option, backend or address, a missing extra, a bad variable."""
 FIRED = 3
-"""An alert fired (`f1mon evaluate`)."""
+"""An alert fired (`f1mon evaluate`), or something drifted (`f1mon drift`)."""
 DAMAGED = 4
 """Something in the store is lost or wrong (`f1mon check`)."""
 UNHEARD = 5

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import click
 
 from f1mon_core.cli.streams import be_quiet
 from f1mon_core.errors import InvalidRecordError
+from f1mon_core.metrics.trends import NAMED_WIDTHS
 from f1mon_core.records import fields
 from f1mon_core.records.fields import ClassLabel
 
@@ -37,6 +38,27 @@ class Window(click.ParamType):  # type: ignore[type-arg]  # generic only in clic
             examples = ", ".join(("90m", "24h", "7d", "2w", *self._all))
             self.fail(f"{value!r} is no length of time such as {examples}", param, ctx)
         return length
+
+
+class Every(Window):
+    """The width of a time bucket: `hour`, `day`, `week`, or a length of time."""
+
+    name = "width"
+
+    def __init__(self) -> None:
+        """Take a name or a length of time."""
+        super().__init__(unbounded=False)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta | None:
+        """See `click.ParamType.convert`."""
+        if isinstance(value, str) and value in NAMED_WIDTHS:
+            return NAMED_WIDTHS[value]
+        return super().convert(value, param, ctx)
+
+
+def instant_of(given: datetime) -> datetime:
+    """An instant of the command line: in UTC where it does not say."""
+    return given.replace(tzinfo=UTC) if given.tzinfo is None else given
 
 
 def value_of(given: str) -> ClassLabel:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import cast
 
 import click
 
 from f1mon_core.cli.output import document, stamp, table
-from f1mon_core.cli.parameters import Window, json_option
+from f1mon_core.cli.parameters import Window, instant_of, json_option
 from f1mon_core.cli.place import Place, pass_place
 from f1mon_core.cli.segments import chosen, class_options, options_of, where_options
 from f1mon_core.cli.streams import talk
@@ -51,7 +51,7 @@ def snapshot(
     Degraded means that the whole interval of the accuracy lies below that of the baseline; it is `-` where there is no
     verdict.
     """
-    against = None if baseline is None else (_utc(baseline[0]), _utc(baseline[1]))
+    against = None if baseline is None else (instant_of(baseline[0]), instant_of(baseline[1]))
     with place.open() as monitor:
         options = options_of(chosen(where, without), positive, labels)
         over = asked(monitor, window, horizon, model_version, options.get("where"))
@@ -69,10 +69,6 @@ def snapshot(
         talk(f"{printable(one.model_version)}: kept {one.snapshot_id} at {stamp(one.at)}")
     if not kept:
         talk("no predictions in this window: nothing kept")
-
-
-def _utc(given: datetime) -> datetime:
-    return given.replace(tzinfo=UTC) if given.tzinfo is None else given
 
 
 def _row(one: HealthSnapshot) -> tuple[object, ...]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, cast
 
@@ -24,6 +24,7 @@ from f1mon_core.errors import InvalidQueryError, PrunedError
 from f1mon_core.metrics.metric import NO_PREDICTIONS, Metric
 from f1mon_core.metrics.performance import Measures
 from f1mon_core.metrics.windows import Window, WindowRequest
+from f1mon_core.recording.lists import Listed
 from f1mon_core.records.fields import Document
 from f1mon_core.records.kinds import AccuracyEstimate, Cursor
 from f1mon_core.records.times import shifted
@@ -229,15 +230,15 @@ def scored(
     until: datetime | None,
     limit: int | None,
     after: Cursor | None,
-) -> Plan[Sequence[ScoredEstimate]]:
+) -> Plan[Listed[ScoredEstimate]]:
     """Stored estimates, newest first, each beside the truth of its window."""
     found = yield from recording.listing(
         AccuracyEstimate, model_version=model_version, since=since, until=until, limit=limit, after=after
     )
     present = yield from plans.now()
-    answers: list[ScoredEstimate] = []
+    answers: Listed[ScoredEstimate] = Listed()
     for one in found:
-        answers.append(ScoredEstimate(one, metric_of(one), (yield from _truth(one, present))))  # noqa: PERF401 - asks
+        answers.append(ScoredEstimate(one, metric_of(one), (yield from _truth(one, present))))
     return answers
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -14,6 +14,7 @@ from f1mon_core.metrics.degradation import Baseline, degradation
 from f1mon_core.metrics.metric import Metric
 from f1mon_core.metrics.performance import Measures
 from f1mon_core.metrics.windows import WindowRequest, told_where
+from f1mon_core.recording.lists import Listed
 from f1mon_core.records.fields import Json
 from f1mon_core.records.kinds import Cursor, HealthSnapshot, MetricSnapshot
 from f1mon_core.storage import plans
@@ -104,7 +105,7 @@ def snapshots(
     where: Mapping[str, Any] | None,
     limit: int | None,
     after: Cursor | None = None,
-) -> Plan[Sequence[HealthSnapshot]]:
+) -> Plan[Listed[HealthSnapshot]]:
     """Health snapshots, newest first: those of the whole model, of the segments asked for, or with None all."""
     check_limit(limit)
     wanted = None if where is None else told_where(check_where(where)).get("where")
@@ -113,13 +114,13 @@ def snapshots(
         HealthSnapshot, since, until, model_version, attributes, descending=True, limit=limit, after=after
     )
     if where is None or limit == 0:
-        return (yield from plans.find(select))
-    found: list[HealthSnapshot] = []
+        return Listed((yield from plans.find(select)))
+    found: Listed[HealthSnapshot] = Listed()
     select = attrs.evolve(select, limit=_PAGE if limit is None else max(limit, _PAGE))
     while page := (yield from plans.find(select)):
         found += [one for one in page if segments_of(one) == wanted]
         if limit is not None and len(found) >= limit:
-            return found[:limit]
+            return Listed(found[:limit])
         select = attrs.evolve(select, after=page[-1].cursor)
     return found
 

@@ -10,10 +10,12 @@ from typing import Any
 
 import attrs
 
-from f1mon_core.errors import InvalidQueryError, shown
-from f1mon_core.metrics import rows
+from f1mon_core import errors
+from f1mon_core.errors import InvalidQueryError
+from f1mon_core.metrics import rows, shown
 from f1mon_core.metrics.metric import NO_LABELS, NO_PREDICTIONS
 from f1mon_core.metrics.windows import WindowRequest
+from f1mon_core.recording.lists import Library, frame_of
 from f1mon_core.records.fields import Document
 from f1mon_core.records.times import duration_micros, to_micros
 from f1mon_core.storage.plans import Plan
@@ -67,6 +69,21 @@ class LabelDelay:
             "reason": self.reason,
         }
 
+    def to_frame(self, library: Library = "pandas") -> Any:
+        """A table of this library, one row for each quantile: `share`, and `delay` in seconds.
+
+        Raises:
+            MissingExtraError: If narwhals or the library is not installed.
+        """
+        seconds = [delay.total_seconds() for delay in self.quantiles.values()]
+        return frame_of({"share": ("number", list(self.quantiles)), "delay": ("number", seconds)}, library)
+
+    def __str__(self) -> str:
+        return shown.delay_line(self)
+
+    def _repr_html_(self) -> str:
+        return shown.delay_html(self)
+
 
 def label_delay(request: WindowRequest, quantiles: Sequence[float], unit: timedelta) -> Plan[LabelDelay]:
     """The label delay of the predictions made in a window."""
@@ -82,7 +99,7 @@ def label_delay(request: WindowRequest, quantiles: Sequence[float], unit: timede
 
 def _checked_share(share: Any) -> float:
     if not isinstance(share, float | int) or isinstance(share, bool) or not 0 < share <= 1:
-        raise InvalidQueryError(f"a quantile is a share in (0, 1], got {shown(share)}")
+        raise InvalidQueryError(f"a quantile is a share in (0, 1], got {errors.shown(share)}")
     return float(share)
 
 

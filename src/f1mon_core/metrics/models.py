@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 import attrs
 
 from f1mon_core.errors import PrunedError
+from f1mon_core.recording.lists import Listed
 from f1mon_core.records.fields import Document
 from f1mon_core.records.kinds import Fact, KeptTally, Prediction
 from f1mon_core.records.times import LATEST, MICROSECOND
@@ -52,7 +53,7 @@ class ModelSummary:
         }
 
 
-def models() -> Plan[list[ModelSummary]]:
+def models() -> Plan[Listed[ModelSummary]]:
     """Every model that ever predicted, by name."""
     made: Counter[str] = Counter()
     labelled: Counter[str] = Counter()
@@ -60,7 +61,7 @@ def models() -> Plan[list[ModelSummary]]:
         made[key.model_version] += moments.n
         labelled[key.model_version] += 0 if key.actual is None else moments.n
     newest = yield from _newest_labels(TallyQuery(bins=1, basis="outcome"), _WIDTHS[0])
-    found: list[ModelSummary] = []
+    found: Listed[ModelSummary] = Listed()
     for name in sorted(made):
         first = yield from _edge(name, descending=False)
         last = yield from _edge(name, descending=True)

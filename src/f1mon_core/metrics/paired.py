@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeAlias, cast
 import attrs
 
 from f1mon_core.errors import InvalidQueryError
-from f1mon_core.metrics import rows
+from f1mon_core.metrics import rows, shown
 from f1mon_core.metrics.formula import FORMULAS
 from f1mon_core.metrics.intervals import binomial_tail, paired_difference
 from f1mon_core.metrics.label_delay import QUANTILES, UNIT, delay_of
@@ -22,10 +22,12 @@ from f1mon_core.metrics.metric import NO_LABELS
 from f1mon_core.metrics.performance import Measures, Performance, PerformanceOptions
 from f1mon_core.metrics.trends import Difference
 from f1mon_core.metrics.windows import Window, WindowRequest, minus
+from f1mon_core.recording.lists import Library, frame_of
 from f1mon_core.records.fields import ClassLabel, Document
 from f1mon_core.records.times import from_micros, to_micros
 from f1mon_core.storage.plans import Plan
 from f1mon_core.storage.tally import CellKey, Moments, Tally, bucket_of
+from f1mon_core.text import printable
 
 MIN_COVERAGE = 0.9
 """Below this labelled share of the common items no verdict is given."""
@@ -110,7 +112,7 @@ class PairedComparison:
         else:
             said = f"no verdict: {said}"
         numbers = f"{self.items} common items, {self.labelled} labelled"
-        return f"{one} and {other}, {numbers}: {said}"
+        return printable(f"{one} and {other}, {numbers}: {said}")
 
     def to_dict(self) -> Document:
         """As a JSON object; the horizon in seconds."""
@@ -124,6 +126,17 @@ class PairedComparison:
             "difference": self.difference.to_dict(),
             "horizon": None if self.horizon is None else self.horizon.total_seconds(),
         }
+
+    def to_frame(self, library: Library = "pandas") -> Any:
+        """A table of this library with one row; what is missing is null.
+
+        Raises:
+            MissingExtraError: If narwhals or the library is not installed.
+        """
+        return frame_of(shown.paired_columns(self), library)
+
+    def _repr_html_(self) -> str:
+        return shown.paired_html(self)
 
 
 def paired(

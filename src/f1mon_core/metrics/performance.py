@@ -8,8 +8,9 @@ from typing import Any, TypedDict
 
 import attrs
 
-from f1mon_core.errors import InvalidQueryError, PrunedError, shown
-from f1mon_core.metrics import rows
+from f1mon_core import errors
+from f1mon_core.errors import InvalidQueryError, PrunedError
+from f1mon_core.metrics import rows, shown
 from f1mon_core.metrics.intervals import LEVEL, Method, check_method, sidak
 from f1mon_core.metrics.measurement import BINNED_METRICS, EXACT_METRICS, Measurement, check_names
 from f1mon_core.metrics.metric import (
@@ -21,6 +22,7 @@ from f1mon_core.metrics.metric import (
     check_labels,
 )
 from f1mon_core.metrics.windows import Window, WindowBasis, WindowRequest
+from f1mon_core.recording.lists import Library, frame_of
 from f1mon_core.records.fields import ClassLabel, Document
 from f1mon_core.storage.plans import Plan
 from f1mon_core.storage.tally import KEPT_BINS, Bins, Tally, check_bins
@@ -126,6 +128,20 @@ class Performance:
             "read": self.read,
         }
 
+    def to_frame(self, library: Library = "pandas") -> Any:
+        """A table of this library, one row for each metric; what is missing is null.
+
+        Raises:
+            MissingExtraError: If narwhals or the library is not installed.
+        """
+        return frame_of(shown.performance_columns(self), library)
+
+    def __str__(self) -> str:
+        return shown.performance_line(self)
+
+    def _repr_html_(self) -> str:
+        return shown.performance_html(self)
+
 
 def _positive(value: Any) -> ClassLabel | None:
     """The positive class as cells hold it, with which it is compared."""
@@ -154,7 +170,7 @@ class Measures:
 
     def __attrs_post_init__(self) -> None:
         if isinstance(self.n_bins, str):
-            raise InvalidQueryError(f"n_bins must be a number of bins, got {shown(self.n_bins)}")
+            raise InvalidQueryError(f"n_bins must be a number of bins, got {errors.shown(self.n_bins)}")
         check_bins(self.n_bins, "n_bins")
         check_method(self.interval)
 

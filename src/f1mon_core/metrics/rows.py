@@ -73,7 +73,7 @@ def tally(query: TallyQuery) -> Plan[Tally]:
 def folded(query: TallyQuery) -> Plan[RowsTally]:
     """The same, folded over the predictions whatever is asked. Raises as `tally`."""
     paths = undeclared(dict.fromkeys((*query.by, *query.where)))
-    yield from _check_stored(query, paths)
+    yield from check_stored(query, paths)
     cells: dict[CellKey, Moments] = {}
     read = 0
     seen: set[str] | None = None
@@ -97,7 +97,7 @@ def folded(query: TallyQuery) -> Plan[RowsTally]:
             read += len(page)
             if after is None:
                 break
-    yield from _check_stored(query, paths)  # a prune between two pages took what was to be read
+    yield from check_stored(query, paths)  # a prune between two pages took what was to be read
     return RowsTally(query.bins, answered(query, cells.items()).cells, read)
 
 
@@ -118,7 +118,7 @@ def _check_groups(query: TallyQuery, cells: Iterable[CellKey]) -> None:
         )
 
 
-def _check_stored(query: TallyQuery, paths: Sequence[str]) -> Plan[None]:
+def check_stored(query: TallyQuery, paths: Sequence[str]) -> Plan[None]:
     """Raise `PrunedError` if predictions of the window were pruned: what stood in them is kept nowhere."""
     # Kept cells have ten bins: asked for one, a store says that they do not answer.
     probe = attrs.evolve(query, bins=1, bucket=None, delay=None, by=(), where={}, beside=None)

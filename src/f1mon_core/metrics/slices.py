@@ -8,10 +8,12 @@ from typing import Any, TypeAlias
 import attrs
 
 from f1mon_core.errors import InvalidQueryError
+from f1mon_core.metrics import shown
 from f1mon_core.metrics.measurement import METRIC_NAMES
 from f1mon_core.metrics.metric import Metric
 from f1mon_core.metrics.performance import Measures, Performance
 from f1mon_core.metrics.windows import Window, WindowRequest
+from f1mon_core.recording.lists import Library, frame_of
 from f1mon_core.records.fields import Document
 from f1mon_core.storage.plans import Plan
 from f1mon_core.storage.tally import CellKey, Moments, Tally, check_by, levelled, merge_cells
@@ -82,6 +84,21 @@ class Slices(Mapping[Group, Performance]):
             "whole": self.whole.to_dict(),
             "slices": [{"segments": self.named(group), **one.to_dict()} for group, one in self.items()],
         }
+
+    def to_frame(self, library: Library = "pandas") -> Any:
+        """A table of this library, one row for each slice: its segments, and the columns of `tables.to_frame`.
+
+        Raises:
+            MissingExtraError: If narwhals or the library is not installed.
+        """
+        segments = {f"segments.{name}": ("any", [self.named(group).get(name) for group in self]) for name in self.by}
+        return frame_of({**segments, **shown.performances_columns(list(self.values()))}, library)
+
+    def __str__(self) -> str:
+        return shown.slices_line(self)
+
+    def _repr_html_(self) -> str:
+        return shown.slices_html(self)
 
     def named(self, group: Group) -> Document:
         """The values of a group under the names of their segments."""

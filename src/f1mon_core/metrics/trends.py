@@ -8,14 +8,16 @@ from typing import Any, Literal, TypeAlias
 
 import attrs
 
-from f1mon_core.errors import InvalidQueryError, shown
-from f1mon_core.metrics import intervals, slices
+from f1mon_core import errors
+from f1mon_core.errors import InvalidQueryError
+from f1mon_core.metrics import intervals, shown, slices
 from f1mon_core.metrics.intervals import LEVEL, Method
 from f1mon_core.metrics.metric import Metric
 from f1mon_core.metrics.performance import Measures, Performance
 from f1mon_core.metrics.slices import By, Group
-from f1mon_core.metrics.tables import Trend
+from f1mon_core.metrics.tables import Grouped, Trend
 from f1mon_core.metrics.windows import Window, WindowRequest
+from f1mon_core.recording.lists import Library, frame_of
 from f1mon_core.records.fields import Document
 from f1mon_core.records.times import (
     LATEST,
@@ -44,7 +46,8 @@ def width_of(every: Every) -> timedelta:
     """The width of the time buckets. Raises `InvalidQueryError`."""
     width = NAMED_WIDTHS.get(every) if isinstance(every, str) else every
     if not isinstance(width, timedelta):
-        raise InvalidQueryError(f"every must be 'hour', 'day', 'week' or a positive timedelta, got {shown(every)}")
+        given = errors.shown(every)
+        raise InvalidQueryError(f"every must be 'hour', 'day', 'week' or a positive timedelta, got {given}")
     check_width("every", width)
     return width
 
@@ -58,7 +61,7 @@ def trend(request: WindowRequest, measures: Measures, every: Every) -> Plan[Tren
     return _trend(measures, tally, window, _starts(window, width, split), width, unavailable)
 
 
-def trend_by(request: WindowRequest, measures: Measures, every: Every, by: By) -> Plan[dict[Group, Trend]]:
+def trend_by(request: WindowRequest, measures: Measures, every: Every, by: By) -> Plan[Grouped[Trend]]:
     """The trend of each slice of a window, from one tally; every bucket of every slice with a label is a look."""
     width, names = width_of(every), slices.by_of(by)
     window = yield from request.resolve()
@@ -71,10 +74,11 @@ def trend_by(request: WindowRequest, measures: Measures, every: Every, by: By) -
         )
     looks = len({(key.segments, key.bucket) for key in tally.cells if key.actual is not None})
     adjusted = measures.adjusted(looks)
-    return {
+    found = {
         slices.key_of(group): _trend(adjusted, part, slices.narrowed(window, names, group), starts, width, unavailable)
         for group, part in parts.items()
     }
+    return Grouped(names, found)
 
 
 def _by_bucket(tally: Tally) -> dict[int, dict[CellKey, Moments]]:
@@ -173,6 +177,24 @@ class Comparison:
             "differences": {name: one.to_dict() for name, one in self.differences.items()},
         }
 
+    def to_frame(self, library: Library = "pandas") -> Any:
+        """A table of this library, one row for each metric; what is missing is null.
+
+        Raises:
+            MissingExtraError: If narwhals or the library is not installed.
+        """
+        return frame_of(self.columns(), library)
+
+    def columns(self) -> dict[str, tuple[str, list[Any]]]:
+        """The columns of its table: the name of each to its kind and its cells."""
+        return shown.comparison_columns(self)
+
+    def __str__(self) -> str:
+        return shown.comparison_line(self)
+
+    def _repr_html_(self) -> str:
+        return shown.comparison_html(self)
+
 
 def compare(request: WindowRequest, other_version: str, measures: Measures) -> Plan[Comparison]:
     """The request's model version and another one over the window as it is resolved once."""
@@ -185,7 +207,7 @@ def compare(request: WindowRequest, other_version: str, measures: Measures) -> P
     return _comparison(measures, *measured)
 
 
-def compare_by(request: WindowRequest, other_version: str, measures: Measures, by: By) -> Plan[dict[Group, Comparison]]:
+def compare_by(request: WindowRequest, other_version: str, measures: Measures, by: By) -> Plan[Grouped[Comparison]]:
     """Two model versions in each slice; slices in which both have a label are looks."""
     check_versions(request.model_version, other_version)
     names = slices.by_of(by)
@@ -205,7 +227,7 @@ def compare_by(request: WindowRequest, other_version: str, measures: Measures, b
             for one, (parts, empty, unavailable) in zip(windows, told, strict=True)
         ]
         found[slices.key_of(group)] = _comparison(adjusted, *sides)
-    return found
+    return Grouped(names, found)
 
 
 def check_versions(first: str | None, second: str | None) -> None:

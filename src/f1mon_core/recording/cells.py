@@ -57,7 +57,7 @@ class Meaning:
         roles: dict[str, tuple[str, Callable[[Any, str], Any]]] = {}
         for group, chosen in layout.groups.items():
             for name, column in chosen.items():
-                roles[column] = (f"{group}.{name}", self._free(column))
+                roles[column] = (f"{group}.{name}", self.free(column))
         for field, column in layout.fields.items():
             roles[column] = (field, self._role(field))
         for label, column in layout.probabilities.items():
@@ -146,7 +146,7 @@ class Meaning:
             raise InvalidRecordError(field, value, f"must be a number{comma}")
         return float(text)
 
-    def _free(self, column: str) -> Callable[[Any, str], Any]:
+    def free(self, column: str) -> Callable[[Any, str], Any]:
         """A feature, a segment, or something else that is kept as it is."""
         if self.typed:
             return lambda value, _: str(whole(value)) if column in self.as_text and not is_missing(value) else value

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
-from typing import Any, Literal, TypeAlias
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal, TypeAlias, TypeVar, cast
 
 import attrs
 
@@ -12,6 +12,9 @@ from f1mon_core.errors import MissingExtraError
 from f1mon_core.records.fields import ClassLabel, Document
 from f1mon_core.records.json_text import canonical
 from f1mon_core.records.kinds import Cursor, Outcome, Prediction
+from f1mon_core.text import html_table
+
+T = TypeVar("T")
 
 Library: TypeAlias = Literal["pandas", "pyarrow", "polars"]
 
@@ -121,6 +124,71 @@ class LabelledPredictions(list[LabelledPrediction], _Tabular):
         return _frame(list(self), _LABELLED, [one.prediction for one in self], library)
 
 
+class Listed(list[T], _Tabular):
+    """What a question found, in its order: a list that can turn itself into a table."""
+
+    def to_frame(self, library: Library = "pandas") -> Any:
+        """A table of this library, one row for each, one column for each of its fields; what is missing is null.
+
+        Times are in UTC, lengths of time in seconds, objects and lists JSON text.
+
+        Raises:
+            MissingExtraError: If narwhals or the library is not installed.
+        """
+        cells = {name: [getattr(one, name) for one in self] for name in self._columns()}
+        return frame_of({name: _typed(column) for name, column in cells.items()}, library)
+
+    def _columns(self) -> list[str]:
+        return [one.name for one in attrs.fields(cast("Any", type(self[0]))) if one.name != "at_given"] if self else []
+
+    def __str__(self) -> str:
+        what = type(self[0]).__name__ if self else "nothing found"
+        times = sorted(at for one in self if (at := getattr(one, "at", None)) is not None)
+        span = f", {times[0]:%Y-%m-%d %H:%M} to {times[-1]:%Y-%m-%d %H:%M} UTC" if times else ""
+        return f"{len(self)} {what}{span}" if self else what
+
+    def _repr_html_(self) -> str:
+        """What stands in single fields; objects are in the frame."""
+        some = self[:_SHOWN]
+        cells = {name: [getattr(one, name) for one in some] for name in self._columns() if name != "recorded_at"}
+        plain = {name: column for name, column in cells.items() if not any(map(_is_nested, column))}
+        rows = [[_cell(column[place]) for column in plain.values()] for place in range(len(some))]
+        notes = ["Times are UTC.", *([f"{_SHOWN} of {len(self)}: to_frame() has them all."] * (len(self) > _SHOWN))]
+        return html_table(str(self), list(plain), rows, notes)
+
+
+def _is_nested(value: Any) -> bool:
+    return isinstance(value, Mapping | list | tuple | set | frozenset) or attrs.has(type(value))
+
+
+def _cell(value: Any) -> Any:
+    return f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%S}" if isinstance(value, datetime) else value
+
+
+def _typed(cells: Sequence[Any]) -> tuple[str, list[Any]]:
+    """A column of any attribute with its kind."""
+    found = {type(cell) for cell in cells if cell is not None}
+    if found == {datetime}:
+        return _TIME, list(cells)
+    if found == {timedelta}:
+        return _NUMBER, [None if cell is None else cell.total_seconds() for cell in cells]
+    return _ANY, [_json(cell) for cell in cells]
+
+
+def _json(value: Any) -> Any:
+    """A value of an attribute as JSON."""
+    if attrs.has(type(value)):
+        return attrs.asdict(value, value_serializer=lambda _one, _field, inner: _json(inner))
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    if isinstance(value, Mapping):
+        return {str(name): _json(inner) for name, inner in value.items()}
+    return [_json(inner) for inner in value] if isinstance(value, list | tuple | set | frozenset) else value
+
+
+_SHOWN = 200
 _TIME, _TEXT, _NUMBER, _FLAG, _ANY = "time", "text", "number", "flag", "any"
 _Columns: TypeAlias = Mapping[str, tuple[str, Callable[[Any], Any]]]
 _PREDICTION: _Columns = {

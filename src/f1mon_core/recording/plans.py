@@ -13,7 +13,7 @@ import attrs
 from f1mon_core.errors import ConflictError, InvalidQueryError, InvalidRecordError, NotFoundError, shown
 from f1mon_core.recording.chances import Chance
 from f1mon_core.recording.given import LeftOut, outcome_of
-from f1mon_core.recording.lists import LabelledPrediction, LabelledPredictions, Outcomes, Predictions
+from f1mon_core.recording.lists import LabelledPrediction, LabelledPredictions, Listed, Outcomes, Predictions
 from f1mon_core.records.fields import ClassLabel, Document, Segments, instant
 from f1mon_core.records.kinds import Cursor, Fact, Outcome, Prediction
 from f1mon_core.records.values import nulls
@@ -228,8 +228,8 @@ def listing(
     descending: bool = True,
     limit: int | None = None,
     after: Cursor | None = None,
-) -> Plan[Sequence[F]]:
+) -> Plan[Listed[F]]:
     """Facts of one kind, newest first unless asked otherwise; a `where` entry of None selects everything."""
     wanted = {name: value for name, value in (where or {}).items() if value is not None}
     select = Select.of(kind, since, until, model_version, wanted, descending=descending, limit=limit, after=after)
-    return (yield from plans.find(select))
+    return Listed((yield from plans.find(select)))

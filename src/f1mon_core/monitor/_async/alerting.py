@@ -23,6 +23,7 @@ from f1mon_core.delivery import heartbeat
 from f1mon_core.delivery.report import Pending
 from f1mon_core.metrics.windows import WindowBasis
 from f1mon_core.monitor._async.running import Running
+from f1mon_core.recording.lists import Listed
 from f1mon_core.records.kinds import Acknowledgement, Alert, Cursor, IncidentEvent, RuleRevision
 
 
@@ -227,7 +228,7 @@ class Alerting(Running):
         descending: bool = True,
         limit: int | None = None,
         after: Cursor | None = None,
-    ) -> list[Alert]:
+    ) -> Listed[Alert]:
         """Stored alerts, newest first; page with `after=page[-1].cursor`.
 
         Args:
@@ -298,7 +299,7 @@ class Alerting(Running):
         )
         return await self._run(plan)
 
-    async def incidents(self) -> list[OpenIncident]:
+    async def incidents(self) -> Listed[OpenIncident]:
         """What is pending or fires now, since when and who has it; oldest first."""
         return await self._run(open_incidents.open_incidents())
 

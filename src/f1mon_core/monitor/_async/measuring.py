@@ -12,6 +12,7 @@ from f1mon_core import recording
 from f1mon_core.metrics import data_doubts, degradation, estimate, health, models, performance, slices, trends
 from f1mon_core.metrics import label_delay as label_delays
 from f1mon_core.metrics import paired as pairing
+from f1mon_core.metrics import settling as settlings
 from f1mon_core.metrics.data_doubts import DataDoubt
 from f1mon_core.metrics.degradation import Baseline
 from f1mon_core.metrics.estimate import ScoredEstimate
@@ -20,11 +21,13 @@ from f1mon_core.metrics.label_delay import LabelDelay
 from f1mon_core.metrics.models import ModelSummary
 from f1mon_core.metrics.paired import PairedComparison
 from f1mon_core.metrics.performance import Measures, Performance, PerformanceOptions, SlicedOptions, asked
-from f1mon_core.metrics.slices import By, Group, Slices
-from f1mon_core.metrics.tables import Trend
+from f1mon_core.metrics.settling import Settling
+from f1mon_core.metrics.slices import By, Slices
+from f1mon_core.metrics.tables import Grouped, Trend
 from f1mon_core.metrics.trends import Comparison
 from f1mon_core.metrics.windows import WindowBasis, WindowRequest
 from f1mon_core.monitor._async.running import Running
+from f1mon_core.recording.lists import Listed
 from f1mon_core.records.fields import ClassLabel
 from f1mon_core.records.kinds import AccuracyEstimate, Cursor, DegradationAnalysis, HealthSnapshot
 from f1mon_core.storage.tally import check_flag
@@ -33,7 +36,7 @@ from f1mon_core.storage.tally import check_flag
 class Measuring(Running):
     """Metrics of a window; and the snapshots, analyses and estimates of it that are kept."""
 
-    async def models(self) -> list[ModelSummary]:
+    async def models(self) -> Listed[ModelSummary]:
         """Every model that ever predicted, by name: how much it did, how much of that is labelled, and when."""
         return await self._run(models.models())
 
@@ -171,6 +174,26 @@ class Measuring(Running):
         )
         return await self._run(label_delays.label_delay(request, quantiles, unit))
 
+    async def settling(
+        self,
+        model_version: str | None = None,
+        *,
+        every: timedelta | None = None,
+        **options: Unpack[PerformanceOptions],
+    ) -> Settling:
+        """How a window's numbers settle while its labels come: as of instants from its end to the present.
+
+        Args:
+            model_version: One model's predictions; None for all.
+            every: From one instant to the next; None for twelve equal steps.
+            **options: As `performance` takes them, by prediction time; with `as_of` that is the present.
+
+        Raises:
+            InvalidQueryError: If another basis is asked for, or there are more than 1,000 instants.
+            PrunedError: If predictions of the window were pruned: kept cells do not know what was known when.
+        """
+        return await self._run(settlings.settling(*asked(model_version, options), every))
+
     @overload
     async def trend(
         self,
@@ -189,7 +212,7 @@ class Measuring(Running):
         every: trends.Every,
         by: By,
         **options: Unpack[PerformanceOptions],
-    ) -> dict[Group, Trend]: ...
+    ) -> Grouped[Trend]: ...
 
     async def trend(
         self,
@@ -198,7 +221,7 @@ class Measuring(Running):
         every: trends.Every,
         by: By | None = None,
         **options: Unpack[PerformanceOptions],
-    ) -> Trend | dict[Group, Trend]:
+    ) -> Trend | Grouped[Trend]:
         """The performance of each hour, day, week or other stretch of a window, from one tally.
 
         Days begin at midnight and weeks on Monday, UTC. A bucket without predictions is there too, with the reason in
@@ -235,7 +258,7 @@ class Measuring(Running):
         by: By,
         paired: Literal[False] = False,
         **options: Unpack[PerformanceOptions],
-    ) -> dict[Group, Comparison]: ...
+    ) -> Grouped[Comparison]: ...
 
     @overload
     async def compare(
@@ -258,7 +281,7 @@ class Measuring(Running):
         paired: bool = False,
         min_coverage: float = pairing.MIN_COVERAGE,
         **options: Unpack[PerformanceOptions],
-    ) -> Comparison | dict[Group, Comparison] | PairedComparison:
+    ) -> Comparison | Grouped[Comparison] | PairedComparison:
         """Two model versions over the same window, with the interval of each difference.
 
         Unpaired, the intervals (Newcombe's hybrid score) take the two as independent samples; where both answered the
@@ -326,7 +349,7 @@ class Measuring(Running):
         trusted: bool | None = None,
         where: Mapping[str, Any] | None = MappingProxyType({}),
         after: Cursor | None = None,
-    ) -> Sequence[HealthSnapshot]:
+    ) -> Listed[HealthSnapshot]:
         """Health snapshots, newest first; imported ones from before the correction have `trusted=False`.
 
         Args:
@@ -371,7 +394,7 @@ class Measuring(Running):
         until: datetime | None = None,
         limit: int | None = 100,
         after: Cursor | None = None,
-    ) -> Sequence[DegradationAnalysis]:
+    ) -> Listed[DegradationAnalysis]:
         """Kept degradation analyses, newest first."""
         return await self._run(
             recording.listing(
@@ -433,6 +456,6 @@ class Measuring(Running):
         until: datetime | None = None,
         limit: int | None = 100,
         after: Cursor | None = None,
-    ) -> Sequence[ScoredEstimate]:
+    ) -> Listed[ScoredEstimate]:
         """Kept estimates, newest first, each beside the true accuracy once its labels have matured."""
         return await self._run(estimate.scored(model_version, since, until, limit, after))

@@ -13,6 +13,8 @@ from f1mon_core.delivery.attempts import Enrich
 from f1mon_core.delivery.channels import Channels
 from f1mon_core.monitor._async.alerting import Alerting
 from f1mon_core.monitor._async.delivering import Delivering
+from f1mon_core.monitor._async.drifting import Drifting
+from f1mon_core.monitor._async.exporting import Exporting
 from f1mon_core.monitor._async.measuring import Measuring
 from f1mon_core.monitor._async.recording import Recording
 from f1mon_core.storage import plans
@@ -20,7 +22,7 @@ from f1mon_core.storage.contract import CheckReport, Pruned
 from f1mon_core.storage.registry import open_async_storage
 
 
-class AsyncMonitor(Recording, Measuring, Alerting, Delivering):
+class AsyncMonitor(Recording, Measuring, Drifting, Alerting, Delivering, Exporting):
     """Predictions, their outcomes, metrics and alerts in one store.
 
     A context manager: `async with await AsyncMonitor.open("jsonl", path="data/monitoring") as monitor: …`.

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -11,7 +11,7 @@ from f1mon_core import recording
 from f1mon_core.metrics import drift, health, importance
 from f1mon_core.metrics.drift import DriftDefaults
 from f1mon_core.monitor._async.running import Running
-from f1mon_core.recording.lists import LabelledPredictions, Outcomes, Predictions
+from f1mon_core.recording.lists import LabelledPredictions, Listed, Outcomes, Predictions
 from f1mon_core.records.fields import ClassLabel
 from f1mon_core.records.kinds import (
     Cursor,
@@ -264,7 +264,7 @@ class Recording(Running):
         until: datetime | None = None,
         limit: int | None = 100,
         after: Cursor | None = None,
-    ) -> Sequence[MetricSnapshot]:
+    ) -> Listed[MetricSnapshot]:
         """Kept metric values, newest first."""
         return await self._run(
             recording.listing(
@@ -331,7 +331,7 @@ class Recording(Running):
         until: datetime | None = None,
         limit: int | None = 100,
         after: Cursor | None = None,
-    ) -> Sequence[DriftResult]:
+    ) -> Listed[DriftResult]:
         """Kept drift results, newest first; `detected=True` for those that found drift."""
         return await self._run(
             recording.listing(
@@ -367,7 +367,7 @@ class Recording(Running):
         until: datetime | None = None,
         limit: int | None = None,
         after: Cursor | None = None,
-    ) -> Sequence[FeatureImportance]:
+    ) -> Listed[FeatureImportance]:
         """The importance of one feature over time, oldest first."""
         return await self._run(
             recording.listing(

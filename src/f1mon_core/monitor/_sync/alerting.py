@@ -22,6 +22,7 @@ from f1mon_core.delivery import heartbeat
 from f1mon_core.delivery.report import Pending
 from f1mon_core.metrics.windows import WindowBasis
 from f1mon_core.monitor._sync.running import Running
+from f1mon_core.recording.lists import Listed
 from f1mon_core.records.kinds import Acknowledgement, Alert, Cursor, IncidentEvent, RuleRevision
 
 
@@ -226,7 +227,7 @@ class Alerting(Running):
         descending: bool = True,
         limit: int | None = None,
         after: Cursor | None = None,
-    ) -> list[Alert]:
+    ) -> Listed[Alert]:
         """Stored alerts, newest first; page with `after=page[-1].cursor`.
 
         Args:
@@ -297,7 +298,7 @@ class Alerting(Running):
         )
         return self._run(plan)
 
-    def incidents(self) -> list[OpenIncident]:
+    def incidents(self) -> Listed[OpenIncident]:
         """What is pending or fires now, since when and who has it; oldest first."""
         return self._run(open_incidents.open_incidents())
 

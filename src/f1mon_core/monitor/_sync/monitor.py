@@ -12,6 +12,8 @@ from f1mon_core.delivery.attempts import Enrich
 from f1mon_core.delivery.channels import Channels
 from f1mon_core.monitor._sync.alerting import Alerting
 from f1mon_core.monitor._sync.delivering import Delivering
+from f1mon_core.monitor._sync.drifting import Drifting
+from f1mon_core.monitor._sync.exporting import Exporting
 from f1mon_core.monitor._sync.measuring import Measuring
 from f1mon_core.monitor._sync.recording import Recording
 from f1mon_core.storage import plans
@@ -19,7 +21,7 @@ from f1mon_core.storage.contract import CheckReport, Pruned
 from f1mon_core.storage.registry import open_storage
 
 
-class Monitor(Recording, Measuring, Alerting, Delivering):
+class Monitor(Recording, Measuring, Drifting, Alerting, Delivering, Exporting):
     """Predictions, their outcomes, metrics and alerts in one store.
 
     A context manager: `with Monitor.open("jsonl", path="data/monitoring") as monitor: …`.

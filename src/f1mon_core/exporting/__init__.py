@@ -1,0 +1,1 @@
+"""What systems that watch other systems are shown: a few numbers with bounded labels."""
