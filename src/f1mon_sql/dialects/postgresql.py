@@ -10,9 +10,9 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.engine import AdaptedConnection
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 
-from f1mon_core.errors import ConfigurationError
+from f1mon_core.errors import ConfigurationError, LockTimeoutError
 from f1mon_core.storage.contract import Problem
 from f1mon_sql.connect import statements
 from f1mon_sql.connect.settings import Session, Settings, milliseconds
@@ -75,6 +75,7 @@ SELECT pg_catalog.pg_backend_pid(), current_setting('array_nulls'), current_sett
     EXISTS (SELECT FROM pg_catalog.pg_class WHERE pg_catalog.left(relname, 6) = 'f1mon_' AND relkind IN ('r', 'p')
         AND pg_catalog.pg_table_is_visible(oid) AND pg_catalog.row_security_active(oid))
 """
+_LOCK_NOT_AVAILABLE = "55P03"
 _EACH_TIME = "f1mon_each_time"
 """Where `Connection.info` says what each transaction is told, if a pooler hands out sessions by the transaction."""
 _KNOWS_TRANSACTION_TIMEOUT = 170000
@@ -204,7 +205,14 @@ class Postgresql(Dialect):
             f"pg_catalog.pg_class WHERE relname = '{VERSION_TABLE}' AND pg_catalog.pg_table_is_visible(oid)",
         ):
             lock = f"pg_catalog.pg_advisory_xact_lock({_UPGRADE_LOCK}, oid::int)"
-            statements.rows(connection, f"SELECT {lock} FROM {named}")
+            try:
+                statements.rows(connection, f"SELECT {lock} FROM {named}")
+            except DBAPIError as error:
+                if getattr(error.orig, "sqlstate", None) != _LOCK_NOT_AVAILABLE:
+                    raise
+                raise LockTimeoutError(
+                    "someone else has been upgrading this database for longer than the timeout"
+                ) from error.orig
         self.at_home(connection)
         yield
 
