@@ -14,6 +14,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from f1mon_core.errors import ConfigurationError, LockTimeoutError
 from f1mon_core.storage.contract import Problem
+from f1mon_core.storage.grouping import BlockedError
 from f1mon_sql.connect import statements
 from f1mon_sql.connect.settings import Session, Settings, milliseconds
 from f1mon_sql.dialects.base import HORIZONS_SQL, IN_CHUNK, Dialect, insert_absent_sql, turned, update_sql
@@ -192,6 +193,17 @@ class Postgresql(Dialect):
         return "default_transaction_read_only is on" if default else None
 
     # Schema ---------------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def waiting_briefly(self, connection: Connection, seconds: float) -> Iterator[None]:
+        """See `Dialect.waiting_briefly`."""
+        statements.rows(connection, f"SET LOCAL lock_timeout = {milliseconds(seconds)}")
+        try:
+            yield
+        except DBAPIError as error:
+            if getattr(error.orig, "sqlstate", None) == _LOCK_NOT_AVAILABLE:
+                raise BlockedError from error
+            raise
 
     @contextmanager
     def alone(self, connection: Connection, lock_timeout: float) -> Iterator[None]:
