@@ -15,7 +15,10 @@ import pytest
 
 from f1mon_core import AsyncMonitor, Monitor
 from f1mon_core.errors import ClosedError, ConfigurationError, InvalidRecordError, NotWritten, StorageError
+from f1mon_core.recording.buffer import _stamped
 from f1mon_core.recording.spill import SET_ASIDE
+from f1mon_core.records.kinds import Outcome, Prediction
+from f1mon_core.storage.stamping import timed
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 
@@ -72,6 +75,25 @@ def test_what_is_accepted_is_stored_soon_with_the_hosts_time(monitor, here):
     assert before <= made.instant <= datetime.now(UTC)
     assert monitor.performance().accuracy.value == 1.0
     assert not here.exists()
+
+
+@pytest.mark.parametrize(
+    "fact",
+    [
+        Prediction(
+            prediction_id="p",
+            model_version="m",
+            predicted_outcome="x",
+            confidence=0.5,
+            features={"a": [1]},
+            segments={"country": "DE"},
+        ),
+        Outcome(prediction_id="p", actual_outcome=1),
+    ],
+)
+def test_a_fact_is_stamped_as_a_store_would(fact):
+    assert _stamped(fact, NOW) == timed(fact, NOW)
+    assert fact.at is None
 
 
 def test_close_flushes_and_accepts_no_more(monitor, here):

@@ -11,7 +11,9 @@ import threading
 import time
 from collections import deque
 from collections.abc import Sequence
-from typing import Any, Literal, TypeAlias, cast
+from datetime import datetime
+from functools import cache
+from typing import Any, Literal, TypeAlias
 
 import attrs
 
@@ -31,7 +33,6 @@ from f1mon_core.records.kinds import Fact
 from f1mon_core.records.times import Clock, host_clock
 from f1mon_core.storage import plans
 from f1mon_core.storage.plans import Plan
-from f1mon_core.storage.stamping import timed
 from f1mon_core.text import is_one_of
 
 WhenFull: TypeAlias = Literal["block", "drop"]
@@ -136,7 +137,7 @@ class Buffer:
         A fact without a time gets the host's. Raises `ClosedError`, and `NotWritten` if it cannot be spilled.
         """
         if fact.at is None:
-            fact = cast("Fact", timed(fact, self._clock()))
+            fact = _stamped(fact, self._clock())
         options = self.options
         with self.guard:
             if self.closed:
@@ -258,6 +259,21 @@ class Buffer:
                 self._on_disk += len(left)
             self._spill.close()
             return self._on_disk
+
+
+def _stamped(fact: Fact, now: datetime) -> Fact:
+    """A fact with a time. It was checked when it was made; `attrs.evolve` would check and copy all of it again."""
+    made: Fact = object.__new__(type(fact))
+    for name in _names(type(fact)):
+        object.__setattr__(made, name, getattr(fact, name))
+    object.__setattr__(made, "at", now)
+    object.__setattr__(made, "at_given", False)
+    return made
+
+
+@cache
+def _names(kind: type) -> tuple[str, ...]:
+    return tuple(attrs.fields_dict(kind))
 
 
 def _told(fact: Fact, error: F1monError) -> dict[str, Any]:
