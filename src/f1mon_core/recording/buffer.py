@@ -12,7 +12,6 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from datetime import datetime
-from functools import cache
 from typing import Any, Literal, TypeAlias
 
 import attrs
@@ -264,16 +263,11 @@ class Buffer:
 def _stamped(fact: Fact, now: datetime) -> Fact:
     """A fact with a time. It was checked when it was made; `attrs.evolve` would check and copy all of it again."""
     made: Fact = object.__new__(type(fact))
-    for name in _names(type(fact)):
-        object.__setattr__(made, name, getattr(fact, name))
+    for one in attrs.fields(type(fact)):
+        object.__setattr__(made, one.name, getattr(fact, one.name))
     object.__setattr__(made, "at", now)
     object.__setattr__(made, "at_given", False)
     return made
-
-
-@cache
-def _names(kind: type) -> tuple[str, ...]:
-    return tuple(attrs.fields_dict(kind))
 
 
 def _told(fact: Fact, error: F1monError) -> dict[str, Any]:
