@@ -57,7 +57,7 @@ WORDS = {
     r"\bfrom threading import\b": "from asyncio import",
     r"\bplans\.run\b": "plans.run_async",
     r"\bopen_storage\b": "open_async_storage",
-    r"\b(Monitor|Storage|Dispatcher|Clock)\b": r"Async\1",
+    r"\b(BufferedRecorder|Monitor|Storage|Dispatcher|Clock)\b": r"Async\1",
     r"\b__(enter|exit)__\b": r"__a\1__",
     r"\b_sync\b": "_async",
 }

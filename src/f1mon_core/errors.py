@@ -192,6 +192,10 @@ class LockTimeoutError(NotWritten, TimeoutError):
     """Another writer held the lock for longer than the timeout; nothing was written."""
 
 
+class ConnectTimeoutError(NotWritten, TimeoutError):
+    """A server accepted a connection, or nothing refused it, and no answer came in time; nothing was written."""
+
+
 class ReadOnlyError(NotWritten):
     """The store takes no writes where it is connected: a standby, a demoted primary, a read-only role or disk.
 

@@ -29,6 +29,7 @@ from f1mon_core.storage.condition import Damage, say_read_only
 from f1mon_core.storage.contract import Appended, CheckReport, Pruned
 from f1mon_core.storage.dumping import Dumped, restoring
 from f1mon_core.storage.environment import DEFAULT_DIRECTORY
+from f1mon_core.storage.grouping import Groups
 from f1mon_core.storage.select import Scalar, Select
 from f1mon_core.storage.tally import Tally, TallyQuery
 from f1mon_core.text import is_one_of
@@ -86,6 +87,9 @@ class JSONLStorage:
         self.clock: Clock = clock or host_clock
         self._files = _files or Files()
         self._durability = durability
+        self._groups = Groups(
+            lambda batch: self._commit(lambda session: append.append(session, batch)), self.append_each
+        )
         self._closed = False
         self._read_only: str | None = None
         directory = self._directory = Directory(path, self._files)
@@ -137,8 +141,12 @@ class JSONLStorage:
 
     def append(self, facts: Iterable[Fact]) -> Appended:
         """See `Storage.append`."""
-        batch = list(facts)
-        return self._commit(lambda session: append.append(session, batch))
+        return self._groups.append(list(facts))
+
+    def append_each(self, batches: Sequence[Sequence[Fact]]) -> Sequence[Appended]:
+        """Append several batches as one line, or raise one of `grouping.APART` and store nothing."""
+        whole = [fact for batch in batches for fact in batch]
+        return self._commit(lambda session: append.append_each(session, whole, batches))
 
     def find(self, select: Select) -> Sequence[Fact]:
         """See `Storage.find`."""

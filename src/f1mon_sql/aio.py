@@ -15,6 +15,7 @@ from f1mon_core.errors import ClosedError, ConfigurationError, F1monError
 from f1mon_core.records.fields import Document, Json
 from f1mon_core.records.kinds import Fact
 from f1mon_core.records.times import AsyncClock, Clock, host_clock
+from f1mon_core.storage.async_grouping import AsyncGroups
 from f1mon_core.storage.change import Step
 from f1mon_core.storage.contract import Appended, CheckReport, Pruned
 from f1mon_core.storage.dumping import Dumped
@@ -56,6 +57,7 @@ class AsyncSQLStorage:
             self._only = make_async_engine(target, self._verbs.settings)
         self._first_loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
+        self._groups = AsyncGroups(self._alone, self._together)
 
     @classmethod
     async def open(
@@ -103,7 +105,16 @@ class AsyncSQLStorage:
 
     async def append(self, facts: Iterable[Fact]) -> Appended:
         """See `Storage.append`."""
-        return await self._call(self._verbs.append(facts))
+        batch = list(facts)
+        if self._verbs.target.in_memory:
+            return await self._alone(batch)
+        return await self._groups.append(batch)
+
+    async def _alone(self, batch: Sequence[Fact]) -> Appended:
+        return await self._call(self._verbs.append(batch))
+
+    async def _together(self, batches: Sequence[Sequence[Fact]]) -> Sequence[Appended]:
+        return await self._call(self._verbs.append_each(batches))
 
     async def find(self, select: Select) -> Sequence[Fact]:
         """See `Storage.find`."""
@@ -150,6 +161,7 @@ class AsyncSQLStorage:
 
         Calls that are under way, in this event loop or another, end as if the store were open.
         """
+        await self._groups.close()
         self._closed = True
         await self._engines.close()
         if self._only is not None and self._only is not self._given:

@@ -15,6 +15,7 @@ from f1mon_core.records.times import Clock, host_clock
 from f1mon_core.storage.change import Step
 from f1mon_core.storage.contract import Appended, CheckReport, Pruned
 from f1mon_core.storage.dumping import Dumped
+from f1mon_core.storage.grouping import Groups
 from f1mon_core.storage.select import Scalar, Select
 from f1mon_core.storage.tally import Tally, TallyQuery
 from f1mon_sql.connect.engine import make_engine, remake_after_fork
@@ -53,6 +54,7 @@ class SQLStorage:
         engine = place if isinstance(place, Engine) else make_engine(target, self._verbs.settings)
         remake_after_fork(engine)
         self._engine: Engine | None = engine
+        self._groups = Groups(lambda batch: self._call(self._verbs.append(batch)), self.append_each)
         try:
             creation = self._verbs.created(self._call(self._verbs.revision()))
             if creation is not None:
@@ -96,7 +98,11 @@ class SQLStorage:
 
     def append(self, facts: Iterable[Fact]) -> Appended:
         """See `Storage.append`."""
-        return self._call(self._verbs.append(facts))
+        return self._groups.append(list(facts))
+
+    def append_each(self, batches: Sequence[Sequence[Fact]]) -> Sequence[Appended]:
+        """Append several batches in one transaction, or raise one of `grouping.APART` and store nothing."""
+        return self._call(self._verbs.append_each(batches))
 
     def find(self, select: Select) -> Sequence[Fact]:
         """See `Storage.find`."""

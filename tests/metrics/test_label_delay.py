@@ -94,7 +94,7 @@ def test_a_quantile_that_is_none_is_refused(share):
 
 
 @pytest.mark.parametrize(
-    "arguments", [{"quantiles": 0.5}, {"quantiles": None}, {"unit": None}, {"unit": 5}, {"unit": timedelta.max}]
+    "arguments", [{"quantiles": 0.5}, {"quantiles": None}, {"unit": "hour"}, {"unit": 5}, {"unit": timedelta.max}]
 )
 def test_what_is_no_quantile_or_unit_at_all_is_refused(arguments):
     with stream([(0, 0)], MONDAY + 9 * HOUR) as monitor, pytest.raises(InvalidQueryError):

@@ -10,7 +10,7 @@ from f1mon_core.cli.charts import around_zero, chart_option, is_charted
 from f1mon_core.cli.output import document, table
 from f1mon_core.cli.parameters import Window, json_option
 from f1mon_core.cli.place import Place, pass_place
-from f1mon_core.cli.segments import chosen, class_options, options_of, where_options
+from f1mon_core.cli.segments import chosen, class_options, exact_option, named, options_of, say_left_out, where_options
 from f1mon_core.cli.streams import talk
 from f1mon_core.cli.window import asked
 from f1mon_core.metrics.measurement import METRIC_NAMES
@@ -40,6 +40,7 @@ from f1mon_core.text import printable, told_segments
 @where_options
 @class_options
 @chart_option
+@exact_option
 @json_option
 @pass_place
 def compare(
@@ -57,6 +58,7 @@ def compare(
     positive: ClassLabel | None,
     labels: tuple[ClassLabel, ...],
     charted: bool | None,
+    exact: bool,
     as_json: bool,
 ) -> None:
     """Compare model B with model A: differences are B minus A.
@@ -78,10 +80,12 @@ def compare(
             return
         over = asked(monitor, window, horizon, where=options.get("where"), by=by)
         options |= _over(over.since, over.until, horizon)
+        options |= named(exact=exact)
         if by:
             _show_by(by, monitor.compare(first, second, by=by, **options), as_json)
             return
         found = monitor.compare(first, second, **options)
+    say_left_out((found.first.metrics, found.second.metrics))
     if as_json:
         document(found.to_dict())
         return
@@ -174,4 +178,6 @@ def _name(side: Performance) -> str:
 
 
 def _number(metric: Metric) -> str | None:
-    return None if metric.value is None else f"{metric.value:.4f}"
+    if metric.value is not None:
+        return f"{metric.value:.4f}"
+    return None if metric.at_least is None else f"{metric.at_least:.3f} to {metric.at_most:.3f}"

@@ -1,4 +1,4 @@
-"""What commands are asked of segments and classes: `--where`, `--by`, `--positive`, `--label`."""
+"""What commands are asked of segments and classes: `--where`, `--by`, `--positive`, `--label`; and `--exact`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from typing import Any, TypeVar
 import click
 
 from f1mon_core.cli.parameters import LABEL, value_of
+from f1mon_core.cli.streams import talk
+from f1mon_core.metrics.measurement import METRIC_NAMES
+from f1mon_core.metrics.metric import Metric, names_left_out
 from f1mon_core.metrics.performance import PerformanceOptions
 from f1mon_core.records.fields import ClassLabel
 from f1mon_core.text import told_segments
@@ -59,6 +62,24 @@ def class_options(command: Command) -> Command:
         metavar="LABEL",
         help="The class that precision and recall are of; text:1 is a text.",
     )(command)
+
+
+def exact_option(command: Command) -> Command:
+    """`--exact`."""
+    return click.option(
+        "--exact", is_flag=True, help="ROC-AUC and log loss also of a large window, which takes seconds a million."
+    )(command)
+
+
+def named(*, exact: bool) -> PerformanceOptions:
+    """Every metric by name, which computes the dear ones too; else those that come unasked."""
+    return {"metrics": METRIC_NAMES} if exact else {}
+
+
+def say_left_out(measured: Iterable[Mapping[str, Metric]]) -> None:
+    """Which metrics were not computed, and how to have them."""
+    if names := sorted({name for metrics in measured for name in names_left_out(metrics)}):
+        talk(f"left out, dear in so large a window: {', '.join(names)} (--exact computes them)")
 
 
 def chosen(

@@ -10,10 +10,10 @@ import click
 from f1mon_core.cli.output import document, stamp, table
 from f1mon_core.cli.parameters import Window, instant_of, json_option
 from f1mon_core.cli.place import Place, pass_place
-from f1mon_core.cli.segments import chosen, class_options, options_of, where_options
+from f1mon_core.cli.segments import chosen, class_options, exact_option, named, options_of, say_left_out, where_options
 from f1mon_core.cli.streams import talk
 from f1mon_core.cli.window import asked
-from f1mon_core.metrics.health import RESERVED, snapshot_metric
+from f1mon_core.metrics.health import RESERVED, metrics_of, snapshot_metric
 from f1mon_core.metrics.metric import Metric
 from f1mon_core.records.fields import ClassLabel, Document
 from f1mon_core.records.kinds import HealthSnapshot
@@ -32,6 +32,7 @@ from f1mon_core.text import printable
               )  # fmt: skip
 @where_options
 @class_options
+@exact_option
 @pass_place
 def snapshot(
     place: Place,
@@ -45,6 +46,7 @@ def snapshot(
     without: tuple[str, ...],
     positive: ClassLabel | None,
     labels: tuple[ClassLabel, ...],
+    exact: bool,
 ) -> None:
     """Compute the health of each model in a window of prediction time, and keep it.
 
@@ -56,10 +58,12 @@ def snapshot(
         options = options_of(chosen(where, without), positive, labels)
         over = asked(monitor, window, horizon, model_version, options.get("where"))
         options |= {"since": over.since, "until": over.until}
+        options |= named(exact=exact)
         if horizon is not None:
             options |= {"basis": "matured", "horizon": horizon}
         names = [model_version] if model_version else over.models
         kept = [monitor.capture_health(name, baseline=against, **options) for name in names]
+    say_left_out(metrics_of(one) for one in kept)
     if as_json:
         document([_as_document(one) for one in kept])
         return

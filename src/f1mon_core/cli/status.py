@@ -12,12 +12,20 @@ from f1mon_core.cli.compare import is_multiclass
 from f1mon_core.cli.output import document, stamp, table
 from f1mon_core.cli.parameters import Window, json_option
 from f1mon_core.cli.place import Place, pass_place
-from f1mon_core.cli.segments import chosen, class_options, options_of, subject, where_options
+from f1mon_core.cli.segments import (
+    chosen,
+    class_options,
+    exact_option,
+    named,
+    options_of,
+    say_left_out,
+    subject,
+    where_options,
+)
 from f1mon_core.cli.streams import talk, warn
 from f1mon_core.cli.window import asked
 from f1mon_core.errors import CorruptStoreError
 from f1mon_core.metrics.data_doubts import DataDoubt
-from f1mon_core.metrics.measurement import METRIC_NAMES
 from f1mon_core.metrics.metric import NO_POSITIVE_CLASS, Metric
 from f1mon_core.metrics.performance import Performance
 from f1mon_core.metrics.slices import Slices
@@ -44,6 +52,7 @@ _HEADER = ("predictions", "labelled", "coverage", "accuracy", "95 % interval", "
 @click.option("--worst", type=click.IntRange(1), metavar="N", help="With --by, only the N that are surely worst.")
 @where_options
 @class_options
+@exact_option
 @pass_place
 def status(
     place: Place,
@@ -57,6 +66,7 @@ def status(
     without: tuple[str, ...],
     positive: ClassLabel | None,
     labels: tuple[ClassLabel, ...],
+    exact: bool,
 ) -> None:
     """Show how each model does in a window of prediction time, as a whole or for whom.
 
@@ -70,9 +80,9 @@ def status(
         address = monitor.address
         only = chosen(where, without)
         over = asked(monitor, window, model_version=model_version, where=only, by=by)
-        names = METRIC_NAMES if as_json else (*_SHOWN, *_MACRO)
         options = options_of(only, positive, labels)
-        options |= {"since": over.since, "metrics": names}
+        options |= {"since": over.since}
+        options |= named(exact=exact) if as_json else {"metrics": (*_SHOWN, *_MACRO)}
         measured: dict[str, Performance] = {}
         for one in over.models:
             if by:
@@ -90,6 +100,7 @@ def status(
         alerts |= {"by_severity": dict(statistics.by_severity), "firing": firing, "dead_letters": unheard}
         alerts |= {"overdue_rules": [one.rule_id for one in late]}
         models = {name: one.to_dict() for name, one in (sliced or measured).items()}
+        say_left_out(one.metrics for one in measured.values())
         document({"store": address, "models": models, "alerts": alerts, "doubts": [one.to_dict() for one in doubts]})
         return
     if by:

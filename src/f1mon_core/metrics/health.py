@@ -138,6 +138,12 @@ def snapshot_metric(snapshot: HealthSnapshot, name: str) -> Metric | None:
     return Metric.from_dict(kept) if isinstance(kept, dict) else None
 
 
+def metrics_of(snapshot: HealthSnapshot) -> dict[str, Metric]:
+    """The metrics of a snapshot that are no bare numbers, by name."""
+    found = {name: snapshot_metric(snapshot, name) for name in snapshot.metrics}
+    return {name: one for name, one in found.items() if one is not None}
+
+
 def change_percent(before: float | None, after: float | None) -> float | None:
     """The change from one value to the next in percent of the first; None where either is missing or the first is 0."""
     if before is None or after is None or not before:

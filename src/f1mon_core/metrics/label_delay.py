@@ -14,17 +14,23 @@ from f1mon_core import errors
 from f1mon_core.errors import InvalidQueryError
 from f1mon_core.metrics import rows, shown
 from f1mon_core.metrics.metric import NO_LABELS, NO_PREDICTIONS
-from f1mon_core.metrics.windows import WindowRequest
+from f1mon_core.metrics.windows import Window, WindowRequest
 from f1mon_core.recording.lists import Library, frame_of
 from f1mon_core.records.fields import Document
+from f1mon_core.records.kinds import Prediction
 from f1mon_core.records.times import duration_micros, to_micros
+from f1mon_core.storage import plans
 from f1mon_core.storage.plans import Plan
+from f1mon_core.storage.select import Select
 from f1mon_core.storage.stamping import PRELABELLED
 from f1mon_core.storage.tally import CellKey, Tally, check_collection, check_width
 
 QUANTILES = (0.5, 0.9, 0.95, 0.99)
 HORIZON_SHARE = 0.95
 UNIT = timedelta(hours=1)
+LONG_WINDOW = timedelta(days=30)
+LONG_UNIT = timedelta(days=1)
+"""The resolution of windows longer than that, of which hours are many and kept by nobody."""
 
 _TOO_YOUNG = "no label came to predictions old enough to be watched for a whole unit"
 
@@ -85,16 +91,30 @@ class LabelDelay:
         return shown.delay_html(self)
 
 
-def label_delay(request: WindowRequest, quantiles: Sequence[float], unit: timedelta) -> Plan[LabelDelay]:
+def label_delay(request: WindowRequest, quantiles: Sequence[float], unit: timedelta | None) -> Plan[LabelDelay]:
     """The label delay of the predictions made in a window."""
     if request.basis != "prediction":
         raise InvalidQueryError("label delays are of predictions made in the window: basis='prediction' only")
     wanted = [_checked_share(share) for share in check_collection("quantiles", quantiles, "shares")]
-    check_width("unit", unit)
+    if unit is not None:
+        check_width("unit", unit)
     window = yield from request.resolve()
     present = yield from request.present()
+    if unit is None:
+        unit = LONG_UNIT if (yield from _is_long(window, present)) else UNIT
     tally = yield from rows.tally(window.query(1, bucket=unit, delay=unit))
     return delay_of(tally, present, wanted, unit)
+
+
+def _is_long(window: Window, present: datetime) -> Plan[bool]:
+    """Whether a window is longer than `LONG_WINDOW`, as far as there are predictions in it."""
+    if window.since is not None and (window.until or present) - window.since <= LONG_WINDOW:
+        return False
+    ends: list[datetime] = []
+    for descending in (False, True):
+        select = Select.of(Prediction, window.since, window.until, window.model_version, descending=descending, limit=1)
+        ends += [one.instant for one in (yield from plans.find(select))]
+    return bool(ends) and max(ends) - min(ends) > LONG_WINDOW
 
 
 def _checked_share(share: Any) -> float:

@@ -16,6 +16,7 @@ from functools import cached_property
 import attrs
 
 from f1mon_core.errors import InvalidQueryError, shown
+from f1mon_core.metrics.bounds import roc_auc_bounds, scored
 from f1mon_core.metrics.formula import FORMULAS, formula
 from f1mon_core.metrics.intervals import LEVEL, Method, proportion
 from f1mon_core.metrics.metric import (
@@ -31,6 +32,7 @@ from f1mon_core.metrics.metric import (
     LabelMetrics,
     Metric,
     ReliabilityBin,
+    left_out,
 )
 from f1mon_core.records.fields import ClassLabel, label_order
 from f1mon_core.storage.tally import CellKey, Moments, Tally, bin_of, check_collection, merge_cells, midpoint
@@ -316,6 +318,8 @@ class Measurement:
         """Mean of -log P(actual), in nats, P clipped to [2**-52, 1 - 2**-52]."""
         if (undefined := self._not_binary(name)) is not None:
             return undefined
+        if self.tally.bins != "exact":
+            return self._none(name, self.labelled, left_out(name))
         loss = math.fsum(
             -n * math.log(min(max(chance, _EPSILON), 1 - _EPSILON))
             for score, (negatives, positives) in self._scores.items()
@@ -335,6 +339,9 @@ class Measurement:
         negatives_in_all = self.labelled - positives_in_all
         if not positives_in_all or not negatives_in_all:
             return self._none(name, self.labelled, ONE_CLASS)
+        if self.tally.bins != "exact":
+            least, most = roc_auc_bounds(scored(self.tally, self._class()))
+            return attrs.evolve(self._none(name, self.labelled, left_out(name)), at_least=least, at_most=most)
         doubled_wins = below = 0
         for _, (negatives, positives) in sorted(self._scores.items()):
             doubled_wins += positives * (2 * below + negatives)

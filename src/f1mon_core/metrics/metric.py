@@ -28,6 +28,11 @@ NO_POSITIVE_CLASS = "the labels are texts: name the positive class by positive="
 NO_POSITIVES = "no predicted and no actual positives"
 
 
+def left_out(name: str) -> str:
+    """Why a metric that nobody asked for by name was not computed, and how to have it."""
+    return f'left out: dear in so large a window; ask for it by name, metrics=["{name}"]'
+
+
 @attrs.frozen
 class Metric:
     """A number with what it rests on.
@@ -41,6 +46,8 @@ class Metric:
         low, high: The 95 % interval; None for a metric that has none.
         reason: Why the value is None; None where it is not.
         estimate: True for a number computed without labels.
+        at_least, at_most: Between what the value lies for certain, where it was left out and kept cells bound it: no
+            interval, but what rounding confidences to bins leaves open. None otherwise.
     """
 
     name: str
@@ -52,12 +59,14 @@ class Metric:
     high: float | None = None
     reason: str | None = None
     estimate: bool = False
+    at_least: float | None = None
+    at_most: float | None = None
 
     def __attrs_post_init__(self) -> None:
         if (self.value is None) == (self.reason is None):
             message = f"metric {self.name!r} has either a value or a reason"
             raise ValueError(message)
-        for number in (self.value, self.low, self.high):
+        for number in (self.value, self.low, self.high, self.at_least, self.at_most):
             if number is not None and not math.isfinite(number):
                 message = f"metric {self.name!r} would hold {number}"
                 raise ValueError(message)
@@ -68,8 +77,11 @@ class Metric:
         return self.labelled / self.total if self.total else None
 
     def to_dict(self) -> Document:
-        """As a JSON object, `coverage` included."""
-        return {**attrs.asdict(self), "coverage": self.coverage}
+        """As a JSON object, `coverage` included; `at_least` and `at_most` only where there are such bounds."""
+        told = {**attrs.asdict(self), "coverage": self.coverage}
+        if self.at_least is None:
+            del told["at_least"], told["at_most"]
+        return told
 
     @classmethod
     def from_dict(cls, kept: Mapping[str, Any]) -> Metric:
@@ -79,8 +91,15 @@ class Metric:
     def __str__(self) -> str:
         shown = f"none ({self.reason})" if self.value is None else f"{self.value:.4f}"
         bounds = "" if self.low is None or self.high is None else f" [{self.low:.4f}, {self.high:.4f}]"
+        if self.at_least is not None and self.at_most is not None:
+            bounds = f" (between {self.at_least:.4f} and {self.at_most:.4f})"
         marked = " (estimate)" if self.estimate else ""
         return f"{self.name} {shown}{bounds}{marked}, n={self.n}, {self.labelled} of {self.total} labelled"
+
+
+def names_left_out(metrics: Mapping[str, Metric]) -> tuple[str, ...]:
+    """Those of some metrics, by their names, that were not computed because nobody asked for them by name."""
+    return tuple(name for name, one in metrics.items() if one.reason == left_out(name))
 
 
 @attrs.frozen

@@ -12,7 +12,7 @@ from f1mon_core import errors
 from f1mon_core.errors import InvalidQueryError, PrunedError
 from f1mon_core.metrics import rows, shown
 from f1mon_core.metrics.intervals import LEVEL, Method, check_method, sidak
-from f1mon_core.metrics.measurement import BINNED_METRICS, EXACT_METRICS, Measurement, check_names
+from f1mon_core.metrics.measurement import BINNED_METRICS, EXACT_METRICS, METRIC_NAMES, Measurement, check_names
 from f1mon_core.metrics.metric import (
     ConfusionMatrix,
     LabelMetrics,
@@ -20,13 +20,17 @@ from f1mon_core.metrics.metric import (
     ReliabilityBin,
     check_label,
     check_labels,
+    names_left_out,
 )
 from f1mon_core.metrics.windows import Window, WindowBasis, WindowRequest
 from f1mon_core.recording.lists import Library, frame_of
 from f1mon_core.records.fields import ClassLabel, Document
 from f1mon_core.storage.plans import Plan
-from f1mon_core.storage.tally import KEPT_BINS, Bins, Tally, check_bins
+from f1mon_core.storage.tally import KEPT_BINS, Bins, Tally, TallyQuery, check_bins
 from f1mon_core.text import closest
+
+SMALL_WINDOW = 10_000
+"""Predictions in a window up to which the metrics that need every distinct confidence come unasked: some 15 ms."""
 
 
 @attrs.frozen
@@ -37,7 +41,8 @@ class Performance:
         window: The window measured, with its times resolved.
         total: Predictions in it.
         labelled: Those whose outcome is known.
-        metrics: Every metric asked for, by name (`metrics.METRIC_NAMES`).
+        metrics: Every metric asked for, by name (`metrics.METRIC_NAMES`). One that was left out is there too, without
+            a value, and its reason is how to ask for it.
         bins: The reliability bins, empty ones too; () where pruning left no cells that fit them.
         confusion: Labelled predictions by actual and predicted class.
         by_label: Precision, recall and F1 of each class.
@@ -77,6 +82,11 @@ class Performance:
     def coverage(self) -> float | None:
         """The labelled share; None without predictions."""
         return self.labelled / self.total if self.total else None
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """The metrics that were not computed, because nobody named them and the window is large."""
+        return names_left_out(self.metrics)
 
     def __getitem__(self, name: str) -> Metric:
         return self.metrics[name]
@@ -119,6 +129,7 @@ class Performance:
             "labelled": self.labelled,
             "coverage": self.coverage,
             "metrics": {name: one.to_dict() for name, one in self.metrics.items()},
+            "left_out": list(self.left_out),
             "bins": [one.to_dict() for one in self.bins],
             "confusion": self.confusion.to_dict(),
             "by_label": [one.to_dict() for one in self.by_label.values()],
@@ -137,7 +148,7 @@ class Performance:
         return frame_of(shown.performance_columns(self), library)
 
     def __str__(self) -> str:
-        return shown.performance_line(self)
+        return "\n".join([shown.performance_line(self), *shown.left_out_lines(self.metrics, self.left_out)])
 
     def _repr_html_(self) -> str:
         return shown.performance_html(self)
@@ -158,7 +169,8 @@ class Measures:
         labels: The declared classes; None for those that occur.
         interval: "wilson" or "clopper-pearson".
         level: At which confidence.
-        names: The metrics; without `metrics.EXACT_METRICS` the store is spared a cell per distinct confidence.
+        names: The metrics, each computed whatever it costs; None for all, `metrics.EXACT_METRICS` among them only where
+            the window has no more than `SMALL_WINDOW` predictions, since they need a cell per distinct confidence.
     """
 
     n_bins: int = 10
@@ -166,7 +178,7 @@ class Measures:
     labels: tuple[ClassLabel, ...] | None = attrs.field(default=None, converter=check_labels)
     interval: Method = "wilson"
     level: float = LEVEL
-    names: frozenset[str] = attrs.field(default=None, converter=check_names)
+    names: frozenset[str] | None = attrs.field(default=None, converter=attrs.converters.optional(check_names))
 
     def __attrs_post_init__(self) -> None:
         if isinstance(self.n_bins, str):
@@ -175,8 +187,10 @@ class Measures:
         check_method(self.interval)
 
     def with_names(self, names: Collection[str]) -> Measures:
-        """The same, of these metrics too."""
-        return attrs.evolve(self, names=self.names | set(names))
+        """The same, and these metrics by name."""
+        if self.names is None and not EXACT_METRICS.intersection(names):
+            return self  # all of those come anyway
+        return attrs.evolve(self, names={*(METRIC_NAMES if self.names is None else self.names), *names})
 
     def adjusted(self, looks: int) -> Measures:
         """The same for each of so many slices: Clopper-Pearson's interval at the Šidák level.
@@ -193,7 +207,7 @@ class Measures:
             window=window,
             total=measurement.total,
             labelled=measurement.labelled,
-            metrics=measurement.metrics(self.names),
+            metrics=measurement.metrics(METRIC_NAMES if self.names is None else self.names),
             bins=measurement.bins,
             confusion=measurement.confusion,
             by_label={one: measurement.of_label(one) for one in measurement.classes},
@@ -208,15 +222,24 @@ class Measures:
         self, window: Window, bucket: timedelta | None = None, by: tuple[str, ...] = ()
     ) -> Plan[tuple[Tally, Mapping[str, str]]]:
         """The one tally that answers all of it, and what pruning made unanswerable, by metric name."""
-        attempts: list[Bins] = [self.n_bins]
-        if self.names & EXACT_METRICS:
-            attempts.insert(0, "exact")
+        query = window.query(self.n_bins, bucket=bucket, by=by)
+        if self.names is not None:
+            return (yield from self._answered(query, exact=bool(self.names & EXACT_METRICS)))
+        if rows.undeclared((*query.by, *query.where)):  # the predictions are read one by one, for any cells
+            return (yield from self._answered(query, exact=True))
+        binned = yield from self._answered(query, exact=False)
+        if binned[0].count > SMALL_WINDOW:
+            return binned
+        return (yield from self._answered(query, exact=True))  # all of it anew, so that one state is told of
+
+    def _answered(self, query: TallyQuery, *, exact: bool) -> Plan[tuple[Tally, Mapping[str, str]]]:
+        attempts: list[Bins] = ["exact", self.n_bins] if exact else [self.n_bins]
         if self.n_bins != KEPT_BINS:
             attempts.append(KEPT_BINS)
         unavailable: dict[str, str] = {}
         for bins in attempts:
             try:
-                tally = yield from rows.tally(window.query(bins, bucket=bucket, by=by))
+                tally = yield from rows.tally(attrs.evolve(query, bins=bins))
             except PrunedError as error:
                 if bins == attempts[-1]:
                     raise

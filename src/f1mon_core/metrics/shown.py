@@ -5,7 +5,7 @@ What a number rests on stands beside it: interval, n, coverage, the window and w
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -100,6 +100,16 @@ def _valued(metric: Metric | None) -> str:
 def performance_line(one: Performance) -> str:
     """`podium-1, [2026-04-01 00:00, 2026-05-01 00:00) UTC, by prediction time: accuracy 0.8 […], 8 of 10 labelled`."""
     return printable(f"{told_window(one.window)}: {_valued(headline(one))}, {_counts(one)}")
+
+
+def left_out_lines(metrics: Mapping[str, Metric], names: Iterable[str]) -> list[str]:
+    """A line for each metric that was not computed: between what it lies, if that is known, and how to ask for it."""
+    lines = []
+    for name in names:
+        one = metrics[name]
+        between = "" if one.at_least is None else f" (between {one.at_least:.4f} and {one.at_most:.4f})"
+        lines.append(f"  {name}{between} {one.reason}")
+    return lines
 
 
 def performance_html(one: Performance) -> str:

@@ -15,6 +15,7 @@ from f1mon_core.errors import ClosedError
 from f1mon_core.records.fields import Document, Json
 from f1mon_core.records.kinds import Fact
 from f1mon_core.records.times import Clock
+from f1mon_core.storage.async_grouping import AsyncGroups
 from f1mon_core.storage.change import Step
 from f1mon_core.storage.condition import Damage, damage_of, why_only_read
 from f1mon_core.storage.contract import Appended, CheckReport, Pruned, Storage
@@ -45,6 +46,10 @@ class OffloadedStorage:
         self.storage = storage
         self._threads = threads or getattr(storage, "concurrency", DEFAULT_THREADS)
         self._closed = False
+        each: Callable[[Sequence[Sequence[Fact]]], Sequence[Appended]] | None = getattr(storage, "append_each", None)
+        self._groups: AsyncGroups | None = None
+        if each is not None:
+            self._groups = AsyncGroups(self._alone, lambda batches: self._on_thread(partial(each, batches)))
         self._start_anew()
         forks.start_anew(self, OffloadedStorage._start_anew)
 
@@ -80,11 +85,20 @@ class OffloadedStorage:
     async def _off(self, call: Callable[[], R]) -> R:
         if self._closed:
             raise ClosedError("this store is closed; open it again")
+        return await self._on_thread(call)
+
+    async def _on_thread(self, call: Callable[[], R]) -> R:
         return await asyncio.get_running_loop().run_in_executor(self._executor, call)
 
     async def append(self, facts: Iterable[Fact]) -> Appended:
         """See `Storage.append`."""
-        return await self._off(partial(self.storage.append, list(facts)))
+        batch = list(facts)
+        return await (
+            self._off(partial(self.storage.append, batch)) if self._groups is None else self._groups.append(batch)
+        )
+
+    async def _alone(self, batch: Sequence[Fact]) -> Appended:
+        return await self._on_thread(partial(self.storage.append, batch))
 
     async def find(self, select: Select) -> Sequence[Fact]:
         """See `Storage.find`."""
@@ -127,6 +141,8 @@ class OffloadedStorage:
     async def close(self) -> None:
         """See `Storage.close`; waits for the verbs under way, also when called again and after a cancelled close."""
         self._closed = True
+        if self._groups is not None:
+            await self._groups.close()
 
         def finish() -> None:
             self._executor.shutdown()

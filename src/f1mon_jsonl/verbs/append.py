@@ -13,6 +13,7 @@ from f1mon_core.records.kinds import Fact, Outcome, Prediction, same
 from f1mon_core.records.times import from_micros, to_micros
 from f1mon_core.storage import stamping
 from f1mon_core.storage.contract import Appended
+from f1mon_core.storage.grouping import shares
 from f1mon_jsonl.index.codes import NONE
 from f1mon_jsonl.index.kinds import FactKey
 from f1mon_jsonl.index.whole import Index
@@ -33,6 +34,12 @@ def append(session: Session, batch: Sequence[Fact]) -> Appended:
     if batch_of.new:
         session.members.append(("facts", encoded(batch_of.documents())))
     return batch_of.appended()
+
+
+def append_each(session: Session, whole: Sequence[Fact], batches: Sequence[Sequence[Fact]]) -> Sequence[Appended]:
+    """Append the facts of several batches; see `grouping.Groups`. Raises as `append`, and `ApartError`."""
+    found = append(session, whole)
+    return shares(found, batches)  # raised here, it leaves the line unwritten
 
 
 class _Batch:

@@ -23,6 +23,7 @@ from f1mon_sql.connect.loops import connected, track
 from f1mon_sql.connect.reading import why_only_read
 from f1mon_sql.connect.settings import Settings
 from f1mon_sql.connect.target import Target
+from f1mon_sql.connect.waiting import bound, connect_arguments
 from f1mon_sql.dialects import dialect_of
 
 E = TypeVar("E")
@@ -46,6 +47,7 @@ def engine_options(target: Target, settings: Settings, *, asynchronous: bool) ->
             "factory": SqliteConnection,
         }
         return {**options, **({} if asynchronous else {"poolclass": QueuePool}), "connect_args": arguments}
+    options["connect_args"] |= connect_arguments(target, settings)
     if target.family == "postgresql":
         # A transaction begins by a statement of its own, which is the ping too (`Transactions.run`); what reads by one
         # statement needs none. And each new engine would ask the server for a type f1mon does not use.
@@ -131,11 +133,15 @@ def _prepare_sessions(engine: Engine, target: Target, settings: Settings) -> Non
     if (file := target.database_file) is not None and why_only_read(file, take_turns=settings.take_turns):
         _open_to_read(engine, file)
 
-    @event.listens_for(engine, "connect")
     def set_up(connection: Any, record: ConnectionPoolEntry) -> None:
         if target.encrypted:
             _refuse_plain(connection)
         dialect.set_up(connection, record.info, settings, target.session)
+
+    if target.family == "sqlite":
+        event.listen(engine, "connect", set_up)
+    else:
+        bound(engine, target, settings, set_up)
 
 
 def _open_to_read(engine: Engine, file: Path) -> None:

@@ -18,6 +18,8 @@ class Settings:
     Attributes:
         pool_size, max_overflow: Connections kept, and how many more for a rush.
         pool_timeout: Seconds to wait for one of them.
+        connect_timeout: Seconds to wait for a server until a connection to it is set up; in whole ones, and on
+            PostgreSQL at least 2 for each of several hosts. `connect_timeout` of an address goes before it.
         echo: Log every statement.
         lock_timeout: Seconds to wait for a lock of another writer, or for a turn on SQLite.
         statement_timeout: Seconds one statement may take; None for any.
@@ -30,6 +32,7 @@ class Settings:
     pool_size: int = 5
     max_overflow: int = 10
     pool_timeout: float = 30.0
+    connect_timeout: float = 10.0
     echo: bool = False
     lock_timeout: float = 30.0
     statement_timeout: float | None = None
@@ -42,7 +45,7 @@ class Settings:
             least = 1 if name == "pool_size" else 0
             if type(getattr(self, name)) is not int or not least <= getattr(self, name) < 10**6:
                 raise ConfigurationError(f"{name} must be a whole number, got {shown(getattr(self, name))}")
-        for name in ("pool_timeout", "lock_timeout", "statement_timeout", "idle_timeout"):
+        for name in ("pool_timeout", "connect_timeout", "lock_timeout", "statement_timeout", "idle_timeout"):
             value = getattr(self, name)
             if value is None and name == "statement_timeout":
                 continue

@@ -173,6 +173,11 @@ class Dialect(ABC):
         """Whether there is a table of that name."""
         return bool(statements.rows(connection, self.sql(self.has_table_sql), (name,)))
 
+    def waiting_briefly(self, connection: Connection, seconds: float) -> AbstractContextManager[None]:
+        """Wait for no lock of a row longer than that, and raise `BlockedError`; where a database is told so finely."""
+        del connection, seconds
+        return UNCHANGED
+
     @abstractmethod
     def alone(self, connection: Connection, lock_timeout: float) -> AbstractContextManager[None]:
         """Let nobody else create or upgrade this schema; on servers until the transaction, or the block, ends."""

@@ -10,10 +10,11 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.engine import AdaptedConnection
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 
-from f1mon_core.errors import ConfigurationError
+from f1mon_core.errors import ConfigurationError, LockTimeoutError
 from f1mon_core.storage.contract import Problem
+from f1mon_core.storage.grouping import BlockedError
 from f1mon_sql.connect import statements
 from f1mon_sql.connect.settings import Session, Settings, milliseconds
 from f1mon_sql.dialects.base import HORIZONS_SQL, IN_CHUNK, Dialect, insert_absent_sql, turned, update_sql
@@ -75,6 +76,7 @@ SELECT pg_catalog.pg_backend_pid(), current_setting('array_nulls'), current_sett
     EXISTS (SELECT FROM pg_catalog.pg_class WHERE pg_catalog.left(relname, 6) = 'f1mon_' AND relkind IN ('r', 'p')
         AND pg_catalog.pg_table_is_visible(oid) AND pg_catalog.row_security_active(oid))
 """
+_LOCK_NOT_AVAILABLE = "55P03"
 _EACH_TIME = "f1mon_each_time"
 """Where `Connection.info` says what each transaction is told, if a pooler hands out sessions by the transaction."""
 _KNOWS_TRANSACTION_TIMEOUT = 170000
@@ -193,6 +195,17 @@ class Postgresql(Dialect):
     # Schema ---------------------------------------------------------------------------------------------------------
 
     @contextmanager
+    def waiting_briefly(self, connection: Connection, seconds: float) -> Iterator[None]:
+        """See `Dialect.waiting_briefly`."""
+        statements.rows(connection, f"SET LOCAL lock_timeout = {milliseconds(seconds)}")
+        try:
+            yield
+        except DBAPIError as error:
+            if getattr(error.orig, "sqlstate", None) == _LOCK_NOT_AVAILABLE:
+                raise BlockedError from error
+            raise
+
+    @contextmanager
     def alone(self, connection: Connection, lock_timeout: float) -> Iterator[None]:
         """See `Dialect.alone`; the session has its own timeout.
 
@@ -204,7 +217,14 @@ class Postgresql(Dialect):
             f"pg_catalog.pg_class WHERE relname = '{VERSION_TABLE}' AND pg_catalog.pg_table_is_visible(oid)",
         ):
             lock = f"pg_catalog.pg_advisory_xact_lock({_UPGRADE_LOCK}, oid::int)"
-            statements.rows(connection, f"SELECT {lock} FROM {named}")
+            try:
+                statements.rows(connection, f"SELECT {lock} FROM {named}")
+            except DBAPIError as error:
+                if getattr(error.orig, "sqlstate", None) != _LOCK_NOT_AVAILABLE:
+                    raise
+                raise LockTimeoutError(
+                    "someone else has been upgrading this database for longer than the timeout"
+                ) from error.orig
         self.at_home(connection)
         yield
 

@@ -18,6 +18,7 @@ from f1mon_core.storage.change import Step, check_operation_id, check_state, che
 from f1mon_core.storage.condition import say_read_only
 from f1mon_core.storage.contract import Appended, CheckReport, Pruned
 from f1mon_core.storage.dumping import Dumped, restoring
+from f1mon_core.storage.grouping import PATIENCE, shares
 from f1mon_core.storage.select import Scalar, Select
 from f1mon_core.storage.tally import Tally, TallyQuery
 from f1mon_sql.connect.settings import Settings
@@ -93,6 +94,16 @@ class Verbs:
         """See `Storage.append`."""
         batch = list(facts)
         return Call(lambda on: append(on, self.dialect, partial(self._now, on), batch), write=True)
+
+    def append_each(self, batches: Sequence[Sequence[Fact]]) -> Call[Sequence[Appended]]:
+        """Several appends in one transaction; see `grouping.Groups`."""
+        whole = [fact for batch in batches for fact in batch]
+
+        def work(on: Connection) -> Sequence[Appended]:
+            with self.dialect.waiting_briefly(on, PATIENCE):
+                return shares(append(on, self.dialect, partial(self._now, on), whole), batches)
+
+        return Call(work, write=True)
 
     def find(self, select: Select) -> Call[Sequence[Fact]]:
         """See `Storage.find`."""

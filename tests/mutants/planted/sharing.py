@@ -1,6 +1,7 @@
 """Faults of several handles, of reopening and of several processes, over the guide's store in one SQLite file."""
 
 import sqlite3
+import threading
 import time
 from contextlib import closing, contextmanager
 
@@ -250,6 +251,35 @@ class HorizonAtOpening(_Over):
         pruned = super().prune(before, keep)
         self._known = self._read_itself()
         return pruned
+
+
+@fault(
+    "what comes of a group of appends is told to each of them",
+    caught_by="appends_at_once_are_each_atomic_and_counted_by_themselves",
+    over="onefile",
+)
+class GroupAsOne(_Over):
+    def __init__(self, **options):
+        super().__init__(**options)
+        self._guard, self._waiting = threading.Lock(), []
+
+    def append(self, facts):
+        mine = {"facts": list(facts)}
+        with self._guard:
+            self._waiting.append(mine)
+        time.sleep(0.02)  # for others to come
+        with self._guard:
+            if "answer" not in mine:
+                group, self._waiting = self._waiting, []
+                try:
+                    answer = super().append([fact for one in group for fact in one["facts"]])
+                except ConflictError as error:
+                    answer = error
+                for one in group:
+                    one["answer"] = answer
+        if isinstance(mine["answer"], ConflictError):
+            raise mine["answer"]
+        return mine["answer"]
 
 
 @fault(

@@ -104,8 +104,10 @@ class Measuring(Running):
             labels: The declared classes, over which macro and weighted averages and the confusion matrix go; None for
                 those that occur.
             interval: "wilson" or "clopper-pearson", the 95 % interval of proportions.
-            metrics: The names wanted, of `metrics.METRIC_NAMES`; None for all. Without "roc_auc" and "log_loss" the
-                store needs no cell per distinct confidence, which is much cheaper on a long window.
+            metrics: The names wanted, of `metrics.METRIC_NAMES`, computed whatever they cost; None for all that answer
+                at once. "roc_auc" and "log_loss" need a cell per distinct confidence and come unasked with up to 10,000
+                predictions; in a larger window `Performance.left_out` lists them, and of the ROC-AUC is said between
+                what it lies.
             by: The name of a segment, or two: what comes back is the performance of each of its values, or pairs of
                 values, those without the name under None. `features.<path>` and `metadata.<path>` need not be declared:
                 the predictions are read then, which takes as long as reading does; `read` says how many. The intervals
@@ -148,7 +150,7 @@ class Measuring(Running):
         as_recorded: datetime | None = None,
         where: Mapping[str, Any] | None = None,
         quantiles: Sequence[float] = label_delays.QUANTILES,
-        unit: timedelta = label_delays.UNIT,
+        unit: timedelta | None = None,
     ) -> LabelDelay:
         """How long outcomes take to become known, and the horizon that suggests for matured windows.
 
@@ -161,7 +163,8 @@ class Measuring(Running):
             as_recorded: As the store held it then.
             where: As in `performance`.
             quantiles: Shares of the labels, in (0, 1].
-            unit: The resolution of the delays.
+            unit: The resolution of the delays; None for an hour, and for a day where the predictions are spread over
+                more than 30 days.
         """
         request = WindowRequest(
             model_version=model_version,

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection
 from datetime import datetime
 from types import TracebackType
@@ -12,11 +13,13 @@ from f1mon_core.delivery import enrichment, report
 from f1mon_core.delivery.attempts import Enrich
 from f1mon_core.delivery.channels import Channels
 from f1mon_core.monitor._async.alerting import Alerting
+from f1mon_core.monitor._async.buffered import AsyncBufferedRecorder
 from f1mon_core.monitor._async.delivering import Delivering
 from f1mon_core.monitor._async.drifting import Drifting
 from f1mon_core.monitor._async.exporting import Exporting
 from f1mon_core.monitor._async.measuring import Measuring
 from f1mon_core.monitor._async.recording import Recording
+from f1mon_core.recording.buffer import DIRECTORY, BufferOptions, SpillWhen, WhenFull
 from f1mon_core.storage import plans
 from f1mon_core.storage.contract import CheckReport, Pruned
 from f1mon_core.storage.registry import open_async_storage
@@ -48,6 +51,39 @@ class AsyncMonitor(Recording, Measuring, Drifting, Alerting, Delivering, Exporti
             **options: As in `open_async_storage`.
         """
         return cls(await open_async_storage(backend, **options), channels=channels, enrich=enrich)
+
+    async def buffered(
+        self,
+        *,
+        capacity: int = 10_000,
+        batch: int = 500,
+        seconds: float = 0.2,
+        when_full: WhenFull = "block",
+        spill: SpillWhen | None = None,
+        directory: str | os.PathLike[str] = DIRECTORY,
+        install_signal_handler: bool = False,
+    ) -> AsyncBufferedRecorder:
+        """A recorder for request paths, which must not wait for a disk or a server; close it before this monitor.
+
+        Args:
+            capacity: How many accepted facts may wait in memory: what a kill of the process loses at most, unless they
+                are spilled.
+            batch: So many are stored at once.
+            seconds: How long a fact waits at most for others to be stored with.
+            when_full: "block" waits for room, "drop" leaves the fact out and counts it.
+            spill: "full" writes to a file in `directory` where there is no room; "always" writes each fact there before
+                it is accepted, which a kill of the process survives.
+            directory: Where spilled facts lie, and those that the store refused (`set-aside.jsonl`). What a recorder
+                that was killed left there is stored by the next one.
+            install_signal_handler: Flush at SIGTERM, and then do what was done at it before.
+
+        Raises:
+            ConfigurationError: If an option says something it cannot do.
+        """
+        options = BufferOptions(
+            capacity=capacity, batch=batch, seconds=seconds, when_full=when_full, spill=spill, directory=directory
+        )
+        return AsyncBufferedRecorder(self.storage, options, install_signal_handler=install_signal_handler)
 
     async def close(self) -> None:
         """Close the store, once what is being sent is sent; again is a no-op.

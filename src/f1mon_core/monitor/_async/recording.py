@@ -10,7 +10,7 @@ from typing import Any
 from f1mon_core import recording
 from f1mon_core.metrics import drift, health, importance
 from f1mon_core.metrics.drift import DriftDefaults
-from f1mon_core.monitor._async.running import Running
+from f1mon_core.monitor._async.running import Runner, Running
 from f1mon_core.recording.lists import LabelledPredictions, Listed, Outcomes, Predictions
 from f1mon_core.records.fields import ClassLabel
 from f1mon_core.records.kinds import (
@@ -25,8 +25,8 @@ from f1mon_core.records.kinds import (
 from f1mon_core.storage.contract import Appended
 
 
-class Recording(Running):
-    """Predictions, outcomes, and what other tools computed: kept, and listed."""
+class Accepting(Runner):
+    """Predictions and outcomes, recorded."""
 
     async def record_prediction(
         self,
@@ -158,6 +158,10 @@ class Recording(Running):
         return await self._run(
             recording.record(recording.outcomes_of(outcomes, columns, left_out), batch_size, left_out)
         )
+
+
+class Recording(Accepting, Running):
+    """Predictions, outcomes, and what other tools computed: kept, and listed."""
 
     async def prediction(self, prediction_id: str, model_version: str | None = None) -> Prediction:
         """One prediction of an item, of several models' the one recorded first.

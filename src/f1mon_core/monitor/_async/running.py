@@ -21,7 +21,16 @@ R = TypeVar("R")
 _log = logging.getLogger("f1mon.delivery")
 
 
-class Running:
+class Runner:
+    """What runs plans over a store."""
+
+    storage: AsyncStorage
+
+    async def _run(self, plan: Plan[R]) -> R:
+        return await plans.run_async(plan, self.storage)
+
+
+class Running(Runner):
     """An open store, the channels of its alerts, and the plans that are run over it."""
 
     def __init__(
@@ -67,9 +76,6 @@ class Running:
         What would write is a `ReadOnlyError`.
         """
         return why_only_read(self.storage)
-
-    async def _run(self, plan: Plan[R]) -> R:
-        return await plans.run_async(plan, self.storage)
 
     async def _evaluated(self, plan: Plan[R]) -> R:
         """Run a plan that may make alerts; then deliver, if this monitor does, also where the plan failed midway."""

@@ -20,7 +20,16 @@ R = TypeVar("R")
 _log = logging.getLogger("f1mon.delivery")
 
 
-class Running:
+class Runner:
+    """What runs plans over a store."""
+
+    storage: Storage
+
+    def _run(self, plan: Plan[R]) -> R:
+        return plans.run(plan, self.storage)
+
+
+class Running(Runner):
     """An open store, the channels of its alerts, and the plans that are run over it."""
 
     def __init__(
@@ -66,9 +75,6 @@ class Running:
         What would write is a `ReadOnlyError`.
         """
         return why_only_read(self.storage)
-
-    def _run(self, plan: Plan[R]) -> R:
-        return plans.run(plan, self.storage)
 
     def _evaluated(self, plan: Plan[R]) -> R:
         """Run a plan that may make alerts; then deliver, if this monitor does, also where the plan failed midway."""

@@ -154,6 +154,22 @@ class HandleLaws(Laws):
             assert answers[:8] == [Appended(2, 0)] * 8
             assert store.count(Select("prediction", having="outcome")) == {(): 8}
 
+    def test_appends_at_once_are_each_atomic_and_counted_by_themselves(self) -> None:
+        def appending(name: str) -> Callable[[Any], Any]:
+            return lambda own: own.append([prediction(name), outcome(name, 1)])
+
+        with self.store() as store:
+            store.append([prediction("taken"), prediction("again")])
+            calls = [appending(f"p-{number}") for number in range(12)]
+            calls.insert(3, lambda own: own.append([prediction("fresh"), prediction("taken", confidence=0.25)]))
+            calls.insert(7, lambda own: own.append([prediction("again"), prediction("other")]))
+            answers = together(store, calls)
+            assert isinstance(answers.pop(3), ConflictError)
+            assert answers.pop(6) == Appended(1, 1)
+            assert answers == [Appended(2, 0)] * 12
+            stored = {one.key[0] for one in store.find(Select("prediction"))}
+            assert stored == {"taken", "again", "other", *(f"p-{number}" for number in range(12))}
+
     def test_a_reader_sees_all_of_a_batch_or_nothing(self) -> None:
         batch, all_predictions = [prediction(f"p-{number}") for number in range(300)], Select("prediction")
         with self.store() as store:
