@@ -75,6 +75,9 @@ class BufferOptions:
             raise ConfigurationError(f"when_full must be 'block' or 'drop', got {shown(self.when_full)}")
         if self.spill is not None and not is_one_of(self.spill, ("full", "always")):
             raise ConfigurationError(f"spill must be 'full', 'always' or None, got {shown(self.spill)}")
+        directory: object = self.directory
+        if not isinstance(directory, str | os.PathLike) or "\0" in str(directory) or not str(directory):
+            raise ConfigurationError(f"directory must be a path, got {shown(self.directory)}")
 
 
 @attrs.frozen

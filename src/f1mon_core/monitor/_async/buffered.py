@@ -20,6 +20,7 @@ from f1mon_core.records.kinds import Fact
 from f1mon_core.storage import plans
 from f1mon_core.storage.async_contract import AsyncStorage
 from f1mon_core.storage.contract import Appended
+from f1mon_core.storage.tally import check_flag
 
 _POLL = 0.5
 
@@ -33,13 +34,14 @@ class AsyncBufferedRecorder(Accepting):
 
     def __init__(self, storage: AsyncStorage, options: BufferOptions, *, install_signal_handler: bool = False) -> None:
         """Begin; the task starts with the first fact. Arguments as of `BufferedRecorder`."""
+        handled = check_flag("install_signal_handler", install_signal_handler)
         self._target = storage
         self._buffer = Buffer(options)
         self.storage = cast("AsyncStorage", _Door(self))
         self._start_anew()
         forks.start_anew(self, AsyncBufferedRecorder._forked)
         atexit.register(self._buffer.close)
-        if install_signal_handler:
+        if handled:
             self._before: Any = signal.getsignal(signal.SIGTERM)
             asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self._ended)
 

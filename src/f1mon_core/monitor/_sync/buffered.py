@@ -18,6 +18,7 @@ from f1mon_core.recording.buffer import Buffer, BufferOptions, BufferState
 from f1mon_core.records.kinds import Fact
 from f1mon_core.storage import plans
 from f1mon_core.storage.contract import Appended, Storage
+from f1mon_core.storage.tally import check_flag
 
 CLOSING_SECONDS = 30.0
 
@@ -39,13 +40,14 @@ class BufferedRecorder(Accepting):
             options: How it behaves.
             install_signal_handler: Flush at SIGTERM, and then do what was done at it before; on the main thread only.
         """
+        handled = check_flag("install_signal_handler", install_signal_handler)
         self._target = storage
         self._buffer = Buffer(options)
         self.storage = cast("Storage", _Door(self))
         self._start_anew()
         forks.start_anew(self, BufferedRecorder._forked)
         atexit.register(self.close)
-        if install_signal_handler:
+        if handled:
             self._before = signal.signal(signal.SIGTERM, self._ended)
 
     def _start_anew(self) -> None:
