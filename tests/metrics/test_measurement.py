@@ -23,7 +23,7 @@ from f1mon_core.metrics.measurement import (
 )
 from f1mon_core.metrics.metric import Metric
 from f1mon_core.monitor import Monitor
-from f1mon_core.storage.tally import CellKey, Tally, bin_of, merge_cells, midpoint, moments_of
+from f1mon_core.storage.tally import CellKey, Moments, Tally, bin_of, merge_cells, midpoint, moments_of
 
 from ..oracle import assert_equal, close, expected_metrics
 
@@ -320,3 +320,28 @@ def test_a_metric_is_one_function(monkeypatch):
 
     measured = Measurement(tally_of([(1, 0.9, 1), (1, 0.9, 0)])).metrics({"error_rate", "accuracy"})
     assert {name: one.value for name, one in measured.items()} == {"accuracy": 0.5, "error_rate": 0.5}
+
+
+def test_the_positive_class_is_looked_for_once_however_many_confidences_there_are():
+    """To go through all cells for each of them took the square of their number."""
+
+    class Counted(dict):
+        looked = 0
+
+        def __iter__(self):
+            Counted.looked += 1
+            return super().__iter__()
+
+    def looks(n):
+        Counted.looked = 0
+        cells = Counted(
+            {
+                CellKey("m", one % 2, one % 3 % 2, (one + 1) / (n + 1)): Moments(1, 0.5, 0.5, 0.0, 0.0)
+                for one in range(n)
+            }
+        )
+        measured = Measurement(Tally("exact", cells)).metrics(frozenset({"log_loss", "roc_auc", "brier_score"}))
+        assert measured["log_loss"].value is not None
+        return Counted.looked
+
+    assert looks(200) == looks(10)

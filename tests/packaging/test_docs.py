@@ -20,6 +20,7 @@ OPEN_TO = {
     | {"f1mon_core.testing"},
     "backend-on-keys.md": {"f1mon_core.storage", "f1mon_core.storage.keyvalue", "f1mon_core.errors"},
     "backend-on-redis.md": {"f1mon_core.storage", "f1mon_core.storage.keyvalue", "f1mon_core.errors"},
+    "dashboard.md": {"f1mon_core", "f1mon_core.web"},
     "migrating.md": {"f1mon_core", "f1mon_core.legacy"},
     "sql.md": {"f1mon_core", "f1mon_sql"},
 }

@@ -13,6 +13,7 @@ import attrs
 import click
 
 from f1mon_core.alerts.rules import AlertRule
+from f1mon_core.cli.dashboard import PORT, show
 from f1mon_core.cli.errors import CannotError
 from f1mon_core.cli.output import stamp
 from f1mon_core.cli.place import Place, pass_place
@@ -61,8 +62,10 @@ class SeasonClock:
 
 @click.command
 @click.argument("directory", required=False, type=click.Path(path_type=Path))
+@click.option("--dashboard", "shown", is_flag=True, help="Then show it as pages in a browser, until interrupted.")
+@click.option("--port", type=click.IntRange(0, 65535), default=PORT, show_default=True, help="Of --dashboard.")
 @pass_place
-def demo(place: Place, directory: Path | None) -> None:
+def demo(place: Place, directory: Path | None, *, shown: bool, port: int) -> None:
     """Simulate a season in a fresh store: predictions, late outcomes, a degradation, an alert, its acknowledgement.
 
     The data goes to DIRECTORY (./f1mon-demo if not given), or where --backend, --url or --path say; never to a store
@@ -89,6 +92,9 @@ def demo(place: Place, directory: Path | None) -> None:
     fired = [alert for race in range(1, RACES + 1) if (alert := _race(place, clock, race)) is not None]
     _acknowledge(place, clock, fired[0])
     _end(place)
+    if shown:
+        with place.open(clock=clock) as monitor:  # the season's own clock, by which it has just ended
+            show(monitor, port=port, opened=True)
 
 
 def _race(place: Place, clock: SeasonClock, number: int) -> Alert | None:

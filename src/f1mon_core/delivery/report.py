@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, cast
 
 import attrs
@@ -12,9 +12,13 @@ from f1mon_core.alerts.grouping import Grouping
 from f1mon_core.delivery.attempts import Outcome
 from f1mon_core.records.fields import Document
 from f1mon_core.records.ids import new_operation_id
+from f1mon_core.records.kinds import Delivery
 from f1mon_core.storage import plans
 from f1mon_core.storage.contract import CheckReport, Problem
 from f1mon_core.storage.plans import Plan
+from f1mon_core.storage.select import Select
+
+_IDS_PER_QUESTION = 500
 
 
 @attrs.frozen
@@ -100,6 +104,15 @@ def checked() -> Plan[CheckReport]:
                     Problem("error", f"state {key!r}", f"a damaged delivery, by which nobody is told: {flaw}")
                 )
     return attrs.evolve(report, problems=problems)
+
+
+def delivered(alert_ids: Collection[str]) -> Plan[list[Delivery]]:
+    """What reached a channel of some alerts, oldest first."""
+    wanted, found = list(alert_ids), []
+    for begin in range(0, len(wanted), _IDS_PER_QUESTION):
+        select = Select.of(Delivery, where={"alert_id": wanted[begin : begin + _IDS_PER_QUESTION]})
+        found += list((yield from plans.find(select)))
+    return sorted(found, key=lambda one: one.instant)
 
 
 def retry_dead(alert_id: str | None = None, channel: str | None = None) -> Plan[int]:

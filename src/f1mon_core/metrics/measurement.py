@@ -149,7 +149,7 @@ class Measurement:
             types.setdefault(key.model_version, set()).update(map(type, (key.predicted, key.actual)))
         return min((model for model, found in types.items() if {int, str} <= found), default=None)
 
-    @property
+    @cached_property
     def positive_class(self) -> ClassLabel | None:
         """The positive class: the one given, else 1 where no label is a text."""
         if self.positive is not None:

@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 from asyncio import Event
+from collections.abc import Collection
 
 from f1mon_core.delivery import heartbeat, report, waits
 from f1mon_core.delivery.report import DeliveryReport, Pending
 from f1mon_core.monitor._async.running import Running
+from f1mon_core.records.kinds import Delivery
 
 
 class Delivering(Running):
@@ -63,6 +65,10 @@ class Delivering(Running):
     async def dead_letters(self) -> list[Pending]:
         """What could not be delivered and is not tried again, oldest first, each with its reason."""
         return await self._run(report.dead())
+
+    async def delivered(self, alert_ids: Collection[str]) -> list[Delivery]:
+        """What reached a channel of these alerts, oldest first: when, and at which attempt."""
+        return await self._run(report.delivered(alert_ids))
 
     async def retry_dead_letters(self, alert_id: str | None = None, channel: str | None = None) -> int:
         """Put dead letters back on their way: all, those of one alert, or of one channel. Returns how many."""

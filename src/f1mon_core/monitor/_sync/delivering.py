@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from threading import Event
 
 from f1mon_core.delivery import heartbeat, report, waits
 from f1mon_core.delivery.report import DeliveryReport, Pending
 from f1mon_core.monitor._sync.running import Running
+from f1mon_core.records.kinds import Delivery
 
 
 class Delivering(Running):
@@ -62,6 +64,10 @@ class Delivering(Running):
     def dead_letters(self) -> list[Pending]:
         """What could not be delivered and is not tried again, oldest first, each with its reason."""
         return self._run(report.dead())
+
+    def delivered(self, alert_ids: Collection[str]) -> list[Delivery]:
+        """What reached a channel of these alerts, oldest first: when, and at which attempt."""
+        return self._run(report.delivered(alert_ids))
 
     def retry_dead_letters(self, alert_id: str | None = None, channel: str | None = None) -> int:
         """Put dead letters back on their way: all, those of one alert, or of one channel. Returns how many."""
