@@ -5,8 +5,10 @@ import subprocess
 import sys
 
 import pytest
+from click.testing import CliRunner
 
 from f1mon_core import __version__
+from f1mon_core.cli.backends import backends
 from f1mon_core.monitor import Monitor
 
 from ..factories import raised
@@ -14,6 +16,15 @@ from ..factories import raised
 
 def test_the_version_is_said(run):
     assert run("--version").stdout == f"f1mon, version {__version__}\n"
+
+
+def test_a_backend_is_verified_by_name(capfd):
+    main = CliRunner()
+    done = main.invoke(backends, ["--verify", "memory", "--law", "count has", "--json"])
+    assert done.exit_code == 0, done.output
+    assert json.loads(capfd.readouterr().out)["counts"] == {"pass": 1}
+    assert main.invoke(backends, ["--verify", "nothing"]).exit_code == 2
+    assert main.invoke(backends, ["--law", "count has"]).exit_code == 2
 
 
 def test_backends_lists_what_is_installed_and_whether_it_is_ready(run):

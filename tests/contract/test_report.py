@@ -1,18 +1,27 @@
 """`python -m f1mon_core.testing`: what a person sees who wants to know before they trust."""
 
+import json
+import re
 import subprocess
 import sys
 from contextlib import contextmanager
 from functools import partial
 
+import attrs
 import pytest
+import sqlalchemy as sa
 from click.testing import CliRunner
 
 from f1mon_core.storage.contract import Appended
 from f1mon_core.storage.memory import MemoryStorage
 from f1mon_core.storage.registry import Backend
-from f1mon_core.testing import LAWS, Location, StorageContract, __main__, run_law
+from f1mon_core.storage.tally import TallyQuery
+from f1mon_core.testing import LAWS, Location, StorageContract, Verdict, __main__, run_law
 from f1mon_core.testing.__main__ import report
+from f1mon_core.testing.asserts import Unkept
+from f1mon_core.testing.facts import prediction
+from f1mon_core.testing.laws.tally import agree
+from f1mon_core.testing.report import Report
 
 from ..servers import FRESH
 
@@ -56,6 +65,25 @@ def test_sql_is_asked_by_its_address_which_is_left_alone(told, tmp_path):
     done = told("sql", "--url", f"sqlite:///{tmp_path}/history.db", "--quick", "--law", "count")
     assert done.exit_code == 0, done.output
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.servers
+def test_a_run_leaves_nothing_on_postgresql(told):
+    with FRESH["postgresql"]() as url:
+        engine = sa.create_engine(url.replace("://", "+psycopg://", 1) if "+" not in url else url)
+
+        def there():
+            with engine.connect() as open_:
+                schemas = open_.execute(sa.text("SELECT nspname FROM pg_namespace")).scalars().all()
+                databases = open_.execute(sa.text("SELECT datname FROM pg_database")).scalars().all()
+            return {*schemas, *databases}
+
+        before = there()
+        done = told("sql", "--url", url, "--law", "horizon")
+        assert done.exit_code == 0, done.output
+        # Others may work on the server meanwhile: what counts is named as the kit names its places.
+        assert {name for name in there() - before if name.startswith("f1mon_fresh")} == set()
+        engine.dispose()
 
 
 @pytest.mark.servers
@@ -136,6 +164,94 @@ def test_the_module_runs():
         [sys.executable, "-m", "f1mon_core.testing", "memory", "--law", "count has"], capture_output=True, check=True
     )
     assert done.stdout.decode().startswith("pass        count has no empty groups\n")
+
+
+BROKEN = {
+    "append_answers_how_many_were_new_and_how_many_repeated": ("Appended(1, 1)", "Appended(new=2"),
+    "a_conflict_writes_nothing_of_its_batch": ("pytest.raises(ConflictError)", "no error"),
+    "a_fact_without_a_time_gets_the_stores_clock": ("prediction(", "Error"),
+}
+
+
+@pytest.mark.parametrize("law", [*BROKEN])
+def test_a_law_that_is_broken_says_what_was_done_expected_and_seen(law):
+    if law.startswith("a_fact"):
+
+        class Refusing(MemoryStorage):
+            def append(self, facts):  # noqa: ARG002 - none is stored
+                raise LookupError("postgresql://ada:swordfish@host/x is away")
+
+        backend = attrs.evolve(forgetful, open=Refusing)
+    else:
+        backend = forgetful
+
+    @contextmanager
+    def place():
+        yield Location(backend)
+
+    failure = run_law(place, law).failure
+    expected, seen = BROKEN[law]
+    assert failure.done
+    assert expected in f"{failure.done} {failure.expected}"
+    assert seen in failure.seen
+    assert "swordfish" not in str(failure)
+    assert re.fullmatch(r".*laws.append\.py:\d+", failure.where)
+
+
+def test_every_assert_of_the_kit_says_what_was_expected():
+    with pytest.raises(Unkept) as told:
+        agree(MemoryStorage(), [prediction()], TallyQuery())
+    assert told.value.expected.startswith("disagreement(store.tally(query), model.tally(query)) is None")
+    assert "cells" in told.value.seen
+
+
+def test_asserts_of_laws_hold_where_python_takes_asserts_away():
+    asked = (
+        "from contextlib import contextmanager\n"
+        "from f1mon_core.testing import Location, run_law\n"
+        "from f1mon_core.storage.memory import MemoryStorage\n"
+        "from f1mon_core.storage.contract import Appended\n"
+        "from f1mon_core.storage.registry import Backend\n"
+        "class Forgetful(MemoryStorage):\n"
+        "    def append(self, facts): return Appended(len(list(facts)), 0)\n"
+        "@contextmanager\n"
+        "def place(): yield Location(Backend(name='x', open=Forgetful, contract=2))\n"
+        "print(run_law(place, 'append_takes_any_iterable').status, run_law(place, 'facts_come_back_whole').status)\n"
+    )
+    done = subprocess.run([sys.executable, "-O", "-c", asked], capture_output=True, check=True, text=True)
+    assert done.stdout == "pass fail\n"
+
+
+def test_the_report_as_json_and_as_a_page(told, monkeypatch):
+    monkeypatch.setattr(__main__, "load_backend", lambda _: forgetful)
+    monkeypatch.setattr(__main__, "fresh_places", lambda *_: forgetful_place)
+    done = told("forgetful", "--law", "a_conflict", "--format", "json")
+    assert done.exit_code == 1
+    found = json.loads(done.stdout)
+    assert found["counts"]["fail"] == sum(one["status"] == "fail" for one in found["laws"])
+    assert found["badge"] is None
+    assert {"done", "expected", "seen", "names", "where"} == set(found["laws"][0]["failure"])
+    page = told("forgetful", "--law", "a_conflict", "--format", "html").stdout
+    assert "expected" in page
+    assert not re.search(r"(src|href)=|<Location|<f1mon", page)
+
+
+def test_a_badge_is_for_who_was_asked_every_law_and_kept_it():
+    kept = [Verdict(law, "pass") for law in LAWS]
+    full = Report(attrs.evolve(forgetful, durable=True), "sync", kept, 1.0)
+    assert full.badge == f"f1mon contract 2, {len(LAWS)} laws, claims: durable"
+    assert full.summary().endswith(full.badge)
+    assert attrs.evolve(full, verdicts=kept[1:]).badge is None
+    assert "no badge" in attrs.evolve(full, verdicts=kept[1:]).summary()
+    assert attrs.evolve(full, verdicts=[Verdict(kept[0].law, "skipped"), *kept[1:]]).badge is None
+
+
+def test_places_that_nobody_takes_away_are_told(told, monkeypatch):
+    monkeypatch.setattr(__main__, "load_backend", lambda _: forgetful)
+    monkeypatch.setattr(__main__, "check_options", lambda *_: None)
+    monkeypatch.setattr(__main__, "fresh_places", lambda *_: forgetful_place)
+    done = told("forgetful", "--name", "kit-{fresh}", "--law", "takes_any")
+    assert "left behind: what the laws stored under fresh names of name" in done.stdout
 
 
 WITHOUT = "import sys, runpy; sys.modules[{missing!r}] = None; sys.orig_argv = {argv!r}; {then}"

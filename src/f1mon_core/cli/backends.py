@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import click
 
 from f1mon_core.cli.output import document, table
@@ -13,10 +16,25 @@ _COLUMNS = ("backend", "distribution", "durable", "shared", "async", "state")
 _WORDS: dict[str | bool | None, str] = {True: "yes", False: "no"}
 
 
-@click.command
+@click.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
+@click.option("--verify", "verified", metavar="BACKEND", help="Hold a backend to every law of the storage contract.")
 @json_option
-def backends(*, as_json: bool) -> None:
-    """List the backends that are installed, and why one would not open."""
+@click.pass_context
+def backends(context: click.Context, verified: str | None, *, as_json: bool) -> None:
+    """List the backends that are installed, and why one would not open.
+
+    With --verify every law of the contract is asked of one, in places of their own, and the exit code is 1 if one is
+    broken. What else is given goes to the kit and to the backend, as in
+
+        f1mon backends --verify sql --url sqlite:///tmp/kit.db --quick
+    """
+    if verified is not None:
+        form = ("--format", "json") if as_json else ()
+        # The kit stands above the command and needs pytest, so it is run and not imported.
+        kit = (sys.executable, "-m", "f1mon_core.testing", verified, *form, *context.args)
+        context.exit(subprocess.run(kit, check=False).returncode)  # noqa: S603 - Python itself, and no shell
+    if context.args:
+        raise click.UsageError(f"{context.args[0]!r} is for the kit: it goes with --verify BACKEND")
     found = [_described(name, distributions) for name, distributions in backend_names().items()]
     if as_json:
         document(found)

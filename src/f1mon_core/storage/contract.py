@@ -172,6 +172,12 @@ class Storage(Protocol):
     def transition(self, key: str, step: Step, *, operation_id: str) -> Json:
         """Lock the document of `key`, read the clock *after* the lock, call `step`, commit its `Change` as one.
 
+        A store without locks may let the commit fail where others were faster, and begin anew: read the clock and the
+        document again, and call `step` again, of which only the last run counts. What is promised is the order:
+
+        - Concurrent transitions come to what they come to one after the other, in some order.
+        - In that order the instants of the steps of a key do not go back, and a step's was read after what it sees had
+          been committed. A cooldown needs this: it is measured from what the step sees to its own instant.
         - A key has 1 to 700 characters, at most 2,640 bytes of UTF-8, and no NUL; keys differ by their code points.
         - Of any number of concurrent transitions of one key each sees what the one before it stored, also when the
           document never existed.

@@ -10,7 +10,7 @@ from f1mon_core.errors import MissingExtraError
 
 try:
     import hypothesis  # noqa: F401 - wanted further down, told here
-    import pytest
+    import pytest  # noqa: F401 - as above
 except ModuleNotFoundError as error:
     _MISSING = f"f1mon_core.testing needs {error.name!r}, which is not installed: pip install 'f1mon[testing]'"
     if __name__ in sys.orig_argv:  # python -m f1mon_core.testing
@@ -18,7 +18,9 @@ except ModuleNotFoundError as error:
         raise SystemExit(2) from None
     raise MissingExtraError(_MISSING, name=error.name) from error
 
-pytest.register_assert_rewrite("f1mon_core.testing.laws", "f1mon_core.testing.machine")
+from f1mon_core.testing.asserts import tell
+
+tell()  # before the laws are imported
 
 from f1mon_core.testing.clocks import SharedClock
 from f1mon_core.testing.contract import LAWS, StorageContract, Verdict, run_law

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import sys
 import tempfile
+import textwrap
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
 from pathlib import Path
@@ -22,13 +22,13 @@ from f1mon_core.errors import F1monError
 from f1mon_core.storage.address import masked_in
 from f1mon_core.storage.registry import check_options, load_backend
 from f1mon_core.testing.clocks import SharedClock
-from f1mon_core.testing.contract import LAWS, run_law
+from f1mon_core.testing.contract import LAWS, Verdict, run_law
 from f1mon_core.testing.facts import NOON
-from f1mon_core.testing.laws.base import CLAIMS
 from f1mon_core.testing.laws.durability import DurabilityLaws
 from f1mon_core.testing.laws.kills import KillLaws
 from f1mon_core.testing.laws.races import RaceLaws
 from f1mon_core.testing.location import Colour, Location, Place
+from f1mon_core.testing.report import Report
 
 FRESH = "{fresh}"
 
@@ -63,12 +63,19 @@ def _named(value: Any, going: ExitStack) -> Any:
     if not isinstance(value, str) or FRESH not in value:
         return value
     name = f"f1mon_{token_hex(6)}"
-    beside, slash, below = value.partition(FRESH)[0].rpartition("/")
-    if not slash or not Path(folder := beside.rpartition("://")[2] or "/").is_dir():
+    if (folder := _folder_of(value)) is None:
         return value.replace(FRESH, name)
+    beside, slash, below = value.partition(FRESH)[0].rpartition("/")
     directory = going.enter_context(tempfile.TemporaryDirectory(prefix="f1mon_fresh_", dir=folder))
     inside = (below + value[len(beside) + len(slash) + len(below) :]).replace(FRESH, name)
     return f"{beside}/{Path(directory).name}/{inside}"
+
+
+def _folder_of(value: str) -> str | None:
+    """The directory in which the fresh part of a path is to lie; None where it is no path."""
+    beside, slash, _ = value.partition(FRESH)[0].rpartition("/")
+    folder = beside.rpartition("://")[2] or "/"
+    return folder if slash and Path(folder).is_dir() else None
 
 
 def try_out(location: Callable[[], AbstractContextManager[Location]], colour: Colour) -> None:
@@ -122,16 +129,21 @@ def _typed(value: str) -> Any:
 @click.option("--law", "wanted", default="", help="Only laws whose name has this in it.")
 @click.option("--quick", is_flag=True, help="Without the laws of several processes and of kills.")
 @click.option("--traces", is_flag=True, help="Show where each failing law broke.")
+@click.option("--format", "form", type=click.Choice(["text", "json", "html"]), default="text", show_default=True)
 @click.pass_context
-def report(context: click.Context, backend: str, colour: Colour, wanted: str, quick: bool, traces: bool) -> None:
+def report(
+    context: click.Context, backend: str, colour: Colour, wanted: str, quick: bool, traces: bool, form: str
+) -> None:
     """Hold BACKEND to every law of the storage contract, each in a fresh, empty place.
 
     Further options go to the backend, e.g. --url sqlite:////tmp/kit.db. Nothing that is stored at that address is
-    touched: laws get places of their own beside it. A backend that makes none by itself gets a fresh name for each
-    law where `{fresh}` stands, as in --path /tmp/{fresh}.db; what lies there goes again.
+    touched: laws get places of their own beside it, which are taken away again. A backend that makes none by itself
+    gets a fresh name for each law where `{fresh}` stands, as in --path /tmp/{fresh}.db; what lies there goes again.
+    Where every law was asked and none was broken, the last line is one to print in a README.
     """
     try:
-        location = fresh_places(backend, options_of(context.args))
+        options = options_of(context.args)
+        location = fresh_places(backend, options)
     except F1monError as error:
         raise click.UsageError(str(error)) from error
     slow = {*vars(DurabilityLaws), *vars(RaceLaws), *vars(KillLaws)} if quick else set()
@@ -139,29 +151,32 @@ def report(context: click.Context, backend: str, colour: Colour, wanted: str, qu
     if not names:
         raise click.UsageError(f"no law has {wanted!r} in its name")
     try_out(location, colour)
-    counted: Counter[str] = Counter()
+    verdicts = []
     begun = time.monotonic()
     for name in names:
-        verdict = run_law(location, name, colour=colour)
-        counted[verdict.status] += 1
-        claims = "".join(f" ({claim})" for claim in verdict.claims)
-        click.echo(f"{verdict.status:<12}{name.replace('_', ' ')}{claims}")
-        if verdict.reason:
-            click.echo(f"{'':<12}{verdict.reason}", err=True)
-        if verdict.error is not None:
-            click.echo(verdict.trace if traces else f"{'':<12}{_reason(verdict.error)}", err=True)
-    skipped = f"{counted['skipped']} skipped, " if counted["skipped"] else ""
-    seconds = time.monotonic() - begun
-    click.echo(
-        f"\n{backend}, {colour}: {counted['pass']} laws hold, {counted['fail']} fail, "
-        f"{counted['not claimed']} not claimed, {skipped}in {seconds:.1f} s"
-    )
-    if counted["not claimed"]:
-        record = load_backend(backend)
-        for claim, meaning in CLAIMS.items():
-            if not getattr(record, claim):
-                click.echo(f"not claimed: {meaning}")
-    sys.exit(1 if counted["fail"] or counted["skipped"] else 0)
+        verdicts.append(run_law(location, name, colour=colour))
+        if form == "text":
+            said(verdicts[-1], traces=traces)
+    made = Report(load_backend(backend), colour, verdicts, time.monotonic() - begun, left=left_by(backend, options))
+    click.echo({"text": made.summary, "json": made.json, "html": made.page}[form]())
+    sys.exit(0 if made.ok else 1)
+
+
+def said(verdict: Verdict, *, traces: bool) -> None:
+    """Print one verdict, and to stderr why."""
+    claims = "".join(f" ({claim})" for claim in verdict.claims)
+    click.echo(f"{verdict.status:<12}{verdict.law.replace('_', ' ')}{claims}")
+    if verdict.reason:
+        click.echo(f"{'':<12}{verdict.reason}", err=True)
+    if verdict.failure is not None:
+        click.echo(textwrap.indent(verdict.trace if traces else str(verdict.failure), " " * 12), err=True)
+
+
+def left_by(backend: str, options: dict[str, Any]) -> list[str]:
+    """The options in which fresh names stood of places that nobody takes away again."""
+    if load_backend(backend).fresh is not None:
+        return []
+    return [name for name, value in options.items() if FRESH in str(value) and _folder_of(value) is None]
 
 
 def _reason(error: BaseException) -> str:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import attrs
 import pytest
 
+from f1mon_core.testing.failures import Failure, failure_of
 from f1mon_core.testing.laws.append import AppendLaws
 from f1mon_core.testing.laws.base import Claim, claims_of
 from f1mon_core.testing.laws.dump import DumpLaws
@@ -90,6 +91,11 @@ class Verdict:
     claims: tuple[Claim, ...] = ()
     error: BaseException | None = None
     reason: str = ""
+
+    @property
+    def failure(self) -> Failure | None:
+        """What was done, expected and seen; None unless it failed."""
+        return None if self.error is None else failure_of(self.error, LAWS[self.law])
 
     @property
     def trace(self) -> str:

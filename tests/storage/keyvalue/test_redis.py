@@ -6,8 +6,9 @@ from contextlib import contextmanager
 import f1mon_redis
 import pytest
 import redis
+from click.testing import CliRunner
 
-from f1mon_core.testing import Location, StorageContract
+from f1mon_core.testing import Location, StorageContract, __main__, location
 
 URL = "redis://127.0.0.1:6379/9"
 
@@ -32,9 +33,16 @@ class TestRedis(StorageContract):
 
     @contextmanager
     def location(self):
-        name = f"f1mon-test-{uuid.uuid4().hex}"
-        try:
-            yield Location(f1mon_redis.backend, url=URL, name=name)
-        finally:
-            with redis.Redis.from_url(URL) as client:
-                client.delete(*(f"{name}:{part}" for part in ("keys", "values", "version", "lock")))
+        with f1mon_redis.fresh_redis(url=URL, name="f1mon-test") as options:
+            yield Location(f1mon_redis.backend, **options)
+
+
+@pytest.mark.servers
+def test_the_report_leaves_no_key_behind(monkeypatch):
+    name = f"f1mon-report-{uuid.uuid4().hex}"
+    for module, loading in ((__main__, "load_backend"), (location, "_loaded")):
+        monkeypatch.setattr(module, loading, lambda _: f1mon_redis.backend)
+    done = CliRunner().invoke(__main__.report, ["redis", "--url", URL, "--name", name, "--law", "count has"])
+    assert done.exit_code == 0, done.output
+    with redis.Redis.from_url(URL) as client:
+        assert list(client.scan_iter(f"{name}*")) == []

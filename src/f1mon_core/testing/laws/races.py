@@ -405,9 +405,10 @@ class RaceLaws(Laws):
         with self.place() as place:
             place.open().check()
 
-            def evaluate(member: Member) -> list[bool]:
+            def evaluate(member: Member) -> tuple[list[bool], list[Any]]:
                 store = member.place.open()
                 entered: list[bool] = []
+                overtaken: list[Any] = []
 
                 def hold(document: Any, _: datetime) -> Change:
                     if not entered:
@@ -415,7 +416,7 @@ class RaceLaws(Laws):
                         member.barrier.wait()
                         time.sleep(0.2)  # long enough for the others to come to the lock
                         place.clock.advance(2 * cooldown)
-                    return Change(document)
+                    return Change(document, result=document is not None)
 
                 fired = []
                 member.barrier.wait()  # all have opened the place, for which a store may want the lock too
@@ -423,14 +424,18 @@ class RaceLaws(Laws):
                     member.barrier.wait()
                     fired.append(self.engine.fires(store, RULE))
                 else:
-                    store.transition(self.engine.key(RULE), hold, operation_id="hold")
+                    overtaken.append(store.transition(self.engine.key(RULE), hold, operation_id="hold"))
                 # No time has passed since, so whoever looks again finds the cooldown of what was fired.
                 member.barrier.wait()
-                return [*fired, self.engine.fires(store, RULE)]
+                return [*fired, self.engine.fires(store, RULE)], overtaken
 
-            fired = crew(place, self.processes, evaluate)
-            assert [fact.at for fact in self.engine.fired(place.open(), RULE)] == [NOON + 2 * cooldown]
-            assert sum(map(sum, fired)) == 1
+            found = crew(place, self.processes, evaluate)
+            # Where the store let a claimer in and had the holder begin anew, that one fired before the clock was
+            # turned, and the next one when the cooldown had long passed.
+            (overtaken,) = (one for _, seen in found for one in seen)
+            wanted = [NOON, NOON + 2 * cooldown] if overtaken else [NOON + 2 * cooldown]
+            assert [fact.at for fact in self.engine.fired(place.open(), RULE)] == wanted
+            assert sum(sum(fired) for fired, _ in found) == len(wanted)
 
     @demands("shared")
     def test_a_handle_works_in_a_forked_child_and_still_in_its_parent(self) -> None:
