@@ -5,10 +5,12 @@ import signal
 import socket
 import subprocess
 import sys
+import urllib.error
 import urllib.request
 from contextlib import closing
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from f1mon_core import Monitor
 from f1mon_core.cli import dashboard as command
@@ -43,6 +45,27 @@ def test_it_serves_until_it_is_interrupted(place):
             rest = process.stderr.read()
         assert process.wait(20) in {0, 130, -signal.SIGINT}
     assert "Traceback" not in line + rest
+
+
+def test_prometheus_has_a_port_of_its_own_where_pages_ask_for_a_user(place):
+    proxied = ("--user-header", "X-User", "--trust-proxy", "127.0.0.1", "--metrics-port", "0")
+    arguments = [sys.executable, "-c", SCRIPT, *place, "dashboard", "--port", "0", *proxied]
+    with subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True) as process:
+        pages = re.search(r"(http://127\.0\.0\.1:\d+/) shows", process.stderr.readline())[1]
+        metrics = re.search(r"(http://127\.0\.0\.1:\d+/metrics) ", process.stderr.readline())[1]
+        try:
+            found = {family.name: family for family in text_string_to_metric_families(asked(metrics))}
+            assert [one.value for one in found["f1mon_accuracy_ratio"].samples] == [1.0]
+            for elsewhere in (pages, f"{pages}metrics", metrics.replace("/metrics", "/alerts")):
+                with pytest.raises(urllib.error.HTTPError) as refused:
+                    asked(elsewhere)
+                with refused.value as answer:
+                    assert answer.code in {403, 404}
+        finally:
+            process.send_signal(signal.SIGINT)
+            rest = process.stderr.read()
+        assert process.wait(20) in {0, 130, -signal.SIGINT}
+    assert "Traceback" not in rest
 
 
 @pytest.mark.parametrize(
@@ -112,6 +135,7 @@ def test_a_browser_that_cannot_be_opened_is_said(place, monkeypatch, capsys):
     assert "no browser" in capsys.readouterr().err
 
 
-async def _begin(_app, _listening, *, root_path, begun):
+async def _begin(_app, _listening, *, root_path, begun, beside):
+    assert beside is None
     begun(lambda: None)
     assert not root_path

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from f1mon_core.errors import ConfigurationError
 from f1mon_core.web import create_app
@@ -236,6 +237,15 @@ def test_what_goes_wrong_is_logged_and_not_shown(client, hostile, caplog, monkey
     reference = answer.text.partition("under ")[2].partition(".")[0]
     assert reference
     assert reference in caplog.text
+
+
+def test_metrics_are_read_by_prometheus_own_parser_and_only_without_a_user_to_ask_for(client, hostile):
+    found = client(hostile).get("/metrics")
+    assert found.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+    names = {family.name for family in text_string_to_metric_families(found.text)}
+    assert {"f1mon_accuracy_ratio", "f1mon_open_incidents"} <= names
+    proxied = client(hostile, user_header="X-User", trust_proxy=["127.0.0.1"])
+    assert proxied.get("/metrics", headers={"X-User": "ann"}).status in {403, 404}
 
 
 def test_health_says_whether_the_store_answers_and_nothing_else(client, hostile, monkeypatch):

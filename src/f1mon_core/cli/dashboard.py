@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import webbrowser
 from collections.abc import Callable
+from contextlib import ExitStack
 
 import click
 
@@ -27,6 +28,11 @@ PORT = 8321
 @click.option("--trust-proxy", metavar="ADDRESS", multiple=True, help="Where such a proxy asks from; repeatable.")
 @click.option("--allow-host", metavar="NAME", multiple=True, help="A further name it may be asked for by; repeatable.")
 @click.option("--root-path", metavar="/PATH", default="", help="The path under which a proxy shows it.")
+@click.option(
+    "--metrics-port",
+    type=click.IntRange(0, 65535),
+    help="Where on loopback Prometheus finds /metrics, which is on --port unless --user-header is given.",
+)
 @click.option("--open", "opened", is_flag=True, help="Open it in a browser.")
 @pass_place
 def dashboard(
@@ -39,6 +45,7 @@ def dashboard(
     trust_proxy: tuple[str, ...],
     allow_host: tuple[str, ...],
     root_path: str,
+    metrics_port: int | None,
     opened: bool,
 ) -> None:
     """Show the store as pages: models, alerts, rules, and what may be done about them; until interrupted.
@@ -57,6 +64,7 @@ def dashboard(
             trust_proxy=trust_proxy,
             allow_host=allow_host,
             root_path=root_path,
+            metrics_port=metrics_port,
             opened=opened,
         )
 
@@ -81,35 +89,43 @@ def show(
     trust_proxy: tuple[str, ...] = (),
     allow_host: tuple[str, ...] = (),
     root_path: str = "",
+    metrics_port: int | None = None,
     opened: bool = False,
 ) -> None:
     """Serve the pages of a monitor until interrupted."""
-    from f1mon_core.web import create_app, serving  # noqa: PLC0415 - an extra
+    from f1mon_core.web import create_app, create_metrics_app, serving  # noqa: PLC0415 - an extra
 
     if root_path and (not root_path.startswith("/") or root_path.endswith("/") or root_path != printable(root_path)):
         raise MisusedError(f"--root-path begins with a slash and ends without one, got {printable(root_path)!r}")
     serving.check_host(host, read_only=read_only, user_header=user_header)
+    asked = AsyncMonitor(OffloadedStorage(monitor.storage), channels=monitor.channels)
     app = create_app(
-        AsyncMonitor(OffloadedStorage(monitor.storage), channels=monitor.channels),
+        asked,
         read_only=read_only,
         user_header=user_header,
         trust_proxy=trust_proxy,
         allow_hosts=(*sorted(serving.LOOPBACK), host, *allow_host),
     )
-    listening = serving.bound(host, port)
-    shown = f"[{host}]" if ":" in host else host
-    address = f"http://{shown}:{listening.getsockname()[1]}{root_path}/"
+    with ExitStack() as sockets:
+        listening = sockets.enter_context(serving.bound(host, port))
+        shown = f"[{host}]" if ":" in host else host
+        address = f"http://{shown}:{listening.getsockname()[1]}{root_path}/"
+        beside, lines = None, [f"{address} shows {printable(monitor.address)} until interrupted"]
+        if read_only:
+            lines[0] += ", read only"
+        if metrics_port is not None:
+            beside = create_metrics_app(asked), sockets.enter_context(serving.bound("127.0.0.1", metrics_port))
+            lines.append(f"http://127.0.0.1:{beside[1].getsockname()[1]}/metrics is for Prometheus")
 
-    def begun(_stop: Callable[[], None]) -> None:
-        talk(f"{address} shows {printable(monitor.address)} until interrupted" + (", read only" if read_only else ""))
-        if opened and not webbrowser.open(address):
-            talk("no browser could be opened")
+        def begun(_stop: Callable[[], None]) -> None:
+            for line in lines:
+                talk(line)
+            if opened and not webbrowser.open(address):
+                talk("no browser could be opened")
 
-    try:
-        asyncio.run(serving.serve(app, listening, root_path=root_path, begun=begun))
-    except KeyboardInterrupt:
-        talk("ended")
-    except OSError as error:
-        raise CannotError(f"{address}: {error}") from error
-    finally:
-        listening.close()
+        try:
+            asyncio.run(serving.serve(app, listening, root_path=root_path, begun=begun, beside=beside))
+        except KeyboardInterrupt:
+            talk("ended")
+        except OSError as error:
+            raise CannotError(f"{address}: {error}") from error

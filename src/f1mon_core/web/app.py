@@ -28,7 +28,7 @@ from f1mon_core.errors import (
 from f1mon_core.monitor import AsyncMonitor
 from f1mon_core.records.ids import new_operation_id
 from f1mon_core.text import discreet, one_line
-from f1mon_core.web import actions, pages
+from f1mon_core.web import actions, pages, scraped
 from f1mon_core.web.asked import Query
 from f1mon_core.web.guard import Guard, Policy, policy
 from f1mon_core.web.screens import SCREENS, Screen
@@ -92,6 +92,8 @@ def create_app(
     answers = Answers()
     routes = [Route(f"/{one.path}", _page(one, monitor, answers), methods=["GET"], name=one.name) for one in SCREENS]
     routes += [Route("/static/{name}", _asset, methods=["GET"]), Route("/health", _health(monitor), methods=["GET"])]
+    if rules.user_header is None:  # else whoever scrapes is nobody the proxy knows: `create_metrics_app` is for a port
+        routes.append(Route("/metrics", scraped.endpoint(monitor), methods=["GET"]))
     if not rules.read_only:
         routes += [Route(f"/{path}", _action(one, monitor, answers), methods=["POST"]) for path, one in actions.ACTIONS]
     handlers: dict[Any, Any] = {F1monError: _failed, HTTPException: _http_error, Exception: _unexpected}

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeAlias
 
 import uvicorn
@@ -50,15 +52,34 @@ def bound(host: str, port: int) -> socket.socket:
     return listening
 
 
-async def serve(app: ASGIApp, listening: socket.socket, *, root_path: str = "", begun: Begun) -> None:
-    """Answer until interrupted or told to stop.
+async def serve(
+    app: ASGIApp,
+    listening: socket.socket,
+    *,
+    root_path: str = "",
+    begun: Begun,
+    beside: tuple[ASGIApp, socket.socket] | None = None,
+) -> None:
+    """Answer until interrupted or told to stop; also with another application on a port of its own.
 
     Whoever asks is who the connection says: no header of a proxy is believed for that.
     """
+    server = _Server(_config(_under(root_path, app)), begun)
+    if beside is None:
+        await server.serve(sockets=[listening])
+        return
+    other = _Beside(_config(beside[0]))
+    serving = asyncio.ensure_future(other.serve(sockets=[beside[1]]))
+    try:
+        await server.serve(sockets=[listening])
+    finally:
+        other.should_exit = True
+        await serving
+
+
+def _config(app: ASGIApp) -> uvicorn.Config:
     options: dict[str, Any] = {"log_config": None, "access_log": False, "server_header": False, "lifespan": "off"}
-    config = uvicorn.Config(_under(root_path, app), proxy_headers=False, timeout_graceful_shutdown=3, **options)
-    server = _Server(config, begun)
-    await server.serve(sockets=[listening])
+    return uvicorn.Config(app, proxy_headers=False, timeout_graceful_shutdown=3, **options)
 
 
 def _under(root_path: str, app: ASGIApp) -> ASGIApp:
@@ -88,3 +109,11 @@ class _Server(uvicorn.Server):
 
     def _stop(self) -> None:
         self.should_exit = True
+
+
+class _Beside(uvicorn.Server):
+    """A server that ends with another, to which the signals belong."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
