@@ -104,10 +104,12 @@ def wheel(session: nox.Session) -> None:
         session.run("f1mon", "backends")
         session.run("f1mon", "--url", "sqlite:///none.db", "check", success_codes=[2])
         session.run("f1mon", "db", "upgrade", "--url", "sqlite:///none.db", success_codes=[2])
+        session.run("f1mon", "report", "none.html", success_codes=[2])
         session.install(f"f1mon[all] @ {wheel.as_uri()}")
         shutil.rmtree("season", ignore_errors=True)
         session.run("f1mon", "demo", "season")
         session.run("f1mon", "--path", "season", "check")
+        session.run("f1mon", "--path", "season", "report", "season.html")  # templates and style sheet are in the wheel
     session.install("--group", "test", f"f1mon[all,testing] @ {wheel.as_uri()}")
     session.run("pytest", *PARALLEL, "-m", QUICK, "tests/packaging", "tests/cli", "tests/legacy", *session.posargs)
 

@@ -94,3 +94,20 @@ def test_measuring_needs_the_standard_library_alone(code, loaded):
     shown = code if code is MEASURE else code + MEASURE.splitlines()[-1]
     ran = subprocess.run([sys.executable, "-c", shown], capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == loaded
+
+
+def test_a_glance_knows_every_model_at_once():
+    now = datetime(2026, 5, 4, 12, tzinfo=UTC)
+    with Monitor.open("memory", clock=lambda: now) as monitor:
+        assert monitor.glance() == []
+        for number in range(3):
+            monitor.record_prediction(f"a-{number}", "a", 1, 0.9, at=now - timedelta(hours=number))
+        monitor.record_prediction("a-0", "b", 1, 0.9, at=now - timedelta(days=2))
+        monitor.record_outcome("a-1", 1, known_at=now - timedelta(minutes=5))
+        first, second = monitor.glance()
+        assert (first.name, first.stored, first.pruned, first.last_prediction) == ("a", 3, False, now)
+        assert first.last_label == now - timedelta(minutes=5)
+        assert (second.stored, second.last_label) == (1, None)
+        monitor.prune(now - timedelta(days=1))
+        assert [(one.name, one.stored, one.pruned) for one in monitor.glance()] == [("a", 3, False), ("b", 0, True)]
+        assert [one.name for one in monitor.glance()] == [one.name for one in monitor.models()]

@@ -4,6 +4,7 @@ import subprocess
 import sys
 import tarfile
 import tomllib
+import zipfile
 from importlib.metadata import distribution, entry_points
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 import f1mon_core
 
 ROOT = Path(__file__).parents[2]
+PAGES = {".html", ".css", ".svg"}
 PACKAGES = ("f1mon_core", "f1mon_jsonl", "f1mon_sql")
 
 
@@ -64,7 +66,7 @@ def test_a_source_distribution_holds_all_that_its_tests_need(tmp_path):
     (built,) = tmp_path.glob("*.tar.gz")
     with tarfile.open(built) as sdist:
         packed = {name.partition("/")[2] for name in sdist.getnames()}
-    suffixes = {".py", ".md", ".json", ".jsonl", ".sql", ".db", ".mako", ".txt", ".typed"}
+    suffixes = {".py", ".md", ".json", ".jsonl", ".sql", ".db", ".mako", ".txt", ".typed", ".html", ".css", ".svg"}
     lying = [path for top in ("src", "tests", "docs") for path in (ROOT / top).rglob("*") if path.suffix in suffixes]
     needed = {str(path.relative_to(ROOT)) for path in [*lying, *ROOT.glob("*.py"), *ROOT.glob("*.md")]}
     assert {"conftest.py", "noxfile.py", "README.md"} <= needed
@@ -76,3 +78,14 @@ def test_the_commands_of_the_readme_are_those_that_work(project):
     assert "pip install '.[all]' && f1mon demo" in readme
     assert "pip install nox uv && nox" in readme
     assert project["scripts"]["f1mon"] == "f1mon_core.cli:main"
+
+
+def test_a_wheel_holds_what_pages_are_made_of(tmp_path):
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    (built,) = tmp_path.glob("*.whl")
+    packed = set(zipfile.ZipFile(built).namelist())
+    web = ROOT / "src" / "f1mon_core" / "web"
+    needed = {f"f1mon_core/web/{path.relative_to(web)}" for path in web.rglob("*") if path.suffix in PAGES}
+    assert {"f1mon_core/web/templates/base.html", "f1mon_core/web/static/f1mon.css"} <= needed
+    assert needed - packed == set()

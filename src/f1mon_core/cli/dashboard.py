@@ -46,6 +46,7 @@ def dashboard(
     On another host than loopback it needs --read-only, or --user-header with --trust-proxy: a proxy that logs people
     in. It answers only to loopback's names, to --host and to --allow-host. Needs the extra `dashboard`.
     """
+    check_installed()
     with place.open() as monitor:
         show(
             monitor,
@@ -58,6 +59,16 @@ def dashboard(
             root_path=root_path,
             opened=opened,
         )
+
+
+def check_installed() -> None:
+    """Whether pages can be made; asked before a store is opened. Raises `MissingExtraError`."""
+    try:
+        from f1mon_core.web import create_app, report, serving  # noqa: F401, PLC0415 - an extra
+    except ImportError as error:
+        raise MissingExtraError(
+            f"pages need {error.name!r}, which is not installed: pip install 'f1mon[dashboard]'", name=error.name
+        ) from error
 
 
 def show(
@@ -73,13 +84,8 @@ def show(
     opened: bool = False,
 ) -> None:
     """Serve the pages of a monitor until interrupted."""
-    try:
-        from f1mon_core.web import create_app, serving  # noqa: PLC0415 - an extra
-    except ImportError as error:
-        raise MissingExtraError(
-            f"the dashboard needs {error.name!r}, which is not installed: pip install 'f1mon[dashboard]'",
-            name=error.name,
-        ) from error
+    from f1mon_core.web import create_app, serving  # noqa: PLC0415 - an extra
+
     if root_path and (not root_path.startswith("/") or root_path.endswith("/") or root_path != printable(root_path)):
         raise MisusedError(f"--root-path begins with a slash and ends without one, got {printable(root_path)!r}")
     serving.check_host(host, read_only=read_only, user_header=user_header)

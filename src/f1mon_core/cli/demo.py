@@ -13,7 +13,7 @@ import attrs
 import click
 
 from f1mon_core.alerts.rules import AlertRule
-from f1mon_core.cli.dashboard import PORT, show
+from f1mon_core.cli.dashboard import PORT, check_installed, show
 from f1mon_core.cli.errors import CannotError
 from f1mon_core.cli.output import stamp
 from f1mon_core.cli.place import Place, pass_place
@@ -71,6 +71,8 @@ def demo(place: Place, directory: Path | None, *, shown: bool, port: int) -> Non
     The data goes to DIRECTORY (./f1mon-demo if not given), or where --backend, --url or --path say; never to a store
     that only the environment names. It takes seconds, and every run makes the same numbers.
     """
+    if shown:
+        check_installed()
     if not place.named:
         place = Place(backend="jsonl", path=str(_fresh(directory)))
     elif directory is not None:

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import click
 
+from f1mon_core.cli.dashboard import check_installed
 from f1mon_core.cli.errors import CannotError
 from f1mon_core.cli.place import Place, pass_place
 from f1mon_core.cli.streams import talk
-from f1mon_core.errors import MissingExtraError
 from f1mon_core.text import printable
 
 
@@ -20,12 +20,9 @@ from f1mon_core.text import printable
 @pass_place
 def report(place: Place, *, out: Path, window: str | None, model_versions: tuple[str, ...]) -> None:
     """Write what the dashboard shows into OUT, one HTML file that needs no network. Needs the extra `dashboard`."""
-    try:
-        from f1mon_core.web import report as made  # noqa: PLC0415 - an extra
-    except ImportError as error:
-        raise MissingExtraError(
-            f"a report needs {error.name!r}, which is not installed: pip install 'f1mon[dashboard]'", name=error.name
-        ) from error
+    check_installed()
+    from f1mon_core.web import report as made  # noqa: PLC0415 - an extra
+
     with place.open() as monitor:
         text = made(monitor, window=window, model_versions=model_versions or None)
     try:

@@ -9,7 +9,7 @@ import attrs
 
 from f1mon_core.errors import PrunedError
 from f1mon_core.records.fields import Document
-from f1mon_core.records.kinds import Fact, KeptTally, Prediction
+from f1mon_core.records.kinds import Fact, KeptTally, Outcome, Prediction
 from f1mon_core.records.times import LATEST, MICROSECOND
 from f1mon_core.storage import plans
 from f1mon_core.storage.plans import Plan
@@ -18,6 +18,9 @@ from f1mon_core.storage.tally import KEPT_BINS, TallyQuery, bucket_start
 
 _WIDTHS = (timedelta(days=1), timedelta(minutes=1), MICROSECOND)
 """Buckets in which the newest label is looked for, each within the one before: few cells, and exact in the end."""
+
+LABELS_LOOKED_AT = 500
+"""So many of the newest outcomes tell `glance` of each model's last label."""
 
 
 @attrs.frozen
@@ -50,6 +53,52 @@ class ModelSummary:
             "last_prediction": self.last_prediction.isoformat(),
             "last_label": None if self.last_label is None else self.last_label.isoformat(),
         }
+
+
+@attrs.frozen
+class ModelGlance:
+    """One model, as far as it can be told at once, however much is stored.
+
+    Attributes:
+        name: Its `model_version`.
+        stored: How many of its predictions are stored; those that were pruned are not among them.
+        pruned: Whether there are such.
+        last_prediction: When the newest that is stored was made.
+        last_label: When an outcome of it was last known, as far as the newest `LABELS_LOOKED_AT` outcomes tell; None
+            where these are all of other models.
+    """
+
+    name: str
+    stored: int
+    pruned: bool
+    last_prediction: datetime | None
+    last_label: datetime | None
+
+
+def glance() -> Plan[list[ModelGlance]]:
+    """Every model that ever predicted, by name: counted by the store, and looked up in what is newest."""
+    stored = yield from plans.count(Select.of(Prediction), ("model_version",))
+    kept = yield from plans.count(Select.of(KeptTally), ("model_version",))
+    labels = yield from _labels_of_newest()
+    found: list[ModelGlance] = []
+    for name in sorted({str(name) for (name,) in (*stored, *kept)}):
+        select = Select.of(Prediction, model_version=name, descending=True, limit=1)
+        newest = next((one.instant for one in (yield from plans.find(select))), None)
+        found.append(ModelGlance(name, stored.get((name,), 0), (name,) in kept, newest, labels.get(name)))
+    return found
+
+
+def _labels_of_newest() -> Plan[dict[str, datetime]]:
+    """The newest label of each model that the newest outcomes are of."""
+    known: dict[str, datetime] = {}
+    for one in (yield from plans.find(Select.of(Outcome, descending=True, limit=LABELS_LOOKED_AT))):
+        known.setdefault(one.prediction_id, one.instant)
+    newest: dict[str, datetime] = {}
+    if known:
+        for made in (yield from plans.find(Select.of(Prediction, where={"prediction_id": list(known)}))):
+            at = known[made.prediction_id]
+            newest[made.model_version] = max(at, newest.get(made.model_version, at))
+    return newest
 
 
 def models() -> Plan[list[ModelSummary]]:

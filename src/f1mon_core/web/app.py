@@ -94,8 +94,7 @@ def create_app(
     routes += [Route("/static/{name}", _asset, methods=["GET"]), Route("/health", _health(monitor), methods=["GET"])]
     if not rules.read_only:
         routes += [Route(f"/{path}", _action(one, monitor, answers), methods=["POST"]) for path, one in actions.ACTIONS]
-    handlers: dict[Any, Any] = {HTTPException: _http_error, Exception: _unexpected}
-    handlers |= dict.fromkeys((F1monError,), _failed)
+    handlers: dict[Any, Any] = {F1monError: _failed, HTTPException: _http_error, Exception: _unexpected}
     app = Starlette(routes=routes, exception_handlers=handlers)
     return Guard(_Caught(app), rules)
 

@@ -17,7 +17,7 @@ from f1mon_core.metrics.degradation import Baseline
 from f1mon_core.metrics.estimate import ScoredEstimate
 from f1mon_core.metrics.intervals import Method
 from f1mon_core.metrics.label_delay import LabelDelay
-from f1mon_core.metrics.models import ModelSummary
+from f1mon_core.metrics.models import ModelGlance, ModelSummary
 from f1mon_core.metrics.paired import PairedComparison
 from f1mon_core.metrics.performance import Measures, Performance, PerformanceOptions, SlicedOptions, asked
 from f1mon_core.metrics.slices import By, Group, Slices
@@ -36,6 +36,13 @@ class Measuring(Running):
     async def models(self) -> list[ModelSummary]:
         """Every model that ever predicted, by name: how much it did, how much of that is labelled, and when."""
         return await self._run(models.models())
+
+    async def glance(self) -> list[ModelGlance]:
+        """Every model that ever predicted, by name, told at once: `models` counts labels too, and looks at everything.
+
+        For a million predictions in SQLite it takes a tenth of a second, and `models` many.
+        """
+        return await self._run(models.glance())
 
     async def data_doubts(self, model_version: str | None = None, *, since: datetime | None = None) -> list[DataDoubt]:
         """What was recorded and can hardly be meant; `f1mon status` and `f1mon check` say it.

@@ -57,7 +57,7 @@ async def find(monitor: AsyncMonitor, query: Query, link: Link) -> dict[str, Any
         "statistics": statistics,
         "severities": tuple(reversed(SEVERITIES)),
         "rules": rules,
-        "models": sorted(one.name for one in await monitor.models()),
+        "models": sorted(one.name for one in await monitor.glance()),
         "chosen": chosen,
         "matched": {name: value for name, value in chosen.items() if name in MATCHED and value is not None},
         "line": figures.time_line(drawn, taken, history, silences, now, link, "Alerts over time"),

@@ -20,7 +20,7 @@ from f1mon_core.web.screens.model import COUNTS, delay_of, options_of
 
 async def find(monitor: AsyncMonitor, query: Query, link: Link) -> dict[str, Any]:  # noqa: ARG001 - the shape of a screen
     """Two models beside each other in one window; without two of them the choice of them."""
-    names = [one.name for one in await monitor.models()]
+    names = [one.name for one in await monitor.glance()]
     first = query.text("first") or (names[0] if names else None)
     second = query.text("second") or next((one for one in names if one != first), None)
     found: dict[str, Any] = {

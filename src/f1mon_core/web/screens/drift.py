@@ -15,7 +15,7 @@ MOST = 2_000
 
 async def find(monitor: AsyncMonitor, query: Query, link: Link) -> dict[str, Any]:  # noqa: ARG001 - the shape of a screen
     """The kept facts of one model."""
-    names = [one.name for one in await monitor.models()]
+    names = [one.name for one in await monitor.glance()]
     name = query.text("name") or (names[0] if names else None)
     found: dict[str, Any] = {"title": "Drift", "name": name, "names": names, "heat": None, "newest": []}
     if name is None:

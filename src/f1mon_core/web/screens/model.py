@@ -46,7 +46,7 @@ async def find(monitor: AsyncMonitor, query: Query, link: Link) -> dict[str, Any
         "delay": delay,
         "segment_names": segment_names(recent),
         "where": query.where(),
-        "known": bool(recent) or any(one.name == name for one in await monitor.models()),
+        "known": bool(recent) or any(one.name == name for one in await monitor.glance()),
         "health": await monitor.health(name, _KEPT),
         "analyses": await monitor.degradation_analyses(name, limit=_KEPT),
         "estimates": await monitor.accuracy_estimates(name, limit=5),

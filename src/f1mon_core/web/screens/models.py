@@ -11,7 +11,7 @@ from f1mon_core.alerts.overdue import Overdue
 from f1mon_core.errors import CorruptStoreError, PrunedError
 from f1mon_core.metrics.data_doubts import DataDoubt
 from f1mon_core.metrics.metric import Metric
-from f1mon_core.metrics.models import ModelSummary
+from f1mon_core.metrics.models import ModelGlance
 from f1mon_core.monitor import AsyncMonitor
 from f1mon_core.pictures import Svg
 from f1mon_core.web import asked, figures
@@ -29,8 +29,8 @@ class Line:
 
     Attributes:
         summary: What is stored of it.
-        share: How much of it has a label.
         span: The window of the numbers; None where they were not measured.
+        share: How much of it has a label.
         accuracy, ece: Of that window.
         course: The accuracy over it.
         open: Its open incidents.
@@ -38,11 +38,11 @@ class Line:
         reason: Why there are no numbers.
     """
 
-    summary: ModelSummary
-    share: Svg
+    summary: ModelGlance
     open: int
     retired: bool
     span: Span | None = None
+    share: Svg | None = None
     accuracy: Metric | None = None
     ece: Metric | None = None
     course: Svg | None = None
@@ -55,10 +55,9 @@ async def find(monitor: AsyncMonitor, query: Query, link: Link) -> dict[str, Any
     firing = Counter(one.model_version for one in incidents if one.phase == "firing")
     retired = await monitor.retired()
     lines: list[Line] = []
-    for place, summary in enumerate(await monitor.models()):
+    for place, summary in enumerate(await monitor.glance()):
         line = Line(
             summary=summary,
-            share=figures.labelled_share(summary.labelled, summary.predictions),
             open=firing[summary.name],
             retired=summary.name in retired,
         )
@@ -72,7 +71,7 @@ async def find(monitor: AsyncMonitor, query: Query, link: Link) -> dict[str, Any
         "statistics": await monitor.alert_statistics(),
         "overdue": late,
         "unheard": await monitor.unheard(),
-        "doubts": await _doubts(monitor),
+        "doubts": await _doubts(monitor, lines),
     }
 
 
@@ -91,18 +90,23 @@ async def _measured(monitor: AsyncMonitor, query: Query, line: Line) -> Line:
     return attrs.evolve(
         line,
         span=span,
+        share=figures.labelled_share(measured.labelled, measured.total),
         accuracy=measured.accuracy,
         ece=measured.expected_calibration_error,
         course=figures.spark(trend),
     )
 
 
-async def _doubts(monitor: AsyncMonitor) -> list[DataDoubt | str]:
-    """What was recorded and can hardly be meant, in the newest predictions; or why that is not known."""
-    newest = await asked.newest(monitor, None)
-    if not newest:
-        return []
-    try:
-        return list(await monitor.data_doubts(since=newest[-1].instant))
-    except CorruptStoreError as error:
-        return [f"what was recorded cannot be looked through: {error}"]
+async def _doubts(monitor: AsyncMonitor, lines: list[Line]) -> list[DataDoubt | str]:
+    """What was recorded of the models and can hardly be meant, in the windows shown; or why that is not known.
+
+    Outcomes that nobody's prediction matches are looked for by `f1mon check`: that reads all there are.
+    """
+    found: list[DataDoubt | str] = []
+    for line in lines:
+        if line.span is not None:
+            try:
+                found += await monitor.data_doubts(line.summary.name, since=line.span.since)
+            except CorruptStoreError as error:
+                return [*found, f"what was recorded cannot be looked through: {error}"]
+    return found

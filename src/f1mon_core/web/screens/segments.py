@@ -20,7 +20,7 @@ RANKED = ("accuracy", "precision", "recall", "f1_score", "expected_calibration_e
 
 async def find(monitor: AsyncMonitor, query: Query, link: Link) -> dict[str, Any]:  # noqa: ARG001 - the shape of a screen
     """The slices of one model in one window, by one segment or two."""
-    names = [one.name for one in await monitor.models()]
+    names = [one.name for one in await monitor.glance()]
     name = query.text("name") or (names[0] if names else None)
     found: dict[str, Any] = {
         "title": "Segments", "name": name, "names": names, "windows": (*WINDOWS, "all"), "ranked": RANKED,

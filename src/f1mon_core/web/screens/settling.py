@@ -23,7 +23,7 @@ _SHARES = (*(share / 10 for share in range(1, 10)), 0.95, 0.99)
 
 async def find(monitor: AsyncMonitor, query: Query, link: Link) -> dict[str, Any]:  # noqa: ARG001 - the shape of a screen
     """One window's metric as it was knowable at each of some instants, and how fast labels come."""
-    names = [one.name for one in await monitor.models()]
+    names = [one.name for one in await monitor.glance()]
     name = query.text("name") or (names[0] if names else None)
     metric = query.choice("metric", ("accuracy", *(one for one in DRAWN if one != "accuracy")))
     found: dict[str, Any] = {
