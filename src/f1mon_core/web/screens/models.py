@@ -71,7 +71,7 @@ async def find(monitor: AsyncMonitor, query: Query, link: Link) -> dict[str, Any
         "statistics": await monitor.alert_statistics(),
         "overdue": late,
         "unheard": await monitor.unheard(),
-        "doubts": await _doubts(monitor),
+        "doubts": await _doubts(monitor, lines),
     }
 
 
@@ -97,12 +97,16 @@ async def _measured(monitor: AsyncMonitor, query: Query, line: Line) -> Line:
     )
 
 
-async def _doubts(monitor: AsyncMonitor) -> list[DataDoubt | str]:
-    """What was recorded and can hardly be meant, in the newest predictions; or why that is not known."""
-    newest = await asked.newest(monitor, None)
-    if not newest:
-        return []
-    try:
-        return list(await monitor.data_doubts(since=newest[-1].instant))
-    except CorruptStoreError as error:
-        return [f"what was recorded cannot be looked through: {error}"]
+async def _doubts(monitor: AsyncMonitor, lines: list[Line]) -> list[DataDoubt | str]:
+    """What was recorded of the models and can hardly be meant, in the windows shown; or why that is not known.
+
+    Outcomes that nobody's prediction matches are looked for by `f1mon check`: that reads all there are.
+    """
+    found: list[DataDoubt | str] = []
+    for line in lines:
+        if line.span is not None:
+            try:
+                found += await monitor.data_doubts(line.summary.name, since=line.span.since)
+            except CorruptStoreError as error:
+                return [*found, f"what was recorded cannot be looked through: {error}"]
+    return found
