@@ -187,7 +187,7 @@ class AsyncSQLStorage:
         except F1monError:
             raise
         except CONNECTING as error:
-            raise unreachable(error, self._verbs.target.secrets) from cause_of(error)
+            raise unreachable(error, self._verbs.target.secrets) from cause_of(error, self._verbs.target.secrets)
         try:
             return await connection.run_sync(self._verbs.run, call)
         finally:

@@ -169,7 +169,7 @@ class SQLStorage:
         except F1monError:
             raise
         except CONNECTING as error:
-            raise unreachable(error, self._verbs.target.secrets) from cause_of(error)
+            raise unreachable(error, self._verbs.target.secrets) from cause_of(error, self._verbs.target.secrets)
         with connection:
             return self._verbs.run(connection, call)
 

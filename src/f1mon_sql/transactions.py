@@ -159,7 +159,7 @@ class Transactions:
                     _replace(connection)
                 elif is_read_only(error):
                     if not may_be_demoted:
-                        raise self._refused(connection, error) from cause_of(error)
+                        raise self._refused(connection, error) from cause_of(error, self.target.secrets)
                     # Behind a name or a proxy another server may have become the primary, and this one still answers.
                     may_be_demoted = False
                     self._elsewhere(connection)
@@ -168,7 +168,7 @@ class Transactions:
                     pause(random.uniform(0.2, 1.0) * 0.005 * 2**deadlocks)  # noqa: S311 - only to part the two
                 else:
                     secrets = self.target.secrets
-                    raise translated(error, secrets, committing=attempt.committing) from cause_of(error)
+                    raise translated(error, secrets, committing=attempt.committing) from cause_of(error, secrets)
 
     def _elsewhere(self, connection: Connection) -> None:
         """Connect anew; an application's own pool goes on without this connection."""

@@ -197,15 +197,15 @@ def _codes(error: BaseException) -> tuple[str | None, int | None]:
     return state, first if type(first) is int else None
 
 
-def cause_of(error: Exception) -> BaseException | None:
+def cause_of(error: Exception, secrets: Secrets) -> BaseException | None:
     """The driver's own error, to be named as the cause: SQLAlchemy's text would repeat the statement.
 
-    None where it may hold a password.
+    None where it may hold a password, or quotes what must not be seen.
     """
     if isinstance(error, UnicodeError):
         return None
-    original: BaseException | None = getattr(error, "orig", None)
-    return error if original is None else original
+    original: BaseException = getattr(error, "orig", None) or error
+    return original if secrets.hide(text := repr(original)) == text else None
 
 
 def _said(error: SQLAlchemyError) -> str:

@@ -140,6 +140,8 @@ def _check_place(family: str, url: URL) -> None:
             raise ConfigurationError(
                 "an address of sqlite is sqlite:///relative/path or sqlite:////absolute/path: no host, and no account"
             )
+        if url.database not in _MEMORY and "uri" not in url.query and Path(str(url.database)).is_dir():
+            raise ConfigurationError(f"{masked(str(url.database))!r} is a directory: name a file of SQLite in it")
         return
     named = url.database or (family == "postgresql" and {"dbname", "service"} & set(url.query))
     if not named and not (family == "postgresql" and any(os.environ.get(name) for name in _NAMED_ELSEWHERE)):

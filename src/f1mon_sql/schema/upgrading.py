@@ -164,7 +164,7 @@ def _opened(url: str | URL, settings: Settings) -> Iterator[Callable[[Callable[[
         except F1monError:
             raise
         except CONNECTING as error:
-            raise unreachable(error, target.secrets) from cause_of(error)
+            raise unreachable(error, target.secrets) from cause_of(error, target.secrets)
         with connection:
             return transactions.run(connection, work, write=write)
 
