@@ -29,6 +29,7 @@ from f1mon_core.storage.offload import OffloadedStorage
 from f1mon_core.storage.select import Select
 
 from ..factories import raised
+from ..servers import FRESH, families
 
 INSTANCES = 200
 HALF_A_MINUTE, FIVE_MINUTES = 0.5, 5
@@ -51,13 +52,13 @@ def ids(message):
 # Groups -------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ["jsonl", "sqlite"])
+@pytest.mark.parametrize("kind", ["jsonl", *families()])
 def test_what_fires_at_once_is_one_message_of_a_watching_worker(kind, tmp_path, storm, httpserver):
     storm_at(kind, tmp_path, attrs.evolve(storm, group_wait_minutes=0), httpserver, 20, before=True)
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize("kind", ["jsonl", "sqlite"])
+@pytest.mark.parametrize("kind", ["jsonl", *families()])
 def test_two_hundred_instances_are_one_message_within_ten_seconds(kind, tmp_path, storm, httpserver):
     took = storm_at(kind, tmp_path, attrs.evolve(storm, group_wait_minutes=0.05), httpserver, INSTANCES)
     print(f"{kind}: {took:.1f} s")  # noqa: T201 - shown by pytest -s
@@ -71,9 +72,10 @@ def storm_at(kind, tmp_path, storm, httpserver, instances, *, before=False):
     channels = Channels(environ={})
     channels.register("hook", WebhookChannel(httpserver.url_for("/hook")))
     rule = attrs.evolve(storm, channels=("hook",))
-    address = f"jsonl://{tmp_path}/store" if kind == "jsonl" else f"sqlite:///{tmp_path}/f1mon.db"
     stop = threading.Event()
-    with Monitor.open(address, channels=channels) as monitor:
+    with contextlib.ExitStack() as places:
+        address = f"jsonl://{tmp_path}/store" if kind == "jsonl" else places.enter_context(FRESH[kind]())
+        monitor = places.enter_context(Monitor.open(address, channels=channels))
         watching = threading.Thread(target=monitor.deliver_until, args=(stop, 0.1))
         models = [f"model-{number}" for number in range(instances)]
         fired = fire(monitor, rule, models) if before else []
