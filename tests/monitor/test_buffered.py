@@ -194,6 +194,23 @@ def test_a_store_that_fails_for_a_while_is_tried_again(monitor, here, monkeypatc
     assert recorder.state.error is None
 
 
+def test_what_is_on_its_way_when_it_is_closed_is_left_too(monitor, here, monkeypatch):
+    gate = Gate(monitor, monkeypatch)
+    recorder = monitor.buffered(seconds=0.01, directory=here)
+    record(recorder, 1, 2)
+    assert gate.entered.wait(5)
+    record(recorder, 3)
+    with pytest.raises(StorageError, match="3 accepted facts are not stored yet"):
+        recorder.close(0.1)
+    (file,) = here.iterdir()
+    assert len(file.read_bytes().splitlines()) == 3
+    gate.open.set()
+    with monitor.buffered(seconds=0.01, directory=here) as following:
+        record(following, 4)
+    assert stored(monitor) == {"p1", "p2", "p3", "p4"}
+    assert list(here.iterdir()) == []
+
+
 def test_what_the_store_never_took_is_left_to_the_next_recorder(monitor, here, monkeypatch):
     gate = Gate(monitor, monkeypatch, NotWritten("down"))
     recorder = monitor.buffered(seconds=0.01, directory=here)

@@ -124,6 +124,7 @@ BASES: Mapping[str, Callable[[Any], dict[str, Any]]] = {
         "threshold": 0.6, "component": "c", "model_version": "m",
     },
     "deliver_until": lambda _: {"stop": _event()},
+    "delivered": lambda it: {"alert_ids": [it.alert]},
     "discard_dead_letters": lambda _: {"reason": "old"},
     "drift": lambda _: {"model_version": "m", "last": timedelta(days=1)},
     "estimate_accuracy": lambda _: {"model_version": "m", "horizon": timedelta(hours=1), "last": timedelta(hours=1)},

@@ -68,7 +68,7 @@ VALUES = [
     *(datetime.max.replace(tzinfo=UTC), datetime.min.replace(tzinfo=timezone(timedelta(hours=14)))),
     *(Decimal(1), Decimal("NaN"), Decimal("sNaN"), Decimal("1e999"), Fraction(1, 3), 1j, UUID(int=1), Path("a")),
     *(np.int64(1), np.float32(0.5), np.float64("nan"), np.bool_(True), np.array([1, 2]), np.array(1),
-      np.datetime64("NaT")),
+      np.datetime64("NaT", "s")),
     *(np.datetime64("2026-05-01"), np.timedelta64(1, "D"), np.str_("a"), np.array([1j]), np.ma.masked,
       np.longdouble(1)),
     *(pd.NA, pd.NaT, pd.Timestamp(NOON), pd.Timestamp("2026-05-01"), pd.Timedelta(1, "D"), pd.Series([1]),

@@ -41,7 +41,8 @@ Point = namedtuple("Point", "x y")  # noqa: PYI024 - as people have them
 
 FORMS = [
     *((value, None) for value in (None, math.nan, math.inf, -math.inf, pd.NA, pd.NaT, np.float32("nan"), np.ma.masked)),
-    *((value, None) for value in (np.datetime64("NaT"), np.timedelta64("NaT", "s"), Decimal("NaN"), Decimal("sNaN"))),
+    *((value, None) for value in (np.datetime64("NaT", "s"), np.timedelta64("NaT", "s"))),
+    *((value, None) for value in (Decimal("NaN"), Decimal("sNaN"))),
     *((value, None) for value in (Decimal("-Infinity"), np.float16("inf"), np.longdouble("nan"), pa.scalar(None))),
     (np.bool_(True), True), (np.int8(-3), -3), (np.uint64(7), 7), (np.float32(0.5), 0.5), (np.float64(0.1), 0.1),
     (np.longdouble(1.5), 1.5), (np.str_("a"), "a"), (np.array(3), 3), (np.array([[1, 2], [3, 4]]), [[1, 2], [3, 4]]),

@@ -95,7 +95,7 @@ def test_they_may_be_asked_by(url):
         assert [moments.n for moments in tally.cells.values()] == [1]
 
 
-@pytest.mark.parametrize("value", [pd.NaT, pd.NA, np.datetime64("NaT"), pd.Timestamp("2026-01-01")])
+@pytest.mark.parametrize("value", [pd.NaT, pd.NA, np.datetime64("NaT", "s"), pd.Timestamp("2026-01-01")])
 def test_what_is_no_time_is_refused_at_every_door(value):
     with Monitor.open("memory://") as monitor:
         with pytest.raises(InvalidRecordError):

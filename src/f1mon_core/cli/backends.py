@@ -29,6 +29,8 @@ def backends(context: click.Context, verified: str | None, *, as_json: bool) -> 
         f1mon backends --verify sql --url sqlite:///tmp/kit.db --quick
     """
     if verified is not None:
+        if verified not in (known := backend_names()):
+            raise click.UsageError(f"there is no backend {verified!r} here, but {', '.join(sorted(known))}")
         form = ("--format", "json") if as_json else ()
         # The kit stands above the command and needs pytest, so it is run and not imported.
         kit = (sys.executable, "-m", "f1mon_core.testing", verified, *form, *context.args)

@@ -10,6 +10,7 @@ from f1mon_core.cli.dashboard import check_installed
 from f1mon_core.cli.errors import CannotError
 from f1mon_core.cli.place import Place, pass_place
 from f1mon_core.cli.streams import talk
+from f1mon_core.storage.address import masked
 from f1mon_core.text import printable
 
 
@@ -28,5 +29,5 @@ def report(place: Place, *, out: Path, window: str | None, model_versions: tuple
     try:
         out.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise CannotError(f"{out}: {error.strerror}") from error
+        raise CannotError(f"{masked(str(out))}: {error.strerror}") from error
     talk(f"{printable(str(out))}: {len(text.encode()) / 1024:.0f} KiB")

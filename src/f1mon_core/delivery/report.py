@@ -10,6 +10,7 @@ import attrs
 from f1mon_core.alerts import outbox
 from f1mon_core.alerts.grouping import Grouping
 from f1mon_core.delivery.attempts import Outcome
+from f1mon_core.errors import CorruptStoreError
 from f1mon_core.records.fields import Document
 from f1mon_core.records.ids import new_operation_id
 from f1mon_core.records.kinds import Delivery
@@ -17,6 +18,7 @@ from f1mon_core.storage import plans
 from f1mon_core.storage.contract import CheckReport, Problem
 from f1mon_core.storage.plans import Plan
 from f1mon_core.storage.select import Select
+from f1mon_core.storage.tally import check_collection, check_text
 
 _IDS_PER_QUESTION = 500
 
@@ -98,7 +100,12 @@ def checked() -> Plan[CheckReport]:
     report = yield from plans.check()
     problems = [*report.problems]
     for prefix, is_dead in ((outbox.WAITING, False), (outbox.DEAD, True)):
-        for key, document in (yield from plans.state(prefix)).items():
+        try:
+            found = yield from plans.state(prefix)
+        except CorruptStoreError as error:
+            problems.append(Problem("error", f"state {prefix!r}", f"the deliveries cannot be read: {error}"))
+            break
+        for key, document in found.items():
             if (flaw := outbox.flaw(document, is_dead=is_dead)) is not None:
                 problems.append(
                     Problem("error", f"state {key!r}", f"a damaged delivery, by which nobody is told: {flaw}")
@@ -107,8 +114,10 @@ def checked() -> Plan[CheckReport]:
 
 
 def delivered(alert_ids: Collection[str]) -> Plan[list[Delivery]]:
-    """What reached a channel of some alerts, oldest first."""
-    wanted, found = list(alert_ids), []
+    """What reached a channel of some alerts, oldest first. Raises `InvalidQueryError` if they are no alert ids."""
+    wanted, found = check_collection("alert_ids", alert_ids, "alert ids"), []
+    for one in wanted:
+        check_text("alert_ids", one)
     for begin in range(0, len(wanted), _IDS_PER_QUESTION):
         select = Select.of(Delivery, where={"alert_id": wanted[begin : begin + _IDS_PER_QUESTION]})
         found += list((yield from plans.find(select)))

@@ -120,7 +120,8 @@ class Buffer:
         """Begin without anything, as in a forked child: what waits is the parent's to store."""
         self._queue: deque[tuple[float, Fact]] = deque()
         self._spill = Spill(self.options.directory)
-        self._on_disk = self._in_flight = 0
+        self._in_flight: list[tuple[float, Fact]] = []
+        self._on_disk = 0
         self._counts: dict[str, int] = dict.fromkeys(
             ("accepted", "stored", "dropped", "refused", "spilled", "failures"), 0
         )
@@ -161,12 +162,12 @@ class Buffer:
     @property
     def is_full(self) -> bool:
         """Whether there is no room in memory."""
-        return len(self._queue) + self._in_flight >= self.options.capacity
+        return len(self._queue) + len(self._in_flight) >= self.options.capacity
 
     @property
     def depth(self) -> int:
         """How many facts wait."""
-        return len(self._queue) + self._in_flight + self._on_disk
+        return len(self._queue) + len(self._in_flight) + self._on_disk
 
     @property
     def is_due(self) -> bool:
@@ -188,17 +189,19 @@ class Buffer:
         """
         with self.guard:
             batch = [self._queue.popleft() for _ in range(min(len(self._queue), self.options.batch))]
-            self._in_flight += len(batch)
+            self._in_flight = batch
         if batch:
             try:
                 yield from self._stored([fact for _, fact in batch])
             except BaseException:
                 with self.guard:
-                    self._queue.extendleft(reversed(batch))
+                    if self._in_flight is batch:  # else `close` left it in a spill file
+                        self._queue.extendleft(reversed(batch))
                 raise
             finally:
                 with self.guard:
-                    self._in_flight -= len(batch)
+                    if self._in_flight is batch:
+                        self._in_flight = []
             return True
         if not (self._on_disk or self._look_for_left):
             return False
@@ -250,10 +253,14 @@ class Buffer:
             return min(LONGEST_PAUSE, 0.05 * float(2 ** min(10, self._counts["failures"])))
 
     def close(self) -> int:
-        """Accept no more, and leave what waits in memory in a spill file; how many facts those are."""
+        """Accept no more, and leave what waits in memory in a spill file; how many facts those are.
+
+        So is what is on its way to the store: it may not arrive, and where it does, the next recorder's is a repeat.
+        """
         with self.guard:
             self.closed = True
-            left = [fact for _, fact in self._queue]
+            left = [fact for _, fact in (*self._in_flight, *self._queue)]
+            self._in_flight = []
             self._queue.clear()
             if left:
                 self._spill.write(left)

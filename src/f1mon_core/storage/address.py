@@ -84,6 +84,7 @@ def _masked_query(query: str) -> str:
             or "@" in _plain(value)
         ):
             shown.append("***")
+            hiding = True
         else:
             shown.append(piece if not hiding or _WORD.match(piece) else "***")
     return "&".join(shown)

@@ -114,7 +114,7 @@ def _statement(tree: ast.AST, line: int) -> tuple[int, int]:
 
 def _plain(names: dict[str, Any], statement: str) -> str:
     """The values of the plain names in a statement."""
-    used = sorted(names.keys() & set(re.findall(r"[^\W\d]\w*", statement)))
+    used = sorted(set(names) & set(re.findall(r"[^\W\d]\w*", statement)))
     plain = [name for name in used if isinstance(names[name], str | bytes | int | float | tuple | list | dict | None)]
     return ", ".join(f"{name} = {shown(names[name])}" for name in plain)
 

@@ -118,7 +118,7 @@ class Guard:
         try:
             scope.setdefault("state", {}).update(await self._admitted(request, visit, known=known is not None))
         except _RefusedError as refused:
-            _log.warning("refused: %s %s: %s", request.method, printable(request.url.path), refused)
+            _log.warning("refused: %s %s: %s", request.method, printable(scope["path"]), refused)
             answer: ASGIApp = PlainTextResponse(f"{refused}\n", refused.status)
             await answer(scope, receive, _with_headers(send))
             return

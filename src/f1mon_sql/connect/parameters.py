@@ -14,6 +14,7 @@ from typing import Any
 import attrs
 
 from f1mon_core.errors import ConfigurationError
+from f1mon_core.storage.address import masked
 
 SECRET = re.compile("pass(?!file)|pwd|secret|token|scram_", re.IGNORECASE)
 """Names of parameters whose values nobody may see."""
@@ -177,7 +178,7 @@ def _list(known: Iterable[str]) -> str:
 
 
 def _value(name: str, canonical: str, kind: _Kind, value: str) -> Any:
-    said = "it" if SECRET.search(name) else repr(value)
+    said = "it" if SECRET.search(name) else repr(masked(value))
     if canonical == "sslmode":
         word = value.lower().replace("_", "-")
         value = _SSL_WORDS.get(word, word)

@@ -140,7 +140,7 @@ def _check_place(family: str, url: URL) -> None:
             raise ConfigurationError(
                 "an address of sqlite is sqlite:///relative/path or sqlite:////absolute/path: no host, and no account"
             )
-        if url.database not in _MEMORY and "uri" not in url.query and Path(str(url.database)).is_dir():
+        if url.database not in _MEMORY and "uri" not in url.query and os.path.isdir(str(url.database)):  # noqa: PTH112 - too long a name is none
             raise ConfigurationError(f"{masked(str(url.database))!r} is a directory: name a file of SQLite in it")
         return
     named = url.database or (family == "postgresql" and {"dbname", "service"} & set(url.query))
