@@ -169,6 +169,10 @@ class Buffer:
         """How many facts wait."""
         return len(self._queue) + len(self._in_flight) + self._on_disk
 
+    def has_work(self, *, draining: bool) -> bool:
+        """Whether there is something to store yet; of a recorder that drains, also what another may have left."""
+        return bool(self.depth) or (draining and self._look_for_left)
+
     @property
     def is_due(self) -> bool:
         """Whether a batch is full."""

@@ -102,13 +102,16 @@ class AsyncBufferedRecorder(Accepting):
             return
 
     async def flush(self, timeout: float | None = None) -> bool:  # noqa: ASYNC109 - as the sync side has it
-        """Wait until all that was accepted so far is stored or set aside; False if it is not after so many seconds."""
+        """Wait until all that was accepted so far, or left by another before it, is stored or set aside.
+
+        False if it is not after so many seconds.
+        """
         deadline = None if timeout is None else time.monotonic() + timeout
         if self._buffer.depth and self._task is None:
             self._task = asyncio.create_task(self._drain(), name="f1mon-buffer")
         self._flushing += 1
         try:
-            while self._buffer.depth and not self._buffer.closed:
+            while self._buffer.has_work(draining=self._task is not None) and not self._buffer.closed:
                 left = _POLL if deadline is None else min(_POLL, deadline - time.monotonic())
                 if left <= 0:
                     return False

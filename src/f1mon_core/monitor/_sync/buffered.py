@@ -114,14 +114,17 @@ class BufferedRecorder(Accepting):
                 self._changed.notify_all()
 
     def flush(self, timeout: float | None = None) -> bool:
-        """Wait until all that was accepted so far is stored or set aside; False if it is not after so many seconds."""
+        """Wait until all that was accepted so far, or left by another before it, is stored or set aside.
+
+        False if it is not after so many seconds.
+        """
         deadline = None if timeout is None else time.monotonic() + timeout
         if self._buffer.depth:
             self._start()
         with self._changed:
             self._flushing += 1
             try:
-                while self._buffer.depth and not self._buffer.closed:
+                while self._buffer.has_work(draining=self._thread is not None) and not self._buffer.closed:
                     left = 0.5 if deadline is None else deadline - time.monotonic()
                     if left <= 0:
                         return False
