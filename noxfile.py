@@ -131,7 +131,9 @@ def tests(session: nox.Session) -> None:
         session.run("pytest", *session.posargs)
     elif session.python == OLDEST:
         hard = ["-m", "(races or faults) and not planted and not soak"]
-        _side_by_side(session, [*hard, "tests/contract"], [*hard, "tests", "--ignore=tests/contract"])
+        kit, on_servers = [*hard, "tests/contract"], "MariaDB or PostgreSQL"
+        kits = [*kit, "-k", on_servers], [*kit, "-k", f"not ({on_servers})"]
+        _side_by_side(session, *kits, [*hard, "tests", "--ignore=tests/contract"])
         easy = ["-m", "not planted and not races and not faults and not soak"]
         seasons = ("alerts/test_replay.py", "legacy/test_real_season.py")
         many = [f"tests/{place}" for place in ("agreement", "contract", "mutants", *seasons)]
