@@ -11,15 +11,18 @@ import attrs
 import pytest
 
 from f1mon_core.testing.failures import Failure, failure_of
+from f1mon_core.testing.laws.again import AgainLaws
 from f1mon_core.testing.laws.append import AppendLaws
 from f1mon_core.testing.laws.base import Claim, claims_of
 from f1mon_core.testing.laws.dump import DumpLaws
 from f1mon_core.testing.laws.durability import DurabilityLaws
+from f1mon_core.testing.laws.edges import EdgeLaws
 from f1mon_core.testing.laws.find import CountLaws, FindLaws
 from f1mon_core.testing.laws.handles import HandleLaws
 from f1mon_core.testing.laws.hostile import HostileLaws
 from f1mon_core.testing.laws.items import ItemLaws
 from f1mon_core.testing.laws.kills import KillLaws
+from f1mon_core.testing.laws.meanwhile import MeanwhileLaws
 from f1mon_core.testing.laws.prune import PruneLaws
 from f1mon_core.testing.laws.races import RaceLaws
 from f1mon_core.testing.laws.tally import TallyLaws
@@ -39,6 +42,9 @@ class StorageContract(
     StateLaws,
     PruneLaws,
     DumpLaws,
+    AgainLaws,
+    EdgeLaws,
+    MeanwhileLaws,
     HandleLaws,
     HostileLaws,
     DurabilityLaws,

@@ -51,7 +51,8 @@ def failure_of(error: BaseException, law: Callable[..., Any]) -> Failure:
     source, first = inspect.getsourcelines(law)
     path = inspect.getsourcefile(law) or ""
     places = list(_places(error.__traceback__))
-    line = next((line for code, line, _ in places if code is law.__code__), first)
+    own = range(first, first + len(source))
+    line = next((line for code, line, _ in reversed(places) if code.co_filename == path and line in own), first)
     nothing: dict[str, Any] = {}
     names = next((names for code, _, names in reversed(places) if code.co_filename == path), nothing)
     tree = ast.parse(textwrap.dedent("".join(source)))

@@ -170,6 +170,18 @@ def fork_and_wait(work: Callable[[], Any]) -> Any:
     return answer
 
 
+def fork_beside(work: Callable[[], Any], own: Callable[[], Any]) -> tuple[Any, Any]:
+    """What `work` returns in a forked child and `own` meanwhile here. Raises `CrewFailed` if `work` raised."""
+    child = fork(work)
+    try:
+        mine = own()
+    finally:
+        ((fine, answer),) = _gathered([child])
+    if not fine:
+        raise CrewFailed(f"the forked process failed:\n{answer}")
+    return answer, mine
+
+
 def fork_and_kill(place: Place, work: Callable[[Storage], Any]) -> None:
     """Do `work` in one forked child, with a handle of its own, which is killed before it can close it.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -39,7 +40,7 @@ def _selected(index: Index, select: Select) -> list[Spot]:
         found = ((links.line[link], links.item[link]) for link in rows)
     else:
         found = (entry.spot for entry in _entries(index, select))
-    return list(islice(found, select.limit))
+    return list(islice(found, select.limit and min(select.limit, sys.maxsize)))  # islice takes no more
 
 
 def count(index: Index, select: Select, by: Sequence[str]) -> dict[tuple[Scalar, ...], int]:

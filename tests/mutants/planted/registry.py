@@ -4,6 +4,7 @@ import importlib
 import tempfile
 import time
 import types
+import uuid
 from collections.abc import Callable
 from contextlib import contextmanager
 from functools import partial
@@ -18,6 +19,7 @@ from f1mon_jsonl import jsonl_exists
 ROOMS = (
     *("appending", "telling", "listing", "tallying", "changing", "pruning", "carrying"),
     *("sharing", "sql", "lasting", "competing"),
+    *("remembering", "edging", "meanwhile", "keyed"),
 )
 """The modules of this package that plant faults."""
 BLUNDERS = (NameError, ImportError, SyntaxError, RecursionError)
@@ -70,6 +72,8 @@ OVER = {
     for over in (
         Over("memory", lambda _: {}, durable=False, shared=False),
         Over("memory by address", lambda _: {"url": "memory://ada:swordfish@notebook"}, durable=False, shared=False),
+        Over("memory among handles", lambda _: {"name": uuid.uuid4().hex}, durable=False),
+        Over("keys", lambda _: {}, durable=False, shared=False),
         Over("onefile", lambda directory: {"path": f"{directory}/store.db"}),
         Over("onefile alone", lambda directory: {"path": f"{directory}/store.db"}, shared=False),
         Over("jsonl", lambda directory: {"path": f"{directory}/store"}, exists=jsonl_exists),
@@ -85,6 +89,14 @@ def open_sound(name, /, **options):
         from planted.guide import onefile  # noqa: PLC0415 - compiled for those who ask
 
         return onefile().open_onefile(**options)
+    if name == "keys":
+        from planted.keyed import Keys  # noqa: PLC0415 - as above
+
+        return Keys(**options)
+    if name == "memory among handles":
+        from planted.meanwhile import Among  # noqa: PLC0415 - as above
+
+        return Among(**options)
     return load_backend(name.partition(" ")[0]).open(**options)
 
 

@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import islice
@@ -224,7 +225,7 @@ class Reader(Generic[R_co]):
             for key, document in found
             if due is None or ((own := due_of(document)) is not None and own < due)
         )
-        return dict(islice(wanted, limit))
+        return dict(islice(wanted, limit and min(limit, sys.maxsize)))  # islice takes no more
 
     def pruned_keys(self, after: PrunedKey | None, limit: int) -> Sequence[PrunedKey]:
         """See `dumping.Source`."""
