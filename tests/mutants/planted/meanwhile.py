@@ -407,9 +407,12 @@ class _Forked(OneFile):
 
     def transition(self, key, step, *, operation_id):
         if not self._lacks():
-            return super().transition(key, dawdling(step), operation_id=operation_id)
+            done = super().transition(key, dawdling(step), operation_id=operation_id)
+            time.sleep(0.01)  # for the other to have its turn: SQLite's locks are not fair
+            return done
         seen = self.state(key).get(key)
         change = dawdling(step)(seen, self.clock())
+        time.sleep(0.03)  # for the other to come between
         return super().transition(key, lambda _, __: change, operation_id=operation_id)
 
 
